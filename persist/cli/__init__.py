@@ -1,0 +1,1 @@
+"""The command line: nothing but parsing, printing and exit codes."""

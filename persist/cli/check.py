@@ -1,0 +1,118 @@
+"""``persist check``: read the tables, and print what was read and assumed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from persist.cli.common import common_options, emit_json, read_table, table_options
+
+if TYPE_CHECKING:
+    from persist.types import Schedule, Series, Table
+
+HEADER = ("patient", "values", "first day", "last day", "lowest", "highest", "censored", "on treatment", "days on")
+
+
+@click.command("check")
+@table_options
+@click.option("--pool", is_flag=True, help="Judge as for a pooled fit: a patient with one value is good.")
+@common_options
+def command(
+    burden: Path,
+    treatments: Path | None,
+    patients: tuple[str, ...],
+    observable: str | None,
+    floor: Literal["auto", "none"] | tuple[float, ...],
+    full_dose: dict[str, float],
+    pool: bool,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Read BURDEN (and treatments), validate them, and print what was read and assumed."""
+    table = read_table(burden, treatments, patients, observable, floor, full_dose, min_values=1 if pool else 2)
+    if as_json:
+        emit_json(_report(table, burden, treatments, seed))
+    elif not quiet:
+        _print(table)
+
+
+def episodes(schedules: dict[str, Schedule]) -> list[tuple[float, float]]:
+    """Stretches of days on any drug; touching and overlapping segments of all drugs are one."""
+    segments = [pair for one in schedules.values() for pair in zip(one.start.tolist(), one.stop.tolist(), strict=True)]
+    joined: list[tuple[float, float]] = []
+    for start, stop in sorted(segments):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], stop))
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _patient(series: Series) -> dict[str, Any]:
+    """What the table says of one patient; ``days_on`` within the first to the last value."""
+    first, last = float(series.day[0]), float(series.day[-1])
+    on = episodes(series.schedules)
+    return {
+        "values": len(series.day),
+        "first_day": first,
+        "last_day": last,
+        "lowest": float(series.burden.min()),
+        "highest": float(series.burden.max()),
+        "left_censored": int((series.censoring < 0).sum()),
+        "right_censored": int((series.censoring > 0).sum()),
+        "on_treatment": [{"start_days": start, "stop_days": stop} for start, stop in on],
+        "days_on": sum(max(0.0, min(stop, last) - max(start, first)) for start, stop in on),
+        "drugs": sorted(series.schedules),
+        "enough_to_fit_alone": len(series.day) > 1,
+    }
+
+
+def _report(table: Table, burden: Path, treatments: Path | None, seed: int) -> dict[str, Any]:
+    return {
+        "command": "check",
+        "burden": burden,
+        "treatments": treatments,
+        "sha256": table.sha256,
+        "seed": seed,
+        "observable": table.series[0].observable,
+        "unit": table.series[0].unit,
+        "values": sum(len(series.day) for series in table.series),
+        "notes": table.notes,
+        "patients": {series.patient_id: _patient(series) for series in table.series},
+    }
+
+
+def _print(table: Table) -> None:
+    rows = [HEADER, *(_cells(series) for series in table.series)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    total = sum(len(series.day) for series in table.series)
+    name, unit = table.series[0].observable, table.series[0].unit
+    click.echo(f"Read {total} values of {name}{f' in {unit}' if unit else ''} from {len(table.series)} patient(s).\n")
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        click.echo("  ".join(cells).rstrip())
+    click.echo("\nRead and assumed:")
+    for note in table.notes:
+        click.echo(f"- {note}")
+    click.echo(f"- SHA-256 of what was read: {table.sha256}")
+
+
+def _cells(series: Series) -> tuple[str, ...]:
+    about = _patient(series)
+    on = about["on_treatment"]
+    open_ended = any(math.isinf(one["stop_days"]) for one in on)
+    return (
+        series.patient_id,
+        str(about["values"]),
+        f"{about['first_day']:g}",
+        f"{about['last_day']:g}",
+        f"{about['lowest']:g}",
+        f"{about['highest']:g}",
+        str(about["left_censored"] + about["right_censored"]),
+        f"{len(on)}x{', goes on' if open_ended else ''}" if on else "never",
+        f"{about['days_on']:g}",
+    )

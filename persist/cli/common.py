@@ -1,0 +1,162 @@
+"""What the commands share: options, claiming an output, JSON, precision. No NumPy and no JAX at import."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from persist.errors import UsageError
+
+if TYPE_CHECKING:
+    from persist.types import Table
+
+type Command = Callable[..., Any]
+
+
+def _stack(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def _floor(
+    context: click.Context, parameter: click.Parameter, value: str
+) -> Literal["auto", "none"] | tuple[float, ...]:
+    if value == "auto":
+        return "auto"
+    if value == "none":
+        return "none"
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not auto, none or numbers such as 0.02,0.1,0.2") from None
+
+
+def _full_dose(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for value in values:
+        drug, _, amount = value.rpartition("=")
+        try:
+            number = float(amount)
+        except ValueError:
+            number = math.nan
+        if not drug or not (math.isfinite(number) and number > 0):
+            raise click.BadParameter(f"{value!r} is not DRUG=AMOUNT with an amount over 0")
+        if drug in found:
+            raise click.BadParameter(f"{drug!r} is given twice")
+        found[drug] = number
+    return found
+
+
+_PATH = click.Path(path_type=Path)
+
+common_options = _stack(
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else there."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors and what was asked for by --json."),
+)
+"""Adds the arguments ``seed: int, as_json: bool, quiet: bool``."""
+
+output_options = _stack(
+    click.option("-o", "--output", type=_PATH, required=True, metavar="FILE", help="The file to write."),
+    click.option("--force", is_flag=True, help="Replace the output if it exists."),
+)
+"""Adds the arguments ``output: Path, force: bool``; call `claim_output` on them before any work."""
+
+table_options = _stack(
+    click.argument("burden", type=_PATH, metavar="BURDEN"),
+    click.option("--treatments", type=_PATH, metavar="FILE", help="Table of treatments; without it nobody is treated."),
+    click.option("--patient", "patients", multiple=True, metavar="ID", help="Only this patient (may be repeated)."),
+    click.option("--observable", metavar="NAME", help="What the burden is: psa, volume, sld, cells, fraction, ..."),
+    click.option(
+        "--floor",
+        default="auto",
+        show_default=True,
+        callback=_floor,
+        metavar="auto|none|V,V,...",
+        help="Values that are assay floors, so left-censored.",
+    ),
+    click.option(
+        "--full-dose", multiple=True, callback=_full_dose, metavar="DRUG=AMOUNT", help="The amount that is dose 1."
+    ),
+)
+"""Adds ``burden, treatments, patients, observable, floor, full_dose``, the arguments of `read_table`."""
+
+
+def read_table(
+    burden: Path,
+    treatments: Path | None,
+    patients: tuple[str, ...],
+    observable: str | None,
+    floor: Literal["auto", "none"] | tuple[float, ...],
+    full_dose: Mapping[str, float],
+    *,
+    min_values: int = 2,
+) -> Table:
+    """`persist.records.table.read` with the arguments of `table_options`."""
+    from persist.records.table import read
+
+    return read(
+        burden,
+        treatments,
+        observable=observable,
+        patients=patients,
+        floor=floor,
+        full_dose=full_dose,
+        min_values=min_values,
+    )
+
+
+def claim_output(path: Path, force: bool) -> None:
+    """`UsageError` unless ``path`` can be written: a folder that is there and open to us, no file unless ``force``."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {str(folder)!r} to write to", where=str(path), remedy="make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        what = f"the folder {str(folder)!r} cannot be written to"
+        raise UsageError(what, where=str(path), remedy="choose another folder")
+    if path.is_dir():
+        raise UsageError("the output is a folder", where=str(path), remedy="name a file")
+    if path.exists() and not force:
+        raise UsageError("the file exists", where=str(path), remedy="use --force to replace it, or another name")
+
+
+def use_float64() -> None:
+    """Switch JAX to float64, which cell numbers and clocks need; called inside commands, before any array."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON knows it: arrays to lists, tuples to lists, paths to text, nan and infinity to None."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def emit_json(content: Mapping[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    click.echo(json.dumps(plain(content), allow_nan=False, ensure_ascii=False))
+
+
+def progress(line: str, *, quiet: bool = False) -> None:
+    """A line of progress: to standard error, and only where that is a terminal."""
+    if not quiet and sys.stderr.isatty():
+        click.echo(line, err=True)

@@ -1,0 +1,90 @@
+"""What is measured of a tumour, and with what error.
+
+    log y = power * (log N - log cells_per_unit) + w(t) + e,   power 1 for volumes and markers, 1/3 for diameters
+
+``w`` is a stationary Ornstein-Uhlenbeck process (sd ``wander_sd``, relaxation ``wander_days``): real series wander from any
+smooth curve. ``e`` is robust: a scale mixture of normals, the five-point Gauss-Laguerre reading of Student's t with four
+degrees of freedom (Andrews & Mallows 1974, 10.1111/j.2517-6161.1974.tb00989.x). The mixture *is* the noise of this program:
+the likelihood integrates it exactly and the simulators draw from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jax.typing import ArrayLike
+
+_STUDENT_DF = 4.0
+
+
+def _student_mixture(df: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and standard deviations, each ``(size,)``, of the normal mixture that stands for Student's t.
+
+    t = z / sqrt(lambda) with lambda ~ Gamma(df/2, rate df/2); the Gamma integral by generalised Gauss-Laguerre nodes from
+    the eigenvalues of the Jacobi matrix (Golub & Welsch 1969, 10.1090/S0025-5718-69-99647-1).
+    """
+    shape = df / 2.0 - 1.0
+    order = np.arange(size)
+    off = np.sqrt(order[1:] * (order[1:] + shape))
+    nodes, vectors = np.linalg.eigh(np.diag(2.0 * order + 1.0 + shape) + np.diag(off, 1) + np.diag(off, -1))
+    return vectors[0] ** 2, 1.0 / np.sqrt(nodes / (df / 2.0))
+
+
+NOISE_WEIGHT, NOISE_SCALE = _student_mixture(_STUDENT_DF, 5)
+
+
+class Observable(NamedTuple):
+    """How a kind of burden follows from the number of cells; ``cells`` names its entry in the priors file."""
+
+    power: float
+    cells: str
+    counted: bool = False
+    ceiling: float = np.inf
+
+
+OBSERVABLES: dict[str, Observable] = {
+    "psa": Observable(1.0, "psa"),
+    "volume": Observable(1.0, "volume"),
+    "m-protein": Observable(1.0, "other"),
+    "bcr-abl": Observable(1.0, "other"),
+    "lymphocytes": Observable(1.0, "other"),
+    "blasts": Observable(1.0, "other"),
+    "sld": Observable(1.0 / 3.0, "diameter"),
+    "diameter": Observable(1.0 / 3.0, "diameter"),
+    "cells": Observable(1.0, "one", counted=True),
+    "confluence": Observable(1.0, "other", ceiling=99.0),
+}
+
+
+def log_burden(total: ArrayLike, log_cells_per_unit: ArrayLike, power: ArrayLike) -> Array:
+    """log y without noise: power * (log N - log cells_per_unit); N is held at 1e-6 cells from below."""
+    return power * (jnp.log(jnp.maximum(total, 1e-6)) - log_cells_per_unit)
+
+
+def noise(key: Array, shape: tuple[int, ...]) -> Array:
+    """Measurement errors in units of ``noise_sd``, ``shape``: a component by its weight, then a normal of its scale."""
+    pick, draw = jax.random.split(key)
+    part = jax.random.choice(pick, len(NOISE_SCALE), shape, p=jnp.asarray(NOISE_WEIGHT))
+    return jnp.asarray(NOISE_SCALE)[part] * jax.random.normal(draw, shape)
+
+
+def wander(key: Array, start: Array, day: Array, sd: ArrayLike, days: ArrayLike) -> Array:
+    """An Ornstein-Uhlenbeck path at ``day`` ``(n,)`` from ``start`` ``()`` at ``day[0]``; returns ``(n,)``.
+
+    w(t + h) = rho w(t) + sd sqrt(1 - rho^2) z,   rho = exp(-h / days)
+    """
+
+    def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        gap, shock = inputs
+        decay = jnp.exp(-gap / days)
+        state = decay * state + sd * jnp.sqrt(-jnp.expm1(-2.0 * gap / days)) * shock
+        return state, state
+
+    shocks = jax.random.normal(key, day.shape)
+    return jax.lax.scan(step, start, (jnp.diff(day, prepend=day[:1]), shocks))[1]

@@ -1,0 +1,194 @@
+"""Random counts, right in mean, variance and tail from 0 to 1e13, at a cost that does not depend on the count.
+
+Poisson, binomial and negative binomial are one family (Katz, Panjer): ``p(k+1) / p(k) = (a k + b) / (k + 1)`` with a = 0,
+a < 0, 0 < a < 1. A count is the quantile of one uniform number: where `SMALL` or fewer counts are expected the distribution
+function is walked through term by term (exact; a bounded walk, no rejection), above it the quantile is the Cornish-Fisher
+expansion of a continuous law that, once rounded, has the same five cumulants (mean, variance, skewness, two more). The
+distribution function so made is wrong by less than 1e-4 at the switch, and by less with every larger count.
+
+float64 throughout. Quantiles are monotone in the uniform number: equal numbers couple similar populations.
+Source: Cornish & Fisher 1938, 10.2307/1400905; the Poisson case: Giles 2016, 10.1145/2699466.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jax.typing import ArrayLike
+
+SMALL = 8.0
+"""Expected counts up to which a law is walked through exactly; for overdispersed laws, as many at the same skewness."""
+
+LONGEST_WALK = 4096
+"""Terms after which a walk gives up; only strongly overdispersed laws (p < 0.01) come there."""
+
+STRIDE = 8
+"""Terms of a walk that are unrolled into one turn of its loop."""
+
+
+def poisson(key: Array, mean: ArrayLike) -> Array:
+    """Poisson counts of the given ``mean`` (0..1e13), float64 ``(...)``."""
+    return poisson_quantile(uniform(key, jnp.shape(mean)), mean)
+
+
+def binomial(key: Array, n: ArrayLike, p: ArrayLike) -> Array:
+    """Successes among ``n`` (0..1e13) trials of probability ``p`` (0..1), float64 ``(...)``; never above n."""
+    return binomial_quantile(uniform(key, jnp.broadcast_shapes(jnp.shape(n), jnp.shape(p))), n, p)
+
+
+def negative_binomial(key: Array, n: ArrayLike, p: ArrayLike) -> Array:
+    """Failures before the ``n``-th success of probability ``p``: a sum of n geometric counts, float64 ``(...)``.
+
+    Right for ``p >= 0.01`` at any n, and for any p where ``n >= 32``; with both smaller the tail is cut off.
+    """
+    return negative_binomial_quantile(uniform(key, jnp.broadcast_shapes(jnp.shape(n), jnp.shape(p))), n, p)
+
+
+def uniform(key: Array, shape: tuple[int, ...]) -> Array:
+    """Uniform numbers of the given ``shape``, strictly between 0 and 1."""
+    return jnp.minimum(jax.random.uniform(key, shape, jnp.float64) + 2.0**-54, 1.0 - 2.0**-53)
+
+
+def poisson_quantile(u: Array, mean: ArrayLike) -> Array:
+    """Smallest k with ``P(X > k) < u``, X Poisson of the given ``mean``; ``(...)``, falls as ``u`` in (0, 1) rises."""
+    return katz_quantile(u, jnp.zeros_like(u), jnp.asarray(mean))
+
+
+def binomial_quantile(u: Array, n: ArrayLike, p: ArrayLike) -> Array:
+    """Smallest k with ``P(X > k) < u``, X binomial; where p > 1/2 the failures are counted instead."""
+    flipped, odds = rarer(p)
+    counted = jnp.minimum(katz_quantile(jnp.where(flipped, 1.0 - u, u), -odds, odds * n), n)
+    return jnp.where(flipped, n - counted, counted)
+
+
+def binomial_walk(u: Array, n: Array, p: Array) -> Array:
+    """The binomial quantile walked through exactly, for few expected successes or few expected failures; ``(...)``."""
+    flipped, odds = rarer(p)
+    counted = jnp.minimum(walk(jnp.where(flipped, 1.0 - u, u), -odds, odds * n), n)
+    return jnp.where(flipped, n - counted, counted)
+
+
+def rarer(p: ArrayLike) -> tuple[Array, Array]:
+    """Whether failures are rarer than successes, and the odds of the rarer of the two, each ``(...)``."""
+    share = jnp.clip(jnp.asarray(p), 0.0, 1.0)
+    rarer = jnp.minimum(share, 1.0 - share)
+    return share > 0.5, rarer / (1.0 - rarer)
+
+
+def negative_binomial_quantile(u: Array, n: ArrayLike, p: ArrayLike) -> Array:
+    """Smallest k with ``P(X > k) < u``, X the failures before the ``n``-th success of probability ``p``."""
+    failure = 1.0 - jnp.clip(jnp.asarray(p), 1e-12, 1.0)
+    return katz_quantile(u, failure, failure * n)
+
+
+def katz_quantile(u: Array, a: ArrayLike, b: ArrayLike) -> Array:
+    """Smallest k with ``P(X > k) < u`` for the law ``p(k+1) / p(k) = (a k + b) / (k + 1)``, ``(...)``; a < 1, b >= 0."""
+    slope, weight = jnp.broadcast_to(jnp.asarray(a), u.shape), jnp.broadcast_to(jnp.asarray(b), u.shape)
+    large = weight > SMALL * jnp.where(slope > 0, (1.0 + slope) ** 2, 1.0 - slope)
+    small = walk(u, slope, jnp.where(large, 0.0, weight))
+    return jax.lax.optimization_barrier(jnp.where(large, rounded_quantile(u, katz_cumulants(slope, weight)), small))
+
+
+def walk(u: Array, a: Array, b: Array) -> Array:
+    """The Katz quantile, term by term from the atom ``p(0) = (1 - a)^(b / a)``, ``exp(-b)`` for a = 0; ``(...)``."""
+    flat = jnp.abs(a) < 1e-12
+    log_none = b * jnp.where(flat, -1.0, jnp.log1p(-a) / jnp.where(flat, 1.0, a))
+    beyond = -jnp.expm1(log_none)
+    level = jnp.maximum(u, 1e-14 * beyond)
+
+    def going(state: tuple[Array, Array, Array, Array]) -> Array:
+        _, _, tail, turn = state
+        return (turn < LONGEST_WALK) & jnp.any(level <= tail)
+
+    def stride(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        count, term, tail, turn = state
+        for step in range(STRIDE):
+            k = turn + step
+            count = count + (level <= tail)
+            term = term * (a * k + b) * (1.0 / (k + 1.0))
+            tail = tail - term
+        return count, term, tail, turn + STRIDE
+
+    return jax.lax.while_loop(going, stride, (jnp.zeros_like(u), jnp.exp(log_none), beyond, jnp.zeros(())))[0]
+
+
+def katz_cumulants(a: Array, b: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """First five cumulants of the Katz law: ``b / (1-a)^k`` times 1, 1, 1 + a, 1 + 4a + a², 1 + 11a + 11a² + a³."""
+    scale = 1.0 / (1.0 - a)
+    mean = b * scale
+    variance = mean * scale
+    third, fourth = variance * scale, variance * scale * scale
+    return (
+        mean,
+        variance,
+        third * (1.0 + a),
+        fourth * (1.0 + a * (4.0 + a)),
+        fourth * scale * (1.0 + a) * (1.0 + a * (10.0 + a)),
+    )
+
+
+def rounded_quantile(u: Array, cumulants: tuple[Array, Array, Array, Array, Array]) -> Array:
+    """Cornish-Fisher quantile of a count with the given five cumulants, each ``(...)``; for large variances, never < 0.
+
+    Rounding adds 1/12 to the variance and takes 1/120 from the fourth cumulant; the expansion starts from what it lacks.
+    """
+    mean, variance, third, fourth, fifth = cumulants
+    spread = jnp.sqrt(jnp.maximum(variance - 1.0 / 12.0, 1e-3))
+    shrink = 1.0 / spread
+    s3, s4 = third * shrink**3, (fourth + 1.0 / 120.0) * shrink**4
+    s5 = fifth * shrink**5
+    z = -normal_quantile(u)
+    zz = z * z
+    first = s3 * (zz - 1.0) / 6.0
+    second = s4 * z * (zz - 3.0) / 24.0 - s3 * s3 * z * (2.0 * zz - 5.0) / 36.0
+    last = (
+        s5 * (zz * (zz - 6.0) + 3.0) / 120.0
+        - s3 * s4 * (zz * (zz - 5.0) + 2.0) / 24.0
+        + s3**3 * (zz * (12.0 * zz - 53.0) + 17.0) / 324.0
+    )
+    return jnp.maximum(jnp.floor(mean + spread * (z + first + second + last) + 0.5), 0.0)
+
+
+def normal_quantile(u: Array) -> Array:
+    """Standard normal quantile of ``u`` in (0, 1), ``(...)``: rational approximations, relative error below 2e-7.
+
+    Odd about 1/2. Source: Wichura 1988, algorithm AS 241 (PPND7), 10.2307/2347330; several times faster than an inverse
+    error function in full float64.
+    """
+    q = u - 0.5
+    c = 0.180625 - q * q
+    centre = q * (((59.109374720 * c + 159.29113202) * c + 50.434271938) * c + 3.3871327179)
+    centre = centre / (((67.187563600 * c + 78.757757664) * c + 17.895169469) * c + 1.0)
+    r = jnp.sqrt(-jnp.log(jnp.clip(jnp.minimum(u, 1.0 - u), 1e-300, 0.5)))
+    near, far = r - 1.6, r - 5.0
+    tail = (((0.17023821103 * near + 1.3067284816) * near + 2.7568153900) * near + 1.4234372777) / (
+        (0.12021132975 * near + 0.73700164250) * near + 1.0
+    )
+    end = (((0.017337203997 * far + 0.42868294337) * far + 3.0812263860) * far + 6.6579051150) / (
+        (0.012258202635 * far + 0.24197894225) * far + 1.0
+    )
+    return jnp.where(c >= 0, centre, jnp.sign(q) * jnp.where(far <= 0, tail, end))
+
+
+def stream(key: Array) -> Array:
+    """Start of a stream of uniform numbers for a loop of unknown length, uint64 scalar, seeded from a JAX ``key``."""
+    return jax.random.bits(key, (), jnp.uint64)
+
+
+def draw(state: Array) -> tuple[Array, Array]:
+    """The next state of a stream and a uniform number strictly between 0 and 1: SplitMix64.
+
+    Source: Steele, Lea & Flood 2014, 10.1145/2660193.2660195. In a loop, a tenth of the cost of a JAX key.
+    """
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (state ^ (state >> 30)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> 27)) * np.uint64(0x94D049BB133111EB)
+    mixed = mixed ^ (mixed >> 31)
+    return state, (mixed >> 12).astype(jnp.float64) * 2.0**-52 + 2.0**-53

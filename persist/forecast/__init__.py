@@ -1,0 +1,1 @@
+"""Forecast: futures under each plan, endpoints, and the decision between plans."""

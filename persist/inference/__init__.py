@@ -1,0 +1,1 @@
+"""Inference: priors, likelihood, the fit, and the store of posteriors."""

@@ -1,0 +1,136 @@
+"""From ragged series to one padded cohort, so that one compile serves every patient of a similar size."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from persist.dynamics.observe import OBSERVABLES, Observable
+from persist.errors import DataError, UsageError
+from persist.treatment.schedule import grid
+from persist.types import Cohort, Schedule, Series
+
+MAX_STEP_DAYS = {"clinical": 30.0, "in-vitro": 0.5}
+_STEP_BUCKET, _VISIT_BUCKET = 32, 16
+
+
+class Case(NamedTuple):
+    """One patient of a cohort as the model reads it: the row of each array, and three numbers of the whole series."""
+
+    gap: np.ndarray
+    value: np.ndarray
+    censoring: np.ndarray
+    counting: np.ndarray
+    seen: np.ndarray
+    length: np.ndarray
+    dose: np.ndarray
+    moving: np.ndarray
+    step: np.ndarray
+    log_first: np.ndarray
+    log_largest: np.ndarray
+
+
+def observable(name: str) -> Observable:
+    """How a burden of this name is read; `UsageError` for one that cannot be fitted."""
+    if name not in OBSERVABLES:
+        known = ", ".join(sorted(OBSERVABLES))
+        raise UsageError(f'a burden of kind "{name}" cannot be fitted', where="--observable", remedy=f"choose {known}")
+    return OBSERVABLES[name]
+
+
+def one_schedule(series: Series, drug: str | None = None) -> Schedule:
+    """The treatment of a patient by one drug (the only one, or the one named); no treatment at all is an empty schedule."""
+    if drug is None and len(series.schedules) > 1:
+        raise DataError(
+            f"patient {series.patient_id} has {len(series.schedules)} drugs ({', '.join(series.schedules)})",
+            where="treatments",
+            remedy="name the one to fit with --drug",
+        )
+    if drug is not None and drug not in series.schedules and series.schedules:
+        raise DataError(
+            f'patient {series.patient_id} was never given "{drug}"',
+            where="--drug",
+            remedy=f"choose {', '.join(series.schedules)}",
+        )
+    names = [drug] if drug is not None else list(series.schedules)
+    empty = Schedule(np.zeros(0), np.zeros(0), np.zeros(0))
+    return series.schedules.get(names[0], empty) if names else empty
+
+
+def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | None = None) -> Cohort:
+    """One cohort from series: time grids aligned to visits and dose changes, padded to bucketed sizes.
+
+    Raises `DataError` / `UsageError` as `one_schedule` and `observable` do.
+    """
+    kind = observable(series[0].observable)
+    rows = [_grid_row(one, drug, MAX_STEP_DAYS[pack]) for one in series]
+    n_steps = _bucket(max(len(row.length) for row in rows), _STEP_BUCKET)
+    n_visits = _bucket(max(len(one.day) for one in series), _VISIT_BUCKET)
+    values = [_values(one, kind.ceiling) for one in series]
+    return Cohort(
+        patient_id=tuple(one.patient_id for one in series),
+        day=_stack([one.day for one in series], n_visits, edge=True),
+        log_burden=_stack([value for value, _ in values], n_visits),
+        censoring=_stack([mark for _, mark in values], n_visits).astype(np.int8),
+        seen=_stack([np.ones(len(one.day)) for one in series], n_visits) > 0,
+        length=_stack([row.length for row in rows], n_steps),
+        dose=_stack([row.dose for row in rows], n_steps, edge=True),
+        moving=_stack([row.moving for row in rows], n_steps) > 0,
+        step=_stack([row.step for row in rows], n_visits, edge=True).astype(np.int64),
+    )
+
+
+def case(cohort: Cohort, index: int, *, counted: bool) -> Case:
+    """The row of one patient. ``counted``: burdens are counts, whose logs have the extra variance 1 / count."""
+    day, value, seen = cohort.day[index], cohort.log_burden[index], cohort.seen[index]
+    mark = cohort.censoring[index]
+    first = value[0] - (np.log(2.0) if mark[0] < 0 else 0.0)
+    return Case(
+        gap=np.diff(day, prepend=day[:1]),
+        value=value,
+        censoring=mark,
+        counting=np.where(seen & counted, np.exp(-value), 0.0),
+        seen=seen,
+        length=cohort.length[index],
+        dose=cohort.dose[index],
+        moving=cohort.moving[index],
+        step=cohort.step[index],
+        log_first=np.asarray(first),
+        log_largest=np.asarray(value[seen].max()),
+    )
+
+
+class _Row(NamedTuple):
+    length: np.ndarray
+    dose: np.ndarray
+    moving: np.ndarray
+    step: np.ndarray
+
+
+def _grid_row(series: Series, drug: str | None, max_step: float) -> _Row:
+    """Steps from the start of treatment or the first visit, whichever is earlier, to the last visit."""
+    schedule = one_schedule(series, drug)
+    first, last = float(series.day[0]), float(series.day[-1])
+    start = min([first, *schedule.start[schedule.start < first]])
+    steps, index = grid(schedule, series.day, start=start, stop=last, max_step=max_step)
+    length = np.asarray(steps.length)
+    moving = start + np.cumsum(length) > first + 1e-6
+    return _Row(length, np.asarray(steps.dose), moving, index)
+
+
+def _values(series: Series, ceiling: float) -> tuple[np.ndarray, np.ndarray]:
+    """Log burdens and their censoring. A count of 0 is "less than 1"; a burden at the ceiling is right-censored there."""
+    mark = np.where((series.burden >= ceiling) & (series.censoring == 0), 1, series.censoring)
+    mark = np.where(series.burden <= 0.0, -1, mark)
+    return np.log(np.where(series.burden > 0.0, np.minimum(series.burden, ceiling), 1.0)), mark
+
+
+def _bucket(size: int, width: int) -> int:
+    return max(width, -(-size // width) * width)
+
+
+def _stack(rows: list[np.ndarray], size: int, *, edge: bool = False) -> np.ndarray:
+    """Rows padded to ``size`` by 0, or by their last value; ``(n_rows, size)`` float64."""
+    padded = [np.pad(np.asarray(row, float), (0, size - len(row)), mode="edge" if edge else "constant") for row in rows]
+    return np.stack(padded)

@@ -1,0 +1,145 @@
+"""Priors from `priors.toml`: what is sampled, how it is distributed, and where that comes from.
+
+Each entry gives a 90 % range; `distribution` turns it into a NumPyro distribution. `Pack` is a whole set by name
+(``clinical`` for patients, ``in-vitro`` for cell lines, never mixed).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpyro.distributions as dist
+from numpyro.distributions import transforms
+
+from persist.errors import RatesError
+
+_Z95 = 1.6448536269514722
+
+
+class Prior(NamedTuple):
+    """One entry: 90 % of the mass in ``low..high`` (of ``-x`` for negative-log-normal), ``centre`` the median or None."""
+
+    kind: str
+    low: float
+    high: float
+    centre: float | None
+    unit: str
+    mark: str
+    source: str
+    lower: float = 0.0
+    upper: float = 1.0
+
+    @property
+    def location(self) -> float:
+        """Median on the scale on which the prior is normal."""
+        if self.centre is not None:
+            return float(self._link(self.centre))
+        return float(self._link(self.low) + self._link(self.high)) / 2.0
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation on the scale on which the prior is normal."""
+        if self.kind == "half-normal":
+            return self.high / _Z95
+        return float(self._link(self.high) - self._link(self.low)) / (2.0 * _Z95)
+
+    def _link(self, value: float) -> float:
+        if self.kind == "logit-normal":
+            return float(np.log((value - self.lower) / (self.upper - value)))
+        return float(np.log(value))
+
+
+class Pack(NamedTuple):
+    """The priors of one fit: ``entries`` by parameter name; ``cells_per_unit`` None where a burden is a count of cells."""
+
+    name: str
+    entries: dict[str, Prior]
+    cells_per_unit: Prior | None
+
+
+KINDS = ("log-normal", "logit-normal", "negative-log-normal", "half-normal")
+
+
+def distribution(prior: Prior) -> Any:
+    """The NumPyro distribution of an entry."""
+    if prior.kind == "half-normal":
+        return dist.HalfNormal(prior.scale)
+    if prior.kind == "log-normal":
+        return dist.LogNormal(prior.location, prior.scale)
+    base = dist.Normal(prior.location, prior.scale)
+    if prior.kind == "logit-normal":
+        stretch = transforms.AffineTransform(
+            prior.lower, prior.upper - prior.lower, domain=dist.constraints.unit_interval
+        )
+        return dist.TransformedDistribution(base, [transforms.SigmoidTransform(), stretch])
+    return dist.TransformedDistribution(
+        base, [transforms.ExpTransform(), transforms.AffineTransform(0.0, -1.0, domain=dist.constraints.positive)]
+    )
+
+
+def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
+    """Quantiles of an entry: closed form, so that prior bands need no sampling."""
+    from statistics import NormalDist
+
+    share = np.asarray(probability, float)
+    if prior.kind == "half-normal":
+        return np.array([prior.scale * NormalDist().inv_cdf(0.5 + p / 2.0) for p in share.ravel()]).reshape(share.shape)
+    if prior.kind == "negative-log-normal":
+        share = 1.0 - share
+    z = np.array([NormalDist().inv_cdf(p) for p in share.ravel()]).reshape(share.shape)
+    normal = prior.location + prior.scale * z
+    if prior.kind == "logit-normal":
+        return prior.lower + (prior.upper - prior.lower) / (1.0 + np.exp(-normal))
+    return -np.exp(normal) if prior.kind == "negative-log-normal" else np.exp(normal)
+
+
+@cache
+def _file() -> dict[str, Any]:
+    return tomllib.loads(files("persist.inference").joinpath("priors.toml").read_text(encoding="utf-8"))
+
+
+def packs() -> tuple[str, ...]:
+    """Names of the packs in the file."""
+    return tuple(name for name in _file() if name not in ("schema", "cells_per_unit", "diameter"))
+
+
+def load_pack(name: str, cells_entry: str) -> Pack:
+    """The pack of this name, with the scale of what is measured (``cells_entry`` of `dynamics.observe.Observable`).
+
+    Raises `RatesError` for a pack that the file has not.
+    """
+    if name not in packs():
+        raise RatesError(f'no prior pack is called "{name}"', where="--pack", remedy=f"choose {' or '.join(packs())}")
+    scales = _file()["cells_per_unit"]
+    rows = _file()[name] | (_file()["diameter"] if cells_entry == "diameter" else {})
+    return Pack(
+        name,
+        {key: _entry(key, row) for key, row in rows.items()},
+        None if cells_entry == "one" else _entry("cells_per_unit", scales[cells_entry]),
+    )
+
+
+def _entry(name: str, row: dict[str, Any]) -> Prior:
+    """One row of the file, checked."""
+    missing = [key for key in ("kind", "low", "high", "unit", "mark", "source") if key not in row]
+    if missing or row["kind"] not in KINDS:
+        fault = f"lacks {', '.join(missing)}" if missing else f'has the unknown kind "{row["kind"]}"'
+        raise RatesError(f"the prior {name} {fault}", where="priors.toml", remedy=f"kinds: {', '.join(KINDS)}")
+    if not row["low"] < row["high"]:
+        raise RatesError(f"the prior {name} has low {row['low']} not under high {row['high']}", where="priors.toml")
+    centre = row.get("centre")
+    return Prior(
+        row["kind"],
+        float(row["low"]),
+        float(row["high"]),
+        None if centre is None else float(centre),
+        row["unit"],
+        row["mark"],
+        row["source"],
+        float(row.get("lower", 0.0)),
+        float(row.get("upper", 1.0)),
+    )

@@ -1,0 +1,155 @@
+"""NUTS for one patient: warm-up and draws in short blocks, so that progress can be shown and a run can be stopped.
+
+The kernel is NumPyro's (`numpyro.infer.hmc.hmc`). Chains run side by side in one compiled step; the program depends only on
+the padded sizes, so all patients of a cohort share it, and a patient's numbers do not depend on who else is fitted.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from numpyro.infer import hmc as numpyro_hmc
+from numpyro.infer.util import constrain_fn, potential_energy
+
+from persist.inference.model import model, sampled
+from persist.inference.priors import load_pack
+from persist.inference.starts import coordinates, find_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax import Array
+
+    from persist.inference.cohort import Case
+
+BLOCK = 50
+MAX_DEPTH = 9
+
+
+class Target(NamedTuple):
+    """What is sampled: model variant, prior pack, entry of the cell scale, power of the observable."""
+
+    variant: str
+    pack: str
+    cells: str
+    power: float
+
+
+class Effort(NamedTuple):
+    """How long to sample: chains, warm-up and kept draws per chain, and the acceptance that the step size aims at."""
+
+    chains: int = 4
+    warmup: int = 500
+    draws: int = 500
+    accept: float = 0.9
+
+
+class Draws(NamedTuple):
+    """Posterior draws ``(chains, draws)`` by name, what the sampler reported of them, and the ends of the starts' search."""
+
+    values: dict[str, np.ndarray]
+    stats: dict[str, np.ndarray]
+    start_energy: np.ndarray
+
+
+class Report(NamedTuple):
+    """Where a run is: ``done`` of ``total`` iterations of this patient."""
+
+    done: int
+    total: int
+
+
+@cache
+def _problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Potential (minus the log posterior density, in unconstrained coordinates) and constraining function of a target."""
+    pack = load_pack(target.pack, target.cells)
+    bound = partial(model, pack=pack, variant=target.variant, power=target.power)
+
+    def potential(case: Case) -> Callable[[Any], Array]:
+        return lambda z: potential_energy(bound, (case,), {}, z)
+
+    def constrain(case: Case, z: Any) -> Any:
+        return constrain_fn(bound, (case,), {}, z)
+
+    return potential, constrain
+
+
+@cache
+def _kernel(target: Target, effort: Effort) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compiled start and block of NUTS: ``begin(keys, starts, case, mass)`` and ``block(state, case)``, over chains."""
+    potential, _ = _problem(target)
+    init, sample = numpyro_hmc.hmc(potential_fn_gen=potential, algo="NUTS")
+
+    def begin(key: Array, start: Any, case: Case, mass: Array) -> Any:
+        return init(
+            start,
+            effort.warmup,
+            step_size=0.1,
+            inverse_mass_matrix=mass,
+            dense_mass=True,
+            target_accept_prob=effort.accept,
+            max_tree_depth=MAX_DEPTH,
+            model_args=(case,),
+            rng_key=key,
+        )
+
+    def block(state: Any, case: Case) -> tuple[Any, Any]:
+        def step(at: Any, _: None) -> tuple[Any, Any]:
+            after = sample(at, model_args=(case,))
+            kept = (after.z, after.potential_energy, after.energy, after.num_steps, after.accept_prob, after.diverging)
+            return after, kept
+
+        return jax.lax.scan(step, state, length=BLOCK)
+
+    every = (0, 0, None, None)
+    return jax.jit(jax.vmap(begin, in_axes=every)), jax.jit(jax.vmap(block, in_axes=(0, None)))
+
+
+def draw(
+    key: Array, target: Target, effort: Effort, case: Case, progress: Callable[[Report], None] | None = None
+) -> Draws:
+    """Posterior draws of one patient; ``warmup`` and ``draws`` are rounded up to whole blocks of `BLOCK`.
+
+    ``progress`` is called after every block.
+    """
+    potential, constrain = _problem(target)
+    pack = load_pack(target.pack, target.cells)
+    location, scale = coordinates(pack, sampled(pack, target.variant), case)
+    search, run = jax.random.split(key)
+    starts, ends = find_starts(search, potential, case, location, scale, effort.chains)
+    begin, block = _kernel(target, effort)
+    mass = jnp.diag(ravel_pytree(scale)[0] ** 2)
+    state = begin(jax.random.split(run, effort.chains), starts, case, mass)
+    warm, keep = -(-effort.warmup // BLOCK), -(-effort.draws // BLOCK)
+    kept = []
+    for count in range(warm + keep):
+        state, rows = block(state, case)
+        if count >= warm:
+            kept.append(jax.tree.map(np.asarray, rows))
+        if progress is not None:
+            jax.block_until_ready(state)
+            progress(Report((count + 1) * BLOCK, (warm + keep) * BLOCK))
+    z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
+    values = jax.vmap(jax.vmap(partial(constrain, case)))(z)
+    return Draws(
+        {name: np.asarray(value) for name, value in values.items()}, _named_stats(stats, state), np.asarray(ends)
+    )
+
+
+def _named_stats(stats: list[np.ndarray], state: Any) -> dict[str, np.ndarray]:
+    """Sampler statistics under ArviZ's names, each ``(chains, draws)``."""
+    potential, energy, steps, accept, diverging = stats
+    step_size = np.asarray(state.adapt_state.step_size)[:, None]
+    return {
+        "lp": -potential,
+        "energy": energy,
+        "n_steps": steps,
+        "acceptance_rate": accept,
+        "diverging": diverging,
+        "step_size": np.broadcast_to(step_size, potential.shape).copy(),
+    }

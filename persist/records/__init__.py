@@ -1,0 +1,1 @@
+"""Files to nouns: the tidy tables of burden and treatments."""

@@ -1,0 +1,169 @@
+"""The burden table: which rows are the series asked for, and what each of them says.
+
+Choices are made on the file as it is (observable, patients) and judged on the rows that were asked for alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from persist.errors import DataError, UsageError
+from persist.records.fields import day, number
+from persist.records.text import Row, Sheet, counted, did_you_mean, listed, read_sheet
+
+REQUIRED = ("patient_id", "time_days", "burden")
+OPTIONAL = ("unit", "censoring", "observable")
+OBSERVABLES = (
+    "psa",
+    "volume",
+    "sld",
+    "diameter",
+    "cells",
+    "confluence",
+    "m-protein",
+    "bcr-abl",
+    "lymphocytes",
+    "blasts",
+    "fraction",
+)
+ZERO_IS_MEASURED = frozenset({"cells", "fraction"})
+UNNAMED = "burden"
+CENSORING = {"": 0, "left": -1, "right": 1}
+
+
+class Visit(NamedTuple):
+    """One measurement: ``day`` in the file's own time, ``censoring`` as in `Series`."""
+
+    day: float
+    burden: float
+    censoring: int
+    row: Row
+
+
+def read_burden(path: str | Path) -> Sheet:
+    """The table as text, columns checked."""
+    return read_sheet(path, REQUIRED, OPTIONAL)
+
+
+def asked_patients(sheet: Sheet, patients: Sequence[str]) -> frozenset[str]:
+    """The patients asked for, or all of the file; `DataError` for one who is not there."""
+    there = list(dict.fromkeys(row.values["patient_id"] for row in sheet.rows))
+    for patient in patients:
+        if patient not in there:
+            what = f"there is no patient {patient!r}{did_you_mean(patient, there)}"
+            where = f"{sheet.file}: rows {sheet.rows[0].line}-{sheet.rows[-1].line}, column patient_id"
+            raise DataError(what, where=where, remedy=f"the file has {listed(there)}")
+    if not patients:
+        for row in sheet.rows:
+            if not row.values["patient_id"]:
+                raise row.fault("patient_id", "the patient has no name (empty)", "name the patient")
+    return frozenset(patients or there)
+
+
+def choose_observable(sheet: Sheet, wanted: frozenset[str], asked: str | None) -> tuple[str, list[Row], str]:
+    """Name of the observable, its rows (of all patients), and a sentence on how it was chosen."""
+    rows = list(sheet.rows)
+    named = any(row.values.get("observable") for row in rows)
+    if not named:
+        return _as_said(sheet, rows, asked)
+    there = list(dict.fromkeys(row.values["observable"] for row in rows if row.values["patient_id"] in wanted))
+    shown = [name or "(empty)" for name in there]
+    if asked is None:
+        if len(there) > 1:
+            second = next(r for r in rows if r.values["patient_id"] in wanted and r.values["observable"] == there[1])
+            what = f"the file has several observables: {listed(shown)}"
+            raise second.fault("observable", what, "choose one by --observable NAME")
+        asked = there[0]
+        sentence = f"{sheet.file}: observable {shown[0]}, the only one in the file"
+    elif asked in there:
+        others = [name for name in shown if name != asked]
+        sentence = f"{sheet.file}: observable {asked}" + (f"; left out: {listed(others)}" if others else "")
+    else:
+        what = f"no row has the observable {asked!r}{did_you_mean(asked, there)}"
+        where = f"{sheet.file}: rows {rows[0].line}-{rows[-1].line}, column observable"
+        raise DataError(what, where=where, remedy=f"the observables are {listed(shown)}")
+    return asked or UNNAMED, [row for row in rows if row.values["observable"] == asked], sentence
+
+
+def _as_said(sheet: Sheet, rows: list[Row], asked: str | None) -> tuple[str, list[Row], str]:
+    if asked is None:
+        sentence = "no observable is named: values are taken as proportional to the number of cells, as psa is"
+        return UNNAMED, rows, f"{sheet.file}: {sentence}"
+    if asked not in OBSERVABLES:
+        what = f"{asked!r} is no known observable{did_you_mean(asked, OBSERVABLES)}"
+        raise UsageError(what, where="--observable", remedy=f"choose one of {', '.join(OBSERVABLES)}")
+    return asked, rows, f"{sheet.file}: no row names an observable: all values are taken as {asked}, as was said"
+
+
+def visits_of(rows: Sequence[Row], observable: str, mark: str, dates: bool) -> dict[str, list[Visit]]:
+    """patient -> visits sorted by day; `DataError` for a value that cannot be, or a visit that is there twice."""
+    found: dict[str, list[Visit]] = defaultdict(list)
+    for row in rows:
+        found[row.values["patient_id"]].append(_visit(row, observable, mark, dates))
+    for visits in found.values():
+        visits.sort(key=lambda visit: visit.day)
+        for one, two in pairwise(visits):
+            if one.day == two.day:
+                first, second = sorted((one.row, two.row), key=lambda row: row.line)
+                raise _twice(first, second, observable)
+    return dict(sorted(found.items()))
+
+
+def _visit(row: Row, observable: str, mark: str, dates: bool) -> Visit:
+    word = row.values.get("censoring", "")
+    if word.lower() not in CENSORING:
+        meant = did_you_mean(word, ("left", "right"))
+        raise row.fault("censoring", f"{word!r} is no kind of censoring{meant}", "write left, right or nothing")
+    value, text = number(row, "burden", mark), row.values["burden"]
+    if value < 0:
+        raise row.fault(
+            "burden", f"burden {text!r} is negative", "a burden is over 0; leave the row out if it is missing"
+        )
+    if observable == "fraction" and value > 1:
+        raise row.fault("burden", f"fraction {text!r} is over 1", "give shares from 0 to 1 (percent divided by 100)")
+    censoring = CENSORING[word.lower()]
+    if value == 0 and censoring == 1:
+        raise row.fault("burden", f"{text!r} as a lower limit says nothing", "leave the row out")
+    return Visit(day(row, "time_days", mark, dates), value, censoring, row)
+
+
+def _twice(first: Row, second: Row, observable: str) -> DataError:
+    patient, time = second.values["patient_id"], second.values["time_days"]
+    differ = [name for name in first.values if first.values[name] != second.values[name] and name != "burden"]
+    hint = f" (they differ in {listed(differ, 4)})" if differ else ""
+    what = f"time {time!r} of patient {patient!r} is there twice, first in row {first.line}{hint}"
+    return second.fault("time_days", what, f"keep one value of {observable} for each patient and time")
+
+
+def check_units(rows: Sequence[Row]) -> str:
+    """The one unit of these rows ("" where none is given); `DataError` for two."""
+    if not rows:
+        return ""
+    first = rows[0]
+    unit = first.values.get("unit", "")
+    for row in rows:
+        other = row.values.get("unit", "")
+        if other != unit:
+            what = f"unit {other or '(empty)'!r} where row {first.line} has {unit or '(empty)'!r}"
+            raise row.fault("unit", what, "convert all values to one unit, or choose patients by --patient")
+    return unit
+
+
+def check_enough(
+    sheet: Sheet, wanted: frozenset[str], visits: Mapping[str, list[Visit]], least: int, name: str
+) -> None:
+    """`DataError` for a patient with fewer than ``least`` values."""
+    for patient in sorted(wanted):
+        theirs = visits.get(patient, [])
+        if len(theirs) < least:
+            line = min(
+                [v.row.line for v in theirs] or [r.line for r in sheet.rows if r.values["patient_id"] == patient]
+            )
+            row = next(row for row in sheet.rows if row.line == line)
+            what = f"patient {patient!r} has {counted(len(theirs), 'value')} of {name}"
+            prior = ", or a prior to lean on by --population or --pool" if least > 1 and theirs else ""
+            raise row.fault("burden", what, f"a patient needs at least {counted(least, 'value')}{prior}")

@@ -1,0 +1,113 @@
+"""The reader of tidy tables: burden and treatments to a `Table`, the series and all that was noticed or assumed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from persist.records.burden import (
+    Visit,
+    asked_patients,
+    check_enough,
+    check_units,
+    choose_observable,
+    read_burden,
+    visits_of,
+)
+from persist.records.censoring import Floor, censor, check_floor, floors_in_force
+from persist.records.fields import day, decimal_mark, has_dates
+from persist.records.text import Row, Sheet, counted, shown
+from persist.records.treatments import check_full_doses, judged_rows, read_treatments, schedules
+from persist.types import Schedule, Series, Table
+
+
+def read(
+    burden_path: str | Path,
+    treatments_path: str | Path | None = None,
+    *,
+    observable: str | None = None,
+    patients: Sequence[str] = (),
+    floor: Floor = "auto",
+    full_dose: Mapping[str, float] | None = None,
+    min_values: int = 2,
+) -> Table:
+    """Read burden (and treatments) of the ``patients`` asked for, or of all, sorted by patient and by day.
+
+    ``floor``: values that are assay floors, so left-censored: listed, found ("auto", see `floors.RULE`), or "none".
+    ``full_dose``: drug -> the amount that is dose 1. Only the patients asked for are judged; floors are found over the
+    whole file. ISO dates become days since the patient's first measurement. `DataError` names file, row, column, value
+    and remedy; `UsageError` is for files and options that cannot be.
+    """
+    check_floor(floor)
+    sheet = read_burden(burden_path)
+    given = read_treatments(treatments_path) if treatments_path is not None else None
+    check_full_doses(given, full_dose or {})
+    wanted = asked_patients(sheet, tuple(patients))
+    name, of_observable, sentence = choose_observable(sheet, wanted, observable)
+    rows = [row for row in of_observable if row.values["patient_id"] in wanted]
+    known = frozenset(row.values["patient_id"] for row in sheet.rows)
+    doses = judged_rows(given, wanted, known, everyone=not patients) if given else []
+    mark = decimal_mark(sheet, rows, ("time_days", "burden"))
+    dates = has_dates(_times(rows, doses))
+    visits = visits_of(rows, name, mark, dates)
+    check_enough(sheet, wanted, visits, max(min_values, 1), name)
+    unit = check_units(rows)
+    floors = floors_in_force(sheet, of_observable, name, floor, mark)
+    read_visits, censored_notes = censor(sheet, visits, floors, name)
+    origin = {patient: theirs[0].day if dates else 0.0 for patient, theirs in visits.items()}
+    treated, dose_notes = schedules(given, doses, dates, origin, full_dose or {}) if given else ({}, [])
+    series = tuple(
+        _series(patient, theirs, name, unit, origin[patient], treated.get(patient, {}))
+        for patient, theirs in read_visits.items()
+    )
+    notes = [*sheet.notes, *(given.notes if given else ()), sentence, *_rows_noticed(sheet, rows, mark, dates, unit)]
+    notes += [*floors.notes, *censored_notes, *dose_notes, *_untreated(series, given)]
+    content = sheet.content + (given.content if given else b"")
+    return Table(series, tuple(notes), hashlib.sha256(content).hexdigest())
+
+
+def _times(rows: Sequence[Row], doses: Sequence[Row]) -> list[tuple[Row, str]]:
+    """Every field that holds a time, of both tables."""
+    columns = ("start_days", "stop_days")
+    return [(row, "time_days") for row in rows] + [(row, column) for row in doses for column in columns]
+
+
+def _series(
+    patient: str, visits: Sequence[Visit], name: str, unit: str, origin: float, treated: dict[str, Schedule]
+) -> Series:
+    day_, burden = (np.array([visit[i] for visit in visits], dtype=np.float64) for i in range(2))
+    censoring = np.array([visit.censoring for visit in visits], dtype=np.int64)
+    return Series(patient, name, unit, day_ - origin, burden, censoring, treated)
+
+
+def _rows_noticed(sheet: Sheet, rows: Sequence[Row], mark: str, dates: bool, unit: str) -> list[str]:
+    """Sentences on decimal marks, dates, order, ids and unit."""
+    notes = []
+    if mark == ",":
+        notes.append(f"{sheet.file}: numbers have decimal commas")
+    if dates:
+        notes.append(f"{sheet.file}: times are ISO dates; day 0 is each patient's first measurement")
+    latest: dict[str, float] = {}
+    unsorted_: dict[str, None] = {}
+    for row in rows:
+        patient, time = row.values["patient_id"], day(row, "time_days", mark, dates)
+        if time < latest.get(patient, -math.inf):
+            unsorted_[patient] = None
+        latest[patient] = time
+    if unsorted_:
+        notes.append(f"{sheet.file}: rows of {counted(len(unsorted_), 'patient')} were not in order of time: sorted")
+    zeros = next((patient for patient in latest if patient.isdigit() and patient.startswith("0")), None)
+    if zeros is not None:
+        notes.append(f"{sheet.file}: patient_id is text and kept as it is ({zeros!r} stays {zeros!r})")
+    return [*notes, f"{sheet.file}: unit {shown(unit)}" if unit else f"{sheet.file}: no unit is given"]
+
+
+def _untreated(series: Sequence[Series], given: Sheet | None) -> list[str]:
+    if given is None:
+        return ["no treatments were given: every patient is taken as untreated"]
+    without = sum(not one.schedules for one in series)
+    return [f"{given.file}: {counted(without, 'patient')} without treatment, taken as untreated"] if without else []

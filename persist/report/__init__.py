@@ -1,0 +1,1 @@
+"""Report: plots and the one self-contained page."""

@@ -1,0 +1,154 @@
+"""The nouns that every room shares.
+
+All are immutable NamedTuples. Those made of arrays (`Cells`, `Rates`, `Exposure`, `Grid`) are JAX pytrees and may carry
+any leading batch shape ``(...)``; those of the tables (`Schedule`, `Series`, `Cohort`) are NumPy and are checked where
+they are built from rows. Units: days, cells (counts), 1/day, dose and exposure as a fraction of the full dose (0..1).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Cells(NamedTuple):
+    """Cell numbers by state, each ``(...)``."""
+
+    sensitive: Any
+    persister: Any
+    resistant: Any
+
+    @property
+    def total(self) -> Any:
+        """N = S + P + R, ``(...)``."""
+        return self.sensitive + self.persister + self.resistant
+
+
+class Rates(NamedTuple):
+    """Reaction constants of one drug, each ``(...)``; units in `RATE_UNITS`, meaning in `dynamics.reactions`."""
+
+    birth_s: Any = 0.0
+    death_s: Any = 0.0
+    kill_s: Any = 0.0
+    birth_p: Any = 0.0
+    death_p: Any = 0.0
+    kill_p: Any = 0.0
+    birth_r: Any = 0.0
+    death_r: Any = 0.0
+    kill_r: Any = 0.0
+    withdrawal_r: Any = 0.0
+    stimulation_r: Any = 0.0
+    tolerance_base: Any = 0.0
+    tolerance_drug: Any = 0.0
+    tolerance_power: Any = 1.0
+    reversion: Any = 0.0
+    reversion_block: Any = 0.0
+    mutation: Any = 0.0
+    escape_base: Any = 0.0
+    escape_drug: Any = 0.0
+    seeding: Any = 0.0
+    secretome_boost: Any = 0.0
+    secretome_half: Any = 0.0
+    secretome_block: Any = 0.0
+    secretome_protect: Any = 0.0
+    capacity: Any = np.inf
+    kill_half: Any = np.inf
+    onset_days: Any = 0.0
+    washout_days: Any = 0.0
+
+
+RATE_UNITS: dict[str, str] = {
+    **dict.fromkeys(Rates._fields, "1/day"),
+    **dict.fromkeys(("tolerance_power", "reversion_block"), "-"),
+    **dict.fromkeys(("secretome_boost", "secretome_block", "secretome_protect"), "-"),
+    "mutation": "per division",
+    "seeding": "cells/day",
+    "secretome_half": "cells/day",
+    "capacity": "cells",
+    "kill_half": "dose",
+    "onset_days": "days",
+    "washout_days": "days",
+}
+
+
+class Grid(NamedTuple):
+    """Consecutive steps of time, aligned to dose changes and to the days to be seen; each ``(n_steps,)``.
+
+    ``length`` in days (0 = padding, a step that does nothing), ``dose`` the dose in force (0..1).
+    """
+
+    length: Any
+    dose: Any
+
+
+class Exposure(NamedTuple):
+    """Exposure along a grid: within each step E(t) = target + (start - target) exp(-t / days); each ``(n_steps, ...)``.
+
+    ``start`` and ``target`` in 0..1, ``days`` the time constant (0 = immediate).
+    """
+
+    start: Any
+    target: Any
+    days: Any
+
+
+class Schedule(NamedTuple):
+    """Treatment of one drug: ``dose`` (0..1) from ``start`` to ``stop`` (days; inf = goes on); each ``(n_segments,)``.
+
+    Segments are sorted and do not overlap; between them the dose is 0.
+    """
+
+    start: np.ndarray
+    stop: np.ndarray
+    dose: np.ndarray
+
+
+class Series(NamedTuple):
+    """One patient as measured: ragged, sorted by day.
+
+    ``day`` and ``burden`` are ``(n_visits,)``; ``censoring`` is -1 where the burden is an upper limit (left-censored),
+    1 where it is a lower limit (right-censored), 0 where it was measured. ``schedules`` holds one `Schedule` a drug.
+    """
+
+    patient_id: str
+    observable: str
+    unit: str
+    day: np.ndarray
+    burden: np.ndarray
+    censoring: np.ndarray
+    schedules: dict[str, Schedule]
+
+
+class Table(NamedTuple):
+    """What a reader returns: the series it found and, in plain sentences, everything that it noticed or assumed."""
+
+    series: tuple[Series, ...]
+    notes: tuple[str, ...]
+    sha256: str
+
+
+class Cohort(NamedTuple):
+    """Series of several patients padded to common (bucketed) sizes, so that one compile serves many cohorts.
+
+    ``day, log_burden, censoring`` ``(n_patients, n_visits)``, ``seen`` the mask of real visits; ``length, dose``
+    ``(n_patients, n_steps)`` a `Grid`, ``moving`` False on the steps before the first visit (the exposure builds up,
+    the cells are not followed yet), ``step`` ``(n_patients, n_visits)`` the number of steps that lead up to a visit.
+    """
+
+    patient_id: tuple[str, ...]
+    day: np.ndarray
+    log_burden: np.ndarray
+    censoring: np.ndarray
+    seen: np.ndarray
+    length: np.ndarray
+    dose: np.ndarray
+    moving: np.ndarray
+    step: np.ndarray
+
+
+class Status(NamedTuple):
+    """An outcome with its sentence: ``code`` 0 good, 3 ran but cannot be trusted; ``sentence`` is what the user reads."""
+
+    code: int
+    sentence: str

@@ -1,0 +1,229 @@
+"""The command line: help without heavy imports, `check`, `doctor`, one line an error, outputs claimed first."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import persist
+from persist.cli import main as main_module
+from persist.cli.common import claim_output, emit_json, plain
+from persist.cli.main import COMMANDS, main
+from persist.errors import FitError, UsageError
+
+BURDEN = "patient_id,time_days,burden\nA,0,10\nA,28,5\nB,0,8\nB,30,0.5\n"
+DOSES = "patient_id,start_days,stop_days,drug,dose\nA,0,14,x,1\nA,14,20,y,1\nA,25,,x,1\n"
+HEAVY = ("numpy", "jax", "pandas", "numpyro", "arviz", "xarray", "matplotlib")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PERSIST_DEBUG", raising=False)
+    (tmp_path / "b.csv").write_text(BURDEN)
+    (tmp_path / "t.csv").write_text(DOSES)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def assert_one_line(result: Result, code: int, *parts: str) -> None:
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("persist: ")
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+def test_help_lists_every_command_with_its_line(folder: Path) -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for name, (_, _, line) in COMMANDS.items():
+        assert any(shown.split() == [name, *line.split()] for shown in result.stdout.splitlines())
+    assert run("--version").stdout == f"persist {persist.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["check"], ["absent"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom persist.cli.main import main\n"
+        f"try: main({arguments})\nexcept SystemExit: pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_module_is_the_command_line(folder: Path) -> None:
+    root = Path(persist.__file__).parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "persist", "check", "b.csv", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert json.loads(done.stdout)["values"] == 4
+    assert done.stderr == ""
+
+
+def test_public_names_are_found() -> None:
+    for name in persist.__all__:
+        assert getattr(persist, name) is not None
+    assert set(persist.__all__) <= set(dir(persist))
+    with pytest.raises(AttributeError, match="nonsense"):
+        persist.nonsense  # noqa: B018
+
+
+def test_check_prints_what_was_read_and_assumed(folder: Path) -> None:
+    result = run("check", "b.csv", "--treatments", "t.csv")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0] == "Read 4 values of burden from 2 patient(s)."
+    row = next(line for line in lines if line.startswith("A "))
+    assert row.split() == ["A", "2", "0", "28", "5", "10", "0", "2x,", "goes", "on", "23"]
+    assert next(line for line in lines if line.startswith("B ")).split()[-2:] == ["never", "0"]
+    assert any(line.startswith("- ") and "1 patient without treatment" in line for line in lines)
+
+
+def test_check_json_is_one_object(folder: Path) -> None:
+    result = run("check", "b.csv", "--treatments", "t.csv", "--floor", "0.5", "--json", "--seed", "7")
+    got = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert got["seed"] == 7
+    assert got["patients"]["B"]["left_censored"] == 1
+    assert got["patients"]["A"]["on_treatment"] == [
+        {"start_days": 0.0, "stop_days": 20.0},
+        {"start_days": 25.0, "stop_days": None},
+    ]
+    assert got["notes"]
+    assert len(got["sha256"]) == 64
+
+
+def test_check_quiet_says_nothing(folder: Path) -> None:
+    result = run("check", "b.csv", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+BAD = {
+    "column": (
+        "patient_id,time,burden\nA,0,1\n",
+        (),
+        ("b.csv: row 1, column time_days", "missing", "name the columns"),
+    ),
+    "text": ("patient_id,time_days,burden\nA,0,x\n", (), ("row 2, column burden", "'x'", "plain number")),
+    "zero": ("patient_id,time_days,burden\nA,0,0\nA,1,1\n", (), ("row 2, column burden", "'0'", "--floor")),
+    "one value": ("patient_id,time_days,burden\nA,0,1\n", (), ("row 2, column burden", "1 value", "--pool")),
+    "patient": (BURDEN, ("--patient", "C"), ("column patient_id", "'C'", "A, B")),
+    "file": (None, (), ("b.csv", "no such file", "check the path")),
+    "floor": (BURDEN, ("--floor", "low"), ("--floor", "'low'", "auto, none")),
+    "floor below 0": (BURDEN, ("--floor=-1",), ("-1", "auto, none")),
+    "full dose": (BURDEN, ("--full-dose", "x"), ("--full-dose", "DRUG=AMOUNT")),
+    "full dose without treatments": (BURDEN, ("--full-dose", "x=2"), ("'x'", "--treatments")),
+    "observable": (BURDEN, ("--observable", "pas"), ("'pas'", "psa")),
+    "option": (BURDEN, ("--patients", "A"), ("--patients", "--patient", "check --help")),
+    "line end in a name": (BURDEN, ("--patient", "C\nD"), ("C",)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_bad_input_is_one_line_and_exit_2(folder: Path, name: str, as_json: bool) -> None:
+    content, options, parts = BAD[name]
+    (folder / "b.csv").unlink()
+    if content is not None:
+        (folder / "b.csv").write_text(content)
+    before = sorted(folder.iterdir())
+    result = run("check", "b.csv", *options, *(["--json"] if as_json else []))
+    assert_one_line(result, 2, "persist: error: ", *parts)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_one_value_is_good_for_a_pool(folder: Path) -> None:
+    (folder / "b.csv").write_text("patient_id,time_days,burden\nA,0,1\n")
+    got = json.loads(run("check", "b.csv", "--pool", "--json").stdout)
+    assert not got["patients"]["A"]["enough_to_fit_alone"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["chek"], ["check"], ["--nonsense"]])
+def test_bad_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
+    assert_one_line(run(*arguments), 2, "--help")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "parts"),
+    [
+        (KeyboardInterrupt(), 130, ("interrupted",)),
+        (ZeroDivisionError("split\nin two"), 1, ("ZeroDivisionError", "split in two", "please report")),
+        (FitError("no posterior", remedy="simplify"), 1, ("no posterior; simplify",)),
+        (UsageError("wrong", where="--x"), 2, ("--x: wrong",)),
+        (click.FileError("f", "gone"), 2, ("gone",)),
+    ],
+)
+def test_the_shell_around_errors(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, parts: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("PERSIST_DEBUG", raising=False)
+
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setattr(main_module, "import_module", lambda name: type("module", (), {"command": failing}))
+    assert_one_line(run("fit"), code, *parts)
+    monkeypatch.setenv("PERSIST_DEBUG", "1")
+    assert "Traceback" in run("fit").stderr
+
+
+@pytest.mark.parametrize(("value", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_a_command_returns_its_exit_code(monkeypatch: pytest.MonkeyPatch, value: int | None, code: int) -> None:
+    command = click.Command("fit", callback=lambda: value)
+    monkeypatch.setattr(main_module, "import_module", lambda name: type("module", (), {"command": command}))
+    assert run("fit").exit_code == code
+
+
+def test_outputs_are_claimed_before_work(tmp_path: Path) -> None:
+    there = tmp_path / "there.nc"
+    claim_output(there, force=False)
+    assert not there.exists()
+    there.write_text("mine")
+    with pytest.raises(UsageError, match="--force"):
+        claim_output(there, force=False)
+    claim_output(there, force=True)
+    assert there.read_text() == "mine"
+    with pytest.raises(UsageError, match="no folder"):
+        claim_output(tmp_path / "absent" / "x.nc", force=True)
+    with pytest.raises(UsageError, match="is a folder"):
+        claim_output(tmp_path, force=True)
+
+
+def test_a_closed_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UsageError, match="cannot be written"):
+        claim_output(tmp_path / "x.nc", force=False)
+
+
+def test_json_knows_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+
+    emit_json({"a": np.array([1.0, np.nan]), "b": (np.float64("inf"), np.int64(2)), "c": Path("x"), "d": {3: None}})
+    assert json.loads(capsys.readouterr().out) == {"a": [1.0, None], "b": [None, 2], "c": "x", "d": {"3": None}}
+    assert plain(np.bool_(True)) is True
+
+
+def test_doctor(folder: Path) -> None:
+    result = run("doctor", "--json")
+    got = json.loads(result.stdout)
+    assert result.exit_code == (0 if got["ok"] else 3)
+    assert got["precision"] == "float64"
+    assert got["versions"]["persist"] == persist.__version__
+    assert all(check["ok"] for check in got["checks"].values())
+    assert "float64" in run("doctor").stdout
