@@ -1,16 +1,16 @@
 """The leap: exact birth-death and exact switching over a step, put together by operator splitting.
 
-With the rates of a step frozen, each state by itself is a linear birth-death process, whose law after ``t`` days is known
-(Kendall 1948, 10.1214/aoms/1177730285): of ``n`` cells each one's line dies out with probability ``alpha``, and the
-survivors' lines have geometric sizes,
+With the rates of a step frozen, each state by itself is a linear birth-death process, whose law after ``t`` days is
+known (Kendall 1948, 10.1214/aoms/1177730285): of ``n`` cells each one's line dies out with probability ``alpha``, and
+the survivors' lines have geometric sizes,
 
     phi = (e^{(b-d)t} - 1) / (b - d),   alpha = d phi / (1 + b phi),   beta = b phi / (1 + b phi),
     survivors m ~ Binomial(n, 1 - alpha),   Z = m + NegativeBinomial(m, 1 - beta).
 
-Switching S <-> P is binomial with its two-state closed form; mutants, escapees and seeded cells arrive as a Poisson count.
-Birth and death stand outside (half a step, switching and arrivals, half a step: Strang), so arrivals grow within the step;
-neighbouring halves are taken in one. Crowding and secretome are frozen at a predicted midpoint, the exposure is averaged
-by two Gauss points. Counts stay whole and never fall below zero; the splitting error is of second order in the step.
+Switching S <-> P is binomial with its two-state closed form; mutants, escapees and seeded cells arrive as a Poisson
+count. Birth and death stand outside (half a step, switching and arrivals, half a step: Strang), so arrivals grow within
+the step; neighbouring halves are taken in one. Crowding and secretome are frozen at a predicted midpoint, the exposure
+is averaged by two Gauss points. Counts stay whole and never fall below zero; the splitting error is of second order.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def grouped(table: Reactions = REACTIONS) -> Groups:
 
 
 def birth_death(birth: Array, death: Array, days: ArrayLike) -> tuple[Array, Array]:
-    """``(alpha, beta)`` of the linear birth-death law (module docstring) after ``days``, each ``(...)``; rates 1/day."""
+    """``(alpha, beta)`` of the linear birth-death law above after ``days``, each ``(...)``; rates 1/day."""
     grown = jnp.minimum((birth - death) * days, 500.0)
     still = jnp.abs(grown) < 1e-9
     phi = jnp.where(still, 1.0 + 0.5 * grown, jnp.expm1(grown) / jnp.where(still, 1.0, grown)) * days
@@ -84,11 +84,12 @@ def descendants(u: Array, v: Array, n: Array, alpha: Array, beta: Array) -> Arra
     """
     dying, born = n * alpha, n * (1.0 - alpha) * beta
     limit = sampling.SMALL * (1.0 + beta) ** 2
-    large = (jnp.minimum(dying, n - dying) > sampling.SMALL) | (born > limit)
+    large = (dying * (1.0 - alpha) > sampling.SMALL) | (born > limit)
     few = jnp.where(large, 0.0, n)
     survivors = few - sampling.binomial_walk(u, few, alpha)
     exact = survivors + sampling.walk(v, beta, beta * survivors)
-    return jax.lax.optimization_barrier(jnp.where(large, sampling.rounded_quantile(u, _cumulants(n, alpha, beta)), exact))
+    together = sampling.rounded_quantile(u, _cumulants(n, alpha, beta))
+    return sampling.once(jnp.where(large, together, exact))
 
 
 def _cumulants(n: Array, alpha: Array, beta: Array) -> tuple[Array, Array, Array, Array, Array]:

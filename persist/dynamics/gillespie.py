@@ -1,9 +1,9 @@
 """The exact engine: every event one by one (Gillespie's direct method), also while the exposure changes.
 
-With total propensity ``a``, the next event comes after an exponential wait of mean 1 / a and is reaction i with probability
-``a_i / a``. Where the exposure moves within a step, candidates come at a rate that bounds the total over the rest of the
-step (every rate grows with every field of the `Surroundings`, whose largest values are at the ends of the step, since the
-exposure is monotone), and each is accepted with probability actual over bound: thinning, no discretisation at all.
+With total propensity ``a``, the next event comes after an exponential wait of mean 1 / a and is reaction i with
+probability ``a_i / a``. Where the exposure moves within a step, candidates come at a rate that bounds the total over
+the rest of the step (every rate grows with every field of the `Surroundings`, whose largest values are at the ends,
+since the exposure is monotone), and each is accepted with probability actual over bound: thinning, no discretisation.
 
 Sources: Gillespie 1977, 10.1021/j100540a008; thinning: Lewis & Shedler 1979, 10.1002/nav.3800260304.
 """
@@ -96,7 +96,7 @@ def _events_a_day(cells: Cells, rates: Rates, around: Surroundings, table: React
 
 
 def _fire(cells: Cells, propensity: list[Array], mark: Array, table: Reactions) -> Cells:
-    """The cells after the reaction in whose stretch of the summed propensities ``mark`` falls; as they were beyond all."""
+    """The cells after the reaction in whose stretch of the summed propensities ``mark`` falls; else as before."""
     reached, upto = jnp.zeros(()), []
     for each in propensity:
         reached = reached + each

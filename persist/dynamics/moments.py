@@ -54,14 +54,17 @@ class Flows(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """What a step needs besides the state: flows = base + crowded g + (signal + signal_crowded g) sigma."""
+    """What a step needs besides the state: flows = base + crowded g + (signal + signal_crowded g) sigma.
+
+    The last two are None where the constants say beforehand that there is no secretome.
+    """
 
     days: Any
     kill: Any
     base: Flows
     crowded: Flows
-    signal: Flows
-    signal_crowded: Flows
+    signal: Flows | None
+    signal_crowded: Flows | None
 
 
 def mean_field(
@@ -74,49 +77,43 @@ def mean_field(
     """
     shape = jnp.broadcast_shapes(*(jnp.shape(part) for part in (*cells, *rates)))
     start = Cells(*(jnp.broadcast_to(jnp.asarray(count, float), shape) for count in cells))
-    silent = all(_is_zero(part) for part in (rates.secretome_boost, rates.secretome_protect, rates.seeding))
 
     def step(state: Cells, row: _Step) -> tuple[Cells, Cells]:
-        after = _advance(state, rates, row, silent)
+        after = _advance(state, rates, row)
         return after, after
 
     return jax.lax.scan(step, start, _rows(rates, jnp.asarray(length, float), exposure, shape, table))[1]
 
 
-def _is_zero(value: Any) -> bool:
-    """True where a constant is known to be 0 before anything is computed."""
-    return isinstance(value, (int, float)) and value == 0
+def _silent(rates: Rates) -> bool:
+    """True where the constants say, before anything is computed, that there is no secretome."""
+    parts = (rates.secretome_boost, rates.secretome_protect, rates.seeding)
+    return all(isinstance(part, (int, float)) and part == 0 for part in parts)
 
 
 def _rows(rates: Rates, length: Array, exposure: Exposure, shape: tuple[int, ...], table: Reactions) -> _Step:
-    """Read the table for all steps at once; every field ``(n_steps, ...)``."""
-    days = length.reshape(-1, *[1] * len(shape))
-    drug = Exposure(*(jnp.broadcast_to(part, (len(length), *shape)) for part in exposure))
-    levels = [within(drug, share * days) for share in _GAUSS]
-    off = _flows(rates, levels, 0.0, 0.0, table)
-    room = _flows(rates, levels, 1.0, 0.0, table)
-    heard = _flows(rates, levels, 0.0, 1.0, table)
-    both = _flows(rates, levels, 1.0, 1.0, table)
+    """Read the table for all steps at once; every field ``(n_steps, ...)``.
+
+    A rate that is affine in g and in sigma is known from its values at 0 and 1.
+    """
     full = (len(length), *shape)
+    days = length.reshape(-1, *[1] * len(shape))
+    drug = Exposure(*(jnp.broadcast_to(part, full) for part in exposure))
+    levels = [within(drug, share * days) for share in _GAUSS]
 
-    def mix(*parts: tuple[float, Flows]) -> Flows:
-        columns = zip(*(flow for _, flow in parts), strict=True)
-        return Flows(
-            *(
-                jnp.broadcast_to(sum(sign * part for (sign, _), part in zip(parts, column, strict=True)), full)
-                for column in columns
-            )
-        )
+    def wide(flows: Flows) -> Flows:
+        return Flows(*(jnp.broadcast_to(part, full) for part in flows))
 
+    def minus(one: Flows, other: Flows) -> Flows:
+        return Flows(*(a - b for a, b in zip(one, other, strict=True)))
+
+    off, room = (_flows(rates, levels, g, 0.0, table) for g in (0.0, 1.0))
     kill = sum(rates.kill_s * response(level, rates.kill_half) for level in levels) / len(levels)
-    return _Step(
-        jnp.broadcast_to(days, full),
-        jnp.broadcast_to(kill, full),
-        mix((1, off)),
-        mix((1, room), (-1, off)),
-        mix((1, heard), (-1, off)),
-        mix((1, both), (-1, room), (-1, heard), (1, off)),
-    )
+    plain = (jnp.broadcast_to(days, full), jnp.broadcast_to(kill, full), wide(off), wide(minus(room, off)))
+    if _silent(rates):
+        return _Step(*plain, None, None)
+    signal, both = (minus(_flows(rates, levels, g, 1.0, table), still) for g, still in ((0.0, off), (1.0, room)))
+    return _Step(*plain, wide(signal), wide(minus(both, signal)))
 
 
 def _flows(rates: Rates, levels: list[Array], g: float, sigma: float, table: Reactions) -> Flows:
@@ -131,9 +128,9 @@ def _flows(rates: Rates, levels: list[Array], g: float, sigma: float, table: Rea
     return Flows(*flow.values())
 
 
-def _advance(cells: Cells, rates: Rates, row: _Step, silent: bool) -> Cells:
+def _advance(cells: Cells, rates: Rates, row: _Step) -> Cells:
     """One step, with the rates frozen at the crowding and signal of a midpoint that the present growth predicts."""
-    now = _freeze(cells, rates, row, silent)
+    now = _freeze(cells, rates, row)
     gain = (
         (now.s_s + now.p_s + now.r_s) * cells.sensitive
         + (now.s_p + now.p_p + now.r_p) * cells.persister
@@ -141,13 +138,13 @@ def _advance(cells: Cells, rates: Rates, row: _Step, silent: bool) -> Cells:
     )
     grow = jnp.exp(jnp.clip(0.5 * row.days * gain / jnp.maximum(cells.total, 1e-300), -30.0, 3.0))
     middle = Cells(*(count * grow for count in cells))
-    return _solve(_freeze(middle, rates, row, silent), cells, row.days)
+    return _solve(_freeze(middle, rates, row), cells, row.days)
 
 
-def _freeze(at: Cells, rates: Rates, row: _Step, silent: bool) -> Flows:
+def _freeze(at: Cells, rates: Rates, row: _Step) -> Flows:
     """Flows with crowding and signal of the state ``at``."""
     g = crowding(at.total, rates.capacity)
-    if silent:
+    if row.signal is None or row.signal_crowded is None:
         return Flows(*(base + slope * g for base, slope in zip(row.base, row.crowded, strict=True)))
     flux = row.kill * at.sensitive
     sigma = jnp.where(flux > 0, flux / jnp.where(flux > 0, flux + rates.secretome_half, 1.0), 0.0)

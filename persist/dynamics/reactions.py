@@ -5,7 +5,7 @@ propensity (events a day) is its ``rate`` per cell times the number of its ``par
 parent, is an absolute rate. Each ``rate`` is a function of the rates and of the `Surroundings` of a cell, and never
 decreases in any field of these, so its value at the largest surroundings of a period bounds it over the period.
 
-An engine takes the table as an argument (``table=REACTIONS``); `perturbed` gives a table with one reaction sped up.
+An engine takes the table as an argument (``table=REACTIONS``); `scaled` gives one with some reactions sped up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jax import Array
     from jax.typing import ArrayLike
@@ -108,15 +108,16 @@ CHANGES: np.ndarray = np.array([reaction.change for reaction in REACTIONS])
 """Change of (S, P, R) in each reaction, ``(11, 3)``."""
 
 
-def perturbed(name: str, factor: float, table: Reactions = REACTIONS) -> Reactions:
-    """The table with the reaction ``name`` made ``factor`` times as fast; ValueError for a name that is not there."""
-    if name not in [reaction.name for reaction in table]:
-        raise ValueError(f"no reaction named {name!r}")
+def scaled(factors: Mapping[str, ArrayLike], table: Reactions = REACTIONS) -> Reactions:
+    """The table with the named reactions made so many times as fast; ValueError for a name that is not there."""
+    unknown = set(factors) - {reaction.name for reaction in table}
+    if unknown:
+        raise ValueError(f"no reaction named {', '.join(sorted(unknown))}")
 
-    def faster(reaction: Reaction) -> Reaction:
+    def faster(reaction: Reaction, factor: ArrayLike) -> Reaction:
         return reaction._replace(rate=lambda rates, around: factor * reaction.rate(rates, around))
 
-    return tuple(faster(reaction) if reaction.name == name else reaction for reaction in table)
+    return tuple(faster(row, factors[row.name]) if row.name in factors else row for row in table)
 
 
 def response(exposure: ArrayLike, kill_half: ArrayLike) -> Array:
@@ -198,7 +199,7 @@ def propensities(cells: Cells, rates: Rates, exposure: ArrayLike, table: Reactio
 
 def within(exposure: Exposure, elapsed: ArrayLike) -> Array:
     """Exposure ``elapsed`` days into its step: ``D + (E0 - D) exp(-t / tau)``, ``(...)``; D at once where tau is 0."""
-    days, target = jnp.asarray(exposure.days, float), jnp.asarray(exposure.target)
+    days, start, target = (jnp.asarray(part, float) for part in (exposure.days, exposure.start, exposure.target))
     lagged = days > IMMEDIATE_DAYS
     left = jnp.where(lagged, jnp.exp(-jnp.asarray(elapsed) / jnp.where(lagged, days, 1.0)), 0.0)
-    return target + (exposure.start - target) * left
+    return target + (start - target) * left

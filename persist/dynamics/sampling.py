@@ -1,10 +1,10 @@
 """Random counts, right in mean, variance and tail from 0 to 1e13, at a cost that does not depend on the count.
 
-Poisson, binomial and negative binomial are one family (Katz, Panjer): ``p(k+1) / p(k) = (a k + b) / (k + 1)`` with a = 0,
-a < 0, 0 < a < 1. A count is the quantile of one uniform number: where `SMALL` or fewer counts are expected the distribution
-function is walked through term by term (exact; a bounded walk, no rejection), above it the quantile is the Cornish-Fisher
-expansion of a continuous law that, once rounded, has the same five cumulants (mean, variance, skewness, two more). The
-distribution function so made is wrong by less than 1e-4 at the switch, and by less with every larger count.
+Poisson, binomial and negative binomial are one family (Katz, Panjer): ``p(k+1) / p(k) = (a k + b) / (k + 1)`` with
+a = 0, a < 0, 0 < a < 1. A count is the quantile of one uniform number: up to about `SMALL` expected counts the
+distribution function is walked through term by term (exact; a bounded walk, no rejection), above it the quantile is the
+Cornish-Fisher expansion of a continuous law that, once rounded, has the same five cumulants (mean, variance, skewness,
+two more). The distribution function so made is wrong by less than 1e-4 at the switch, and by less with larger counts.
 
 float64 throughout. Quantiles are monotone in the uniform number: equal numbers couple similar populations.
 Source: Cornish & Fisher 1938, 10.2307/1400905; the Poisson case: Giles 2016, 10.1145/2699466.
@@ -12,7 +12,6 @@ Source: Cornish & Fisher 1938, 10.2307/1400905; the Poisson case: Giles 2016, 10
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import jax
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
 SMALL = 8.0
-"""Expected counts up to which a law is walked through exactly; for overdispersed laws, as many at the same skewness."""
+"""Expected counts up to which a Poisson law is walked through; binomials go by variance, overdispersed by skewness."""
 
 LONGEST_WALK = 4096
 """Terms after which a walk gives up; only strongly overdispersed laws (p < 0.01) come there."""
@@ -89,11 +88,11 @@ def negative_binomial_quantile(u: Array, n: ArrayLike, p: ArrayLike) -> Array:
 
 
 def katz_quantile(u: Array, a: ArrayLike, b: ArrayLike) -> Array:
-    """Smallest k with ``P(X > k) < u`` for the law ``p(k+1) / p(k) = (a k + b) / (k + 1)``, ``(...)``; a < 1, b >= 0."""
+    """Smallest k with ``P(X > k) < u``, ``(...)``, of the law ``p(k+1) / p(k) = (a k + b) / (k + 1)``, a < 1."""
     slope, weight = jnp.broadcast_to(jnp.asarray(a), u.shape), jnp.broadcast_to(jnp.asarray(b), u.shape)
-    large = weight > SMALL * jnp.where(slope > 0, (1.0 + slope) ** 2, 1.0 - slope)
+    large = weight > SMALL * (1.0 + jnp.abs(slope)) ** 2
     small = walk(u, slope, jnp.where(large, 0.0, weight))
-    return jax.lax.optimization_barrier(jnp.where(large, rounded_quantile(u, katz_cumulants(slope, weight)), small))
+    return once(jnp.where(large, rounded_quantile(u, katz_cumulants(slope, weight)), small))
 
 
 def walk(u: Array, a: Array, b: Array) -> Array:
@@ -137,7 +136,7 @@ def katz_cumulants(a: Array, b: Array) -> tuple[Array, Array, Array, Array, Arra
 def rounded_quantile(u: Array, cumulants: tuple[Array, Array, Array, Array, Array]) -> Array:
     """Cornish-Fisher quantile of a count with the given five cumulants, each ``(...)``; for large variances, never < 0.
 
-    Rounding adds 1/12 to the variance and takes 1/120 from the fourth cumulant; the expansion starts from what it lacks.
+    Rounding adds 1/12 to the variance and takes 1/120 from the fourth cumulant; the expansion leaves these out.
     """
     mean, variance, third, fourth, fifth = cumulants
     spread = jnp.sqrt(jnp.maximum(variance - 1.0 / 12.0, 1e-3))
@@ -174,7 +173,13 @@ def normal_quantile(u: Array) -> Array:
     end = (((0.017337203997 * far + 0.42868294337) * far + 3.0812263860) * far + 6.6579051150) / (
         (0.012258202635 * far + 0.24197894225) * far + 1.0
     )
-    return jnp.where(c >= 0, centre, jnp.sign(q) * jnp.where(far <= 0, tail, end))
+    return once(jnp.where(c >= 0, centre, jnp.sign(q) * jnp.where(far <= 0, tail, end)))
+
+
+def once(value: Array) -> Array:
+    """The value itself, marked so that XLA computes it once and not again for each of its readers."""
+    kept: Array = jax.lax.optimization_barrier(value)  # type: ignore[no-untyped-call]
+    return kept
 
 
 def stream(key: Array) -> Array:

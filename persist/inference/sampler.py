@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from numpyro.infer import hmc as numpyro_hmc
-from numpyro.infer.util import constrain_fn, potential_energy
+from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy
 
 from persist.inference.model import model, sampled
 from persist.inference.priors import load_pack
-from persist.inference.starts import coordinates, find_starts
+from persist.inference.starts import LANES, coordinates, find_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from persist.inference.cohort import Case
 
 BLOCK = 50
-MAX_DEPTH = 9
+MAX_DEPTH = (6, 9)  # in warm-up, after
 
 
 class Target(NamedTuple):
@@ -70,8 +70,12 @@ def _problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
     pack = load_pack(target.pack, target.cells)
     bound = partial(model, pack=pack, variant=target.variant, power=target.power)
 
+    @jax.jit  # traced once, however often the sampler asks for it
+    def energy(case: Case, z: Any) -> Array:
+        return potential_energy(bound, (case,), {}, z)
+
     def potential(case: Case) -> Callable[[Any], Array]:
-        return lambda z: potential_energy(bound, (case,), {}, z)
+        return partial(energy, case)
 
     def constrain(case: Case, z: Any) -> Any:
         return constrain_fn(bound, (case,), {}, z)
@@ -81,11 +85,11 @@ def _problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 @cache
 def _kernel(target: Target, effort: Effort) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Compiled start and block of NUTS: ``begin(keys, starts, case, mass)`` and ``block(state, case)``, over chains."""
+    """Compiled start and block of NUTS: ``begin(keys, starts, case, spread)`` and ``block(state, case)``, over chains."""
     potential, _ = _problem(target)
     init, sample = numpyro_hmc.hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def begin(key: Array, start: Any, case: Case, mass: Array) -> Any:
+    def begin(key: Array, start: ParamInfo, case: Case, mass: Array) -> Any:
         return init(
             start,
             effort.warmup,
@@ -106,7 +110,7 @@ def _kernel(target: Target, effort: Effort) -> tuple[Callable[..., Any], Callabl
 
         return jax.lax.scan(step, state, length=BLOCK)
 
-    every = (0, 0, None, None)
+    every = (0, 0, None, 0)
     return jax.jit(jax.vmap(begin, in_axes=every)), jax.jit(jax.vmap(block, in_axes=(0, None)))
 
 
@@ -117,14 +121,17 @@ def draw(
 
     ``progress`` is called after every block.
     """
-    potential, constrain = _problem(target)
+    _, constrain = _problem(target)
     pack = load_pack(target.pack, target.cells)
     location, scale = coordinates(pack, sampled(pack, target.variant), case)
+    flat, unflatten = ravel_pytree(location)
+    slope = partial(_slope(target), case)
     search, run = jax.random.split(key)
-    starts, ends = find_starts(search, potential, case, location, scale, effort.chains)
+    found = find_starts(search, slope, np.asarray(flat), np.asarray(ravel_pytree(scale)[0]), effort.chains)
+    energy, bend = (part[: effort.chains] for part in slope(_lanes(found.point)))
+    start = ParamInfo(jax.vmap(unflatten)(jnp.asarray(found.point)), energy, jax.vmap(unflatten)(bend))
     begin, block = _kernel(target, effort)
-    mass = jnp.diag(ravel_pytree(scale)[0] ** 2)
-    state = begin(jax.random.split(run, effort.chains), starts, case, mass)
+    state = begin(jax.random.split(run, effort.chains), start, case, jnp.asarray(found.spread))
     warm, keep = -(-effort.warmup // BLOCK), -(-effort.draws // BLOCK)
     kept = []
     for count in range(warm + keep):
@@ -137,8 +144,26 @@ def draw(
     z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
     values = jax.vmap(jax.vmap(partial(constrain, case)))(z)
     return Draws(
-        {name: np.asarray(value) for name, value in values.items()}, _named_stats(stats, state), np.asarray(ends)
+        {name: np.asarray(value) for name, value in values.items()}, _named_stats(stats, state), found.energy
     )
+
+
+@cache
+def _slope(target: Target) -> Callable[[Case, Array], tuple[Array, Array]]:
+    """Compiled energy and gradient at `LANES` points ``(LANES, n)`` of flat unconstrained coordinates."""
+    potential, _ = _problem(target)
+    names = sorted(sampled(load_pack(target.pack, target.cells), target.variant))
+
+    def slope(case: Case, points: Array) -> tuple[Array, Array]:
+        energy = potential(case)
+        return jax.vmap(jax.value_and_grad(lambda at: energy(dict(zip(names, at, strict=True)))))(points)
+
+    return jax.jit(slope)
+
+
+def _lanes(points: np.ndarray) -> Array:
+    """Points padded to `LANES` rows."""
+    return jnp.asarray(np.pad(points, ((0, LANES - len(points)), (0, 0)), mode="edge"))
 
 
 def _named_stats(stats: list[np.ndarray], state: Any) -> dict[str, np.ndarray]:

@@ -1,0 +1,158 @@
+"""From a table to a posterior: every patient through one compiled sampler, finished patients kept on disk.
+
+A patient's draws depend on the seed, the patient's id, the data and the settings only, so a run that was killed goes on from
+the finished patients and gives the same numbers as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from persist import keys
+from persist.errors import PrecisionError
+from persist.inference.cohort import case, observable, one_schedule, pad
+from persist.inference.model import derive, sampled, trace_curves
+from persist.inference.posterior import assemble
+from persist.inference.priors import load_pack
+from persist.inference.sampler import Draws, Effort, Report, Target, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import xarray as xr
+
+    from persist.types import Table
+
+
+class Settings(NamedTuple):
+    """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed."""
+
+    model: str = "spr"
+    pack: str = "clinical"
+    drug: str | None = None
+    chains: int = 4
+    warmup: int = 600
+    draws: int = 800
+    seed: int = 0
+
+
+class Progress(NamedTuple):
+    """Where a fit is: patient ``index`` of ``patients``, iterations ``done`` of ``total``, seconds left (None: unknown)."""
+
+    patient_id: str
+    index: int
+    patients: int
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+def fit(
+    table: Table,
+    settings: Settings | None = None,
+    *,
+    partial: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> xr.DataTree:
+    """Posterior of every series in ``table``, as a DataTree with ArviZ's groups (see `inference.store`).
+
+    ``partial`` is a folder that keeps finished patients; those of the same data, settings and seed are taken from it.
+    Raises `DataError` and `UsageError` for series that cannot be fitted, `PrecisionError` without float64.
+    """
+    settings = settings or Settings()
+    if not jax.config.read("jax_enable_x64"):
+        raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
+    kind = observable(table.series[0].observable)
+    sampled(load_pack(settings.pack, kind.cells), settings.model)
+    target = Target(settings.model, settings.pack, kind.cells, kind.power)
+    cohort = pad(table.series, pack=settings.pack, drug=settings.drug)
+    began, results, seconds = time.perf_counter(), [], []
+    for index, series in enumerate(table.series):
+        one = case(cohort, index, counted=kind.counted)
+        keep = None if partial is None else _Kept(Path(partial), table.sha256, series.patient_id, settings, target)
+        watch = _watch(progress, series.patient_id, index, len(table.series), began, seconds)
+        started = time.perf_counter()
+        found = keep.read() if keep else None
+        if found is None:
+            effort = Effort(settings.chains, settings.warmup, settings.draws)
+            found = draw(keys.key(settings.seed, series.patient_id, "fit"), target, effort, one, watch)
+            if keep:
+                keep.write(found)
+            seconds.append(time.perf_counter() - started)
+        results.append(found)
+    cases = [case(cohort, index, counted=kind.counted) for index in range(len(table.series))]
+    schedules = [one_schedule(series, settings.drug) for series in table.series]
+    curves = [_curves(found.values, one, kind.power) for found, one in zip(results, cases, strict=True)]
+    derived = [{name: np.asarray(v) for name, v in derive(found.values, kind.power).items()} for found in results]
+    return assemble(table, settings._asdict(), results, derived, curves, schedules, sum(seconds))
+
+
+def _curves(values: dict[str, np.ndarray], one: Any, power: float) -> dict[str, np.ndarray]:
+    """Level ``(chains, draws, n_visits)`` and pointwise log-likelihood of every draw."""
+
+    def run(row: dict[str, Any]) -> tuple[Any, Any]:
+        curve = trace_curves(row, one, power)
+        return curve.level, curve.pointwise
+
+    level, pointwise = jax.lax.map(jax.jit(run), {name: jnp.asarray(value) for name, value in values.items()})
+    return {"level": np.asarray(level), "log_likelihood": np.asarray(pointwise)}
+
+
+def _watch(
+    progress: Callable[[Progress], None] | None, patient_id: str, index: int, patients: int, began: float, seconds: Any
+) -> Callable[[Report], None] | None:
+    """A callback for the sampler that adds the patient and the time left, from the speed since the first block ended."""
+    if progress is None:
+        return None
+    marks: list[tuple[float, int]] = []
+
+    def report(at: Report) -> None:
+        marks.append((time.perf_counter(), at.done))
+        left = None
+        if len(marks) > 2:
+            pace = (marks[-1][0] - marks[0][0]) / (marks[-1][1] - marks[0][1])
+            left = pace * (at.total - at.done + at.total * (patients - index - 1))
+        progress(Progress(patient_id, index, patients, at.done, at.total, left))
+
+    return report
+
+
+class _Kept:
+    """One patient's finished draws on disk, named by patient, marked by a fingerprint of all that decides its numbers."""
+
+    def __init__(self, folder: Path, data: str, patient_id: str, settings: Settings, target: Target) -> None:
+        from persist import __version__
+
+        mark = json.dumps([__version__, jax.__version__, data, patient_id, settings._asdict(), target._asdict()])
+        self.fingerprint = hashlib.sha256(mark.encode()).hexdigest()
+        self.path = folder / f"{hashlib.sha256(patient_id.encode()).hexdigest()[:16]}.npz"
+
+    def read(self) -> Draws | None:
+        """The draws, or None where there are none, they are damaged, or they were made from something else."""
+        try:
+            with np.load(self.path, allow_pickle=False) as kept:
+                if str(kept["fingerprint"]) != self.fingerprint:
+                    return None
+                parts = {name: kept[name] for name in kept.files}
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+        pick = lambda head: {n[len(head) :]: v for n, v in parts.items() if n.startswith(head)}  # noqa: E731
+        return Draws(pick("value."), pick("stat."), parts["start_energy"])
+
+    def write(self, draws: Draws) -> None:
+        """Write whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        columns = {f"value.{name}": v for name, v in draws.values.items()}
+        columns |= {f"stat.{name}": v for name, v in draws.stats.items()}
+        temporary = self.path.with_suffix(f".{os.getpid()}.tmp.npz")
+        np.savez(temporary, fingerprint=self.fingerprint, start_energy=draws.start_energy, **columns)
+        os.replace(temporary, self.path)

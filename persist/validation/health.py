@@ -1,0 +1,108 @@
+"""Whether a posterior can be trusted: convergence of the chains, by patient, in words.
+
+R-hat and effective sample sizes are the rank-normalised ones (Vehtari et al. 2021, 10.1214/20-BA1221), by ArviZ.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import arviz as az
+import numpy as np
+
+from persist.types import Status
+from persist.validation.identify import informed
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MAX_RHAT, MIN_ESS, MAX_DIVERGENT_SHARE = 1.01, 400.0, 0.0
+MODE_NATS = 3.0
+
+
+class Health(NamedTuple):
+    """One patient's diagnostics; ``problems`` are sentences, empty when all is well."""
+
+    max_rhat: float
+    min_ess_bulk: float
+    min_ess_tail: float
+    divergences: int
+    chains: int
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing was found."""
+        return not self.problems
+
+
+def examine(fit: xr.DataTree, patient: str) -> Health:
+    """Diagnostics of one patient over all sampled and derived parameters."""
+    posterior = fit["posterior"].to_dataset().sel(patient=patient)
+    summary = az.summary(posterior, kind="diagnostics", round_to="none")
+    sizes = summary[["ess_bulk", "ess_tail"]].astype(float)
+    rhat = summary["r_hat"].astype(float)
+    stats = fit["sample_stats"].to_dataset().sel(patient=patient)
+    divergences = int(np.asarray(stats["diverging"]).sum())
+    problems = _problems(rhat, sizes, divergences, np.asarray(stats["lp"]))
+    return Health(
+        float(rhat.max()),
+        float(sizes["ess_bulk"].min()),
+        float(sizes["ess_tail"].min()),
+        divergences,
+        posterior.sizes["chain"],
+        tuple(problems),
+    )
+
+
+def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray) -> list[str]:
+    """What is wrong, each with its number and the remedy."""
+    found = []
+    if not rhat.max() <= MAX_RHAT:
+        found.append(
+            f"chains disagree: R-hat of {rhat.idxmax()} is {rhat.max():.3f} (over {MAX_RHAT}); "
+            "run longer with --warmup and --draws, or suspect more than one mode"
+        )
+    for kind in ("ess_bulk", "ess_tail"):
+        low = sizes[kind]
+        if kind == "ess_bulk" and not low.min() >= MIN_ESS:
+            found.append(f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {MIN_ESS:.0f}); use --draws")
+    if divergences:
+        found.append(f"{divergences} divergent transitions: a region of the posterior may be missed; use a longer --warmup")
+    level = log_posterior.mean(axis=1)
+    if np.ptp(level) > MODE_NATS:
+        found.append(
+            f"chains sit at different heights (mean log density from {level.min():.1f} to {level.max():.1f}): "
+            "there is more than one mode, and the draws weigh them by chance"
+        )
+    return found
+
+
+def rates(fit: xr.DataTree, patient: str, units: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Quantiles of every parameter with its unit, and whether the data inform it (None for derived ones)."""
+    posterior = fit["posterior"].to_dataset().sel(patient=patient)
+    prior = fit["prior"].to_dataset().sel(patient=patient)
+    rows = {}
+    for name in posterior.data_vars:
+        draws = np.asarray(posterior[name])
+        low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
+        known = informed(draws, np.asarray(prior[name])) if name in prior else None
+        rows[str(name)] = {"q05": low, "q50": middle, "q95": high, "unit": units.get(str(name), "-"), "informed": known}
+    return rows
+
+
+def as_json(fit: xr.DataTree, units: dict[str, str]) -> dict[str, Any]:
+    """The `patients` object of `fit` and `diagnose`."""
+    report = {}
+    for patient in map(str, fit["posterior"]["patient"].values):
+        health = examine(fit, patient)
+        report[patient] = health._asdict() | {"ok": health.ok, "rates": rates(fit, patient, units)}
+    return report
+
+
+def status(fit: xr.DataTree) -> Status:
+    """Code 0 if every patient's posterior can be trusted, else 3, with a sentence."""
+    poor = [name for name in map(str, fit["posterior"]["patient"].values) if not examine(fit, name).ok]
+    if not poor:
+        return Status(0, "All chains agree and are long enough.")
+    return Status(3, f"The posterior of {', '.join(poor)} cannot be trusted yet; see the problems listed.")
