@@ -22,7 +22,7 @@ def test_the_closed_form_solves_the_equation() -> None:
         assert seen.target[step] == dose
         tau = onset if dose > level else washout
         assert seen.days[step] == tau
-        level = integrate.solve_ivp(lambda _, E, D=dose, t=tau: (D - E) / t, (0, length), [level], rtol=1e-10).y[0, -1]
+        level = integrate.solve_ivp(lambda _, E, D=dose, t=tau: (D - E) / t, (0, length), [level], rtol=1e-10, atol=1e-12).y[0, -1]
 
 
 def test_no_lag_is_the_dose_at_once() -> None:

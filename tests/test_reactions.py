@@ -113,7 +113,7 @@ def test_rates_never_fall_with_the_surroundings() -> None:
     """What the thinning of the exact engine rests on."""
     random = np.random.default_rng(3)
     for _ in range(200):
-        rates = FULL._replace(**dict(zip(Rates._fields[:24], random.uniform(0, 1.5, 24), strict=True)))
+        rates = FULL._replace(**dict(zip(Rates._fields[:24], random.uniform(0, 1, 24), strict=True)))
         low, high = np.sort(random.uniform(0, 1, (2, 7)), axis=0)
         below, above = (np.stack(per_capita(rates, Surroundings(*level))) for level in (low, high))
         assert np.all(below <= above + 1e-15)

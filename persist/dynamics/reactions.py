@@ -165,7 +165,7 @@ def surroundings(rates: Rates, exposure: ArrayLike, g: ArrayLike, sigma: ArrayLi
 
 def per_capita(rates: Rates, around: Surroundings, table: Reactions = REACTIONS) -> list[Array]:
     """Rate of each reaction per parent cell (1/day; seeding: cells/day) in given surroundings: 11 of ``(...)``."""
-    return [jnp.maximum(jnp.asarray(reaction.rate(rates, around), float), 0.0) for reaction in table]
+    return [jnp.asarray(reaction.rate(rates, around), float) for reaction in table]
 
 
 def constants(rates: Rates, exposure: ArrayLike, g: ArrayLike, sigma: ArrayLike, table: Reactions = REACTIONS) -> Array:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 ENGINES = ("leap", "ssa", "tau")
 
+SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
+"""Rates that are shares: above 1 they would make other rates negative."""
+
 CHUNK = 2000
 """Most trajectories that run as one batch: what fits into the memory near a core."""
 
@@ -68,8 +71,8 @@ def simulate(
     and number. The leap takes steps of at most ``max_step`` days; the other engines choose their own. Many trajectories
     are run in chunks, on as many threads as there are cores.
 
-    Errors: PrecisionError in float32, RatesError for a rate or count that is negative or NaN, UsageError for an engine
-    that is not there, too many cells for ``ssa``, or numbers of trajectories that differ.
+    Errors: PrecisionError in float32, RatesError for a rate or count that is negative or NaN (or a share above 1),
+    UsageError for an engine that is not there, too many cells for ``ssa``, or numbers of trajectories that differ.
     """
     _check(cells, rates, engine, max_step)
     number = _number(cells, rates, exposure, trajectories)
@@ -201,6 +204,10 @@ def _check(cells: Cells, rates: Rates, engine: str, max_step: float) -> None:
         if not np.all(values >= 0):
             bad = values[~(values >= 0)].flat[0]
             raise RatesError(f"{name} is {bad}", remedy="rates and cell numbers are 0 or more")
+    for name in SHARES:
+        highest = float(np.max(np.asarray(getattr(rates, name), float)))
+        if highest > 1:
+            raise RatesError(f"{name} is {highest}", remedy="it is a share, from 0 to 1")
     if not np.all(np.isfinite(np.asarray(cells.total))):
         raise RatesError("the number of cells is infinite", remedy="give a finite number of cells to start from")
     most = float(np.max(np.asarray(cells.total, float)))

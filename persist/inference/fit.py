@@ -28,8 +28,7 @@ from persist.inference.sampler import Draws, Effort, Report, Target, draw
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import xarray as xr
-
+    from persist.inference.store import DataTree
     from persist.types import Table
 
 
@@ -62,7 +61,7 @@ def fit(
     *,
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> xr.DataTree:
+) -> DataTree:
     """Posterior of every series in ``table``, as a DataTree with ArviZ's groups (see `inference.store`).
 
     ``partial`` is a folder that keeps finished patients; those of the same data, settings and seed are taken from it.
@@ -97,14 +96,15 @@ def fit(
 
 
 def _curves(values: dict[str, np.ndarray], one: Any, power: float) -> dict[str, np.ndarray]:
-    """Level ``(chains, draws, n_visits)`` and pointwise log-likelihood of every draw."""
+    """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, shares of S, P, R ``(..., 3)``."""
 
-    def run(row: dict[str, Any]) -> tuple[Any, Any]:
+    def run(row: dict[str, Any]) -> dict[str, Any]:
         curve = trace_curves(row, one, power)
-        return curve.level, curve.pointwise
+        shares = jnp.stack(curve.cells, axis=-1) / jnp.maximum(curve.cells.total, 1e-6)[..., None]
+        return {"level": curve.level, "log_likelihood": curve.pointwise, "shares": shares}
 
-    level, pointwise = jax.lax.map(jax.jit(run), {name: jnp.asarray(value) for name, value in values.items()})
-    return {"level": np.asarray(level), "log_likelihood": np.asarray(pointwise)}
+    found = jax.lax.map(run, {name: jnp.asarray(value) for name, value in values.items()})
+    return {name: np.asarray(value) for name, value in found.items()}
 
 
 def _watch(

@@ -4,7 +4,7 @@ Sampled are net growth, turnover and decline rather than births, deaths and kill
 show. With lambda = net_growth_s, q = turnover_s, c = cost_r:
 
     b_S = lambda / (1 - q),  d_S = q b_S,  k_S = lambda - decline_s        b_R = (1 - c) b_S,  d_R = (1 - c) d_S
-    b_P, k_P, k_R = shares of b_S, k_S, lambda_R = (1 - c) lambda          w_1 = escape_fold mutation b_S,  w_0 = 0
+    b_P, k_P, k_R = shares of lambda, k_S, lambda_R = (1 - c) lambda       w_1 = escape_fold mutation b_S,  w_0 = 0
     K = N* / (1 - q)      (only births are crowded: a tumour left alone settles at N* = K (1 - q))
     R(0) = N(0) resistant_0,  P(0) = N(0) persister_0,  S(0) = N(0) (1 - resistant_0) (1 - persister_0)
 """
@@ -94,7 +94,7 @@ def patient(values: dict[str, Any], power: float) -> Patient:
         birth_s=birth_s,
         death_s=of("turnover_s") * birth_s,
         kill_s=kill_s,
-        birth_p=of("birth_p_share") * birth_s,
+        birth_p=of("birth_p_share") * of("net_growth_s"),
         death_p=of("death_p"),
         kill_p=of("kill_p_share") * kill_s,
         birth_r=fitness_r * birth_s,

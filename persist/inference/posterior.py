@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES
 from persist.inference import store
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
+from persist.types import Cells, Schedule, Series
 
 if TYPE_CHECKING:
     from persist.inference.sampler import Draws
-    from persist.types import Schedule, Series, Table
+    from persist.types import Table
 
 N_PRIOR = 500
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def assemble(
@@ -27,7 +27,7 @@ def assemble(
     curves: list[dict[str, np.ndarray]],
     schedules: list[Schedule],
     seconds: float,
-) -> xr.DataTree:
+) -> store.DataTree:
     """The DataTree of a fit; see `inference.store` for its groups."""
     first = table.series[0]
     names = [series.patient_id for series in table.series]
@@ -36,17 +36,19 @@ def assemble(
     dims = ("chain", "draw", "patient")
     values = [found.values | more for found, more in zip(results, derived, strict=True)]
     visits = max(len(series.day) for series in table.series)
-    pointwise = [_pad(curve["log_likelihood"], series, visits, 0.0) for curve, series in zip(curves, table.series, strict=True)]
+    pairs = list(zip(curves, table.series, strict=True))
+    pointwise = [_pad(curve["log_likelihood"], one, visits, 0.0) for curve, one in pairs]
     rng = np.random.default_rng([settings["seed"], 7])
     predicted = [_predict(rng, curve["level"], value) for curve, value in zip(curves, values, strict=True)]
     predicted = [_pad(part, series, visits, np.nan) for part, series in zip(predicted, table.series, strict=True)]
     grid = axes | {"visit": np.arange(visits)}
     groups = {
-        "posterior": store.stacked(_columns(values), dims, axes),
-        "sample_stats": store.stacked(_columns([found.stats for found in results]), dims, axes),
+        "posterior": store.dataset(_columns(values, dims), axes),
+        "sample_stats": store.dataset(_columns([found.stats for found in results], dims), axes),
         "prior": _prior(rng, table, settings),
-        "log_likelihood": store.stacked({"burden": pointwise}, (*dims, "visit"), grid),
-        "posterior_predictive": store.stacked({"burden": predicted}, (*dims, "visit"), grid),
+        "log_likelihood": store.dataset({"burden": ((*dims, "visit"), np.stack(pointwise, 2))}, grid),
+        "posterior_predictive": store.dataset({"burden": ((*dims, "visit"), np.stack(predicted, 2))}, grid),
+        "fitted": _fitted(names, curves, visits, table),
         "observed_data": _observed(table, visits),
         "constant_data": _constant(names, schedules, results),
     }
@@ -61,8 +63,21 @@ def assemble(
     return store.tree("fit", groups, attrs)
 
 
-def _columns(rows: list[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
+def _columns(rows: list[dict[str, np.ndarray]], dims: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Per-patient arrays ``(chains, draws)`` stacked along a third axis."""
+    return {name: (dims, np.stack([row[name] for row in rows], axis=2)) for name in rows[0]}
+
+
+def _fitted(names: list[str], curves: list[dict[str, np.ndarray]], visits: int, table: Table) -> store.Dataset:
+    """At every visit: quantiles of the burden without wander and noise, and the mean shares of S, P and R."""
+    burden = [np.quantile(np.exp(curve["level"]), LEVELS, axis=(0, 1)) for curve in curves]
+    shares = [np.moveaxis(curve["shares"].mean(axis=(0, 1)), -1, 0) for curve in curves]
+    data = {}
+    for name, axis, rows in (("burden", "level", burden), ("shares", "state", shares)):
+        padded = [_pad(row, series, visits, np.nan) for row, series in zip(rows, table.series, strict=True)]
+        data[name] = (("patient", axis, "visit"), np.stack(padded))
+    coords = {"patient": names, "level": list(LEVELS), "state": list(Cells._fields), "visit": np.arange(visits)}
+    return store.dataset(data, coords)
 
 
 def _pad(values: np.ndarray, series: Series, visits: int, fill: float) -> np.ndarray:
@@ -73,13 +88,13 @@ def _pad(values: np.ndarray, series: Series, visits: int, fill: float) -> np.nda
 
 
 def _predict(rng: np.random.Generator, level: np.ndarray, value: dict[str, np.ndarray]) -> np.ndarray:
-    """A replicated burden at every visit: level, an independent stationary wander, robust noise; same shape as ``level``."""
+    """A replicated burden at every visit: level, a stationary wander of its own, robust noise; shape of ``level``."""
     part = rng.choice(len(NOISE_SCALE), level.shape, p=NOISE_WEIGHT / NOISE_WEIGHT.sum())
     noise = value["noise_sd"][..., None] * np.asarray(NOISE_SCALE)[part] * rng.standard_normal(level.shape)
     return np.exp(level + value["wander_sd"][..., None] * rng.standard_normal(level.shape) + noise)
 
 
-def _prior(rng: np.random.Generator, table: Table, settings: dict[str, Any]) -> xr.Dataset:
+def _prior(rng: np.random.Generator, table: Table, settings: dict[str, Any]) -> store.Dataset:
     """Draws from the prior of every sampled parameter, `N_PRIOR` of them, by quantiles of uniform numbers."""
     kind = OBSERVABLES[table.series[0].observable]
     pack = load_pack(settings["pack"], kind.cells)
@@ -93,10 +108,10 @@ def _prior(rng: np.random.Generator, table: Table, settings: dict[str, Any]) -> 
     for name in sampled(pack, settings["model"]):
         drawn = quantile(entries[name], rng.uniform(1e-9, 1.0 - 1e-9, (1, N_PRIOR, len(names))))
         columns[name] = (("chain", "draw", "patient"), drawn * unit.get(name, np.ones(len(names))))
-    return xr.Dataset(columns, coords=axes)
+    return store.dataset(columns, axes)
 
 
-def _observed(table: Table, visits: int) -> xr.Dataset:
+def _observed(table: Table, visits: int) -> store.Dataset:
     """Day, burden and censoring of every visit; padded with NaN (censoring 0)."""
 
     def column(name: str, fill: float) -> np.ndarray:
@@ -104,17 +119,17 @@ def _observed(table: Table, visits: int) -> xr.Dataset:
         return np.stack([np.pad(row, (0, visits - len(row)), constant_values=fill) for row in rows])
 
     dims = ("patient", "visit")
-    return xr.Dataset(
+    return store.dataset(
         {
             "day": (dims, column("day", np.nan)),
             "burden": (dims, column("burden", np.nan)),
             "censoring": (dims, column("censoring", 0.0).astype(np.int8)),
         },
-        coords={"patient": [series.patient_id for series in table.series], "visit": np.arange(visits)},
+        {"patient": [series.patient_id for series in table.series], "visit": np.arange(visits)},
     )
 
 
-def _constant(names: list[str], schedules: list[Schedule], results: list[Draws]) -> xr.Dataset:
+def _constant(names: list[str], schedules: list[Schedule], results: list[Draws]) -> store.Dataset:
     """Treatment segments (padded with NaN) and the energies at which the search for starts ended."""
     segments = max(1, *(len(schedule.start) for schedule in schedules))
 
@@ -127,6 +142,37 @@ def _constant(names: list[str], schedules: list[Schedule], results: list[Draws])
     }
     ends = max(len(found.start_energy) for found in results)
     data["start_energy"] = (("patient", "end"), column([found.start_energy for found in results], ends))
-    return xr.Dataset(data, coords={"patient": names})
+    return store.dataset(data, {"patient": names})
 
 
+
+
+def series(fit: store.DataTree) -> list[Series]:
+    """The series that a fit was made from, as its file holds them."""
+    observed, constant = fit["observed_data"].to_dataset(), fit["constant_data"].to_dataset()
+    names = observed["patient"].values
+    return [_series(fit, str(name), observed.sel(patient=name), constant.sel(patient=name)) for name in names]
+
+
+def _series(fit: store.DataTree, name: str, observed: store.Dataset, constant: store.Dataset) -> Series:
+    real = np.isfinite(observed["day"].values)
+    given = np.isfinite(constant["start"].values)
+    schedule = Schedule(*(constant[part].values[given] for part in ("start", "stop", "dose")))
+    return Series(
+        name,
+        str(fit.attrs["observable"]),
+        str(fit.attrs["unit"]),
+        observed["day"].values[real],
+        observed["burden"].values[real],
+        observed["censoring"].values[real].astype(int),
+        {"drug": schedule},
+    )
+
+
+def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarray]:
+    """Values of the sampled parameters for ``count`` draws (or all, if fewer), evenly taken from all chains; ``(n,)``."""
+    values = fit["posterior"].to_dataset().sel(patient=patient)
+    names = [str(name) for name in fit["prior"].to_dataset().data_vars]
+    total = values.sizes["chain"] * values.sizes["draw"]
+    take = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
+    return {name: values[name].values.ravel()[take] for name in names}

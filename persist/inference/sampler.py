@@ -46,7 +46,7 @@ class Effort(NamedTuple):
     chains: int = 4
     warmup: int = 500
     draws: int = 500
-    accept: float = 0.9
+    accept: float = 0.95
 
 
 class Draws(NamedTuple):

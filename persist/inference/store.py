@@ -22,6 +22,9 @@ import xarray as xr
 
 from persist.errors import StoreError
 
+DataTree, Dataset = xr.DataTree, xr.Dataset
+"""The types of a result and of one of its groups, for annotations elsewhere."""
+
 SCHEMA = 1
 ENGINE = "h5netcdf"
 _PACKAGES = ("numpy", "jax", "numpyro", "arviz", "xarray")
@@ -51,9 +54,9 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def tree(kind: str, groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> xr.DataTree:
+def tree(kind: str, groups: dict[str, Dataset], attrs: dict[str, Any]) -> DataTree:
     """A result of this program: its groups, and root attributes (what is not text or number is kept as JSON)."""
-    root = xr.DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
+    root = DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
     root.attrs = {"persist_kind": kind, "persist_schema": SCHEMA, **{k: _as_attr(v) for k, v in attrs.items()}}
     return root
 
@@ -62,14 +65,14 @@ def _as_attr(value: Any) -> Any:
     return value if isinstance(value, (str, int, float)) else json.dumps(value)
 
 
-def attribute(result: xr.DataTree, name: str) -> Any:
+def attribute(result: DataTree, name: str) -> Any:
     """A root attribute that was kept as JSON; `StoreError` where it is missing."""
     if name not in result.attrs:
         raise StoreError(f'the file has no "{name}"', remedy="it was not written by persist; make it again")
     return json.loads(result.attrs[name])
 
 
-def save(result: xr.DataTree, path: str | Path) -> None:
+def save(result: DataTree, path: str | Path) -> None:
     """Write whole or not at all: into a temporary file beside ``path``, then renamed over it."""
     target = Path(path)
     encoding = {
@@ -87,7 +90,7 @@ def save(result: xr.DataTree, path: str | Path) -> None:
         raise
 
 
-def load(path: str | Path, kind: str | None = None) -> xr.DataTree:
+def load(path: str | Path, kind: str | None = None) -> DataTree:
     """Read a result file into memory. ``kind`` ("fit", "forecast" ...) is required if given.
 
     Raises `StoreError` for a file that is missing, damaged, not ours, of another kind, or of another schema version.
@@ -105,7 +108,7 @@ def load(path: str | Path, kind: str | None = None) -> xr.DataTree:
     return result
 
 
-def _check(result: xr.DataTree, name: str, kind: str | None) -> None:
+def _check(result: DataTree, name: str, kind: str | None) -> None:
     found = result.attrs.get("persist_kind")
     if found is None:
         raise StoreError("it is a netCDF file, but not one of persist's", where=name, remedy="give the output of persist")
@@ -117,8 +120,6 @@ def _check(result: xr.DataTree, name: str, kind: str | None) -> None:
         raise StoreError(f'it holds a "{found}", a "{kind}" is needed', where=name, remedy=f"give the output of {kind}")
 
 
-def stacked(
-    columns: dict[str, list[np.ndarray]], dims: tuple[str, ...], coords: dict[str, Any], axis: int = 2
-) -> xr.Dataset:
-    """A dataset from per-patient arrays: each list is stacked along the patient axis, ``dims`` name the result's axes."""
-    return xr.Dataset({name: (dims, np.stack(parts, axis=axis)) for name, parts in columns.items()}, coords=coords)
+def dataset(columns: dict[str, tuple[tuple[str, ...], Any]], coords: dict[str, Any]) -> Dataset:
+    """A group from ``{name: (dims, array)}`` and its coordinates."""
+    return Dataset(columns, coords=coords)

@@ -1,0 +1,192 @@
+"""Futures: posterior draws carried on under a plan by the stochastic engine, and seen through the fitted measurement.
+
+From the state at the landmark (the last visit up to it) each draw runs on as whole cells: S and P are rounded, R, which the
+fit knows as a mean, is drawn as Poisson while it is small. Every plan of a patient uses the same random numbers (common
+random numbers), so that differences between plans are not noise. Progress is judged on measured values at visits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from persist import keys
+from persist.dynamics.observe import log_burden, noise, wander
+from persist.dynamics.trajectories import simulate
+from persist.forecast.endpoints import Rule, time_to_progression
+from persist.inference.model import patient, trace_curves
+from persist.treatment.exposure import relax
+from persist.treatment.schedule import dose_at, grid, plan_schedule, splice
+from persist.types import Cells, Grid, Rates, Schedule
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from persist.inference.cohort import Case
+    from persist.treatment.schedule import Plan
+
+POISSON_BELOW = 1e6
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+CHUNK_BYTES = 512 * 2**20
+"""Memory that one chunk of futures may take for its record."""
+
+
+class Landmark(NamedTuple):
+    """Where futures start, one entry a draw ``(n_draws,)``: constants, cells, exposure, wander, scale and noise; ``day``
+    is the last visit up to the landmark, ``nadir`` the lowest burden since the last restart if on drug then (else None)."""
+
+    day: float
+    rates: Rates
+    cells: Cells
+    exposure: Array
+    wander_mean: Array
+    wander_sd: Array
+    log_unit: Array
+    values: dict[str, np.ndarray]
+    power: float
+    nadir: float | None
+
+
+class Look(NamedTuple):
+    """When futures are seen: plan start and horizon (days), spacing of visits and of the plotted record (days)."""
+
+    start: float
+    horizon: float
+    visit_every: float
+    record_every: float = 7.0
+
+
+class Futures(NamedTuple):
+    """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``,
+    mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
+    progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug."""
+
+    day: np.ndarray
+    burden: np.ndarray
+    shares: np.ndarray
+    dose: np.ndarray
+    time_to_progression: np.ndarray
+    extinct: np.ndarray
+    days_on_drug: float
+
+
+def landmark(values: dict[str, np.ndarray], case: Case, day: float, power: float, nadir: float | None) -> Landmark:
+    """State of every draw at the last visit of ``case`` (cut at the landmark before); ``values`` each ``(n_draws,)``."""
+    curve = trace_curves({name: jnp.asarray(value) for name, value in values.items()}, case, power)
+    start = patient(values, power)
+    last = int(np.flatnonzero(np.asarray(case.seen))[-1])
+    count = len(next(iter(values.values())))
+    return Landmark(
+        day=day,
+        rates=Rates(*(jnp.broadcast_to(jnp.asarray(rate, float), (count,)) for rate in start.rates)),
+        cells=Cells(*(state[:, last] for state in curve.cells)),
+        exposure=curve.exposure[:, last],
+        wander_mean=curve.wander.mean,
+        wander_sd=jnp.sqrt(curve.wander.variance),
+        log_unit=start.log_cells_per_unit,
+        values=values,
+        power=power,
+        nadir=nadir,
+    )
+
+
+def run(
+    seed: int, name: str, at: Landmark, history: Schedule, plan: Plan, look: Look, rule: Rule, replicates: int
+) -> Futures:
+    """Futures of one patient under one plan, ``n_draws x replicates`` paths, in chunks of bounded memory."""
+    schedule = splice(history, plan_schedule(plan, look.start, look.horizon), look.start)
+    visits = look.start + np.append(np.arange(look.visit_every, look.horizon, look.visit_every), look.horizon)
+    dense = look.start + np.append(np.arange(0.0, look.horizon, look.record_every), look.horizon)
+    marks = np.unique(np.concatenate([visits, dense]))
+    steps, index = grid(schedule, marks, start=at.day, stop=look.start + look.horizon, max_step=1.0)
+    draws = len(np.asarray(at.cells.sensitive))
+    size = max(1, int(CHUNK_BYTES / (8.0 * 8.0 * len(marks) * replicates)))
+    parts = [
+        _chunk(seed, name, at, np.arange(first, min(first + size, draws)), steps, index, marks, visits, replicates)
+        for first in range(0, draws, size)
+    ]
+    burden, shares, measured, gone = (np.concatenate(column) for column in zip(*parts, strict=True))
+    times = _times(measured, visits - look.start, dose_at(schedule, visits) > 0.0, at.nadir, rule)
+    seen = np.isin(marks, dense)
+    return Futures(
+        day=marks[seen] - look.start,
+        burden=np.quantile(burden[:, seen], LEVELS, axis=0).T,
+        shares=shares[:, seen].mean(axis=0),
+        dose=dose_at(schedule, marks[seen]),
+        time_to_progression=times.reshape(draws, replicates),
+        extinct=gone.reshape(draws, replicates),
+        days_on_drug=_days_on_drug(schedule, look),
+    )
+
+
+def _chunk(
+    seed: int,
+    name: str,
+    at: Landmark,
+    members: np.ndarray,
+    steps: Grid,
+    index: np.ndarray,
+    marks: np.ndarray,
+    visits: np.ndarray,
+    replicates: int,
+) -> tuple[np.ndarray, ...]:
+    """Paths of some draws: burden and shares at ``marks``, measured burden at ``visits``, and whether all cells are gone."""
+    numbers = jnp.asarray((members[:, None] * replicates + np.arange(replicates)).ravel())
+    pick = np.repeat(members, replicates)
+    take = lambda part: jax.tree.map(lambda value: jnp.asarray(value)[pick], part)  # noqa: E731
+    rates, start, values = take(at.rates), take(at.cells), take(at.values)
+    exposure = relax(steps, rates.onset_days, rates.washout_days, take(at.exposure))
+    whole = _whole(keys.key(seed, name, "landmark"), numbers, start)
+    record = np.zeros(len(np.asarray(steps.length)), bool)
+    record[index[index > 0] - 1] = True
+    first = int(numbers[0])
+    path = simulate(keys.key(seed, name, "futures"), whole, rates, steps, exposure, first=first, record=record)
+    cells = np.stack([np.asarray(state) for state in path], axis=-1)
+    if index[0] == 0:
+        cells = np.concatenate([np.stack([np.asarray(state) for state in whole], axis=-1)[:, None], cells], axis=1)
+    level = log_burden(jnp.asarray(cells.sum(axis=-1)), take(at.log_unit)[:, None], at.power)
+    days = jnp.asarray(np.concatenate([[at.day], marks]))
+    drift = _drift(keys.key(seed, name, "wander"), numbers, days, take(at.wander_mean), take(at.wander_sd), values)
+    burden = jnp.exp(level + drift)
+    error = jax.vmap(lambda key: noise(key, (len(marks),)))(keys.numbered(keys.key(seed, name, "noise"), numbers))
+    at_visits = np.isin(marks, visits)
+    measured = jnp.exp(level + drift + values["noise_sd"][:, None] * error)[:, at_visits]
+    total = cells.sum(axis=-1, keepdims=True)
+    shares = cells / np.maximum(total, 1.0)
+    return np.asarray(burden), shares, np.asarray(measured), total[:, -1, 0] <= 0.0
+
+
+def _whole(key: Array, numbers: Array, cells: Cells) -> Cells:
+    """Whole cells: S and P rounded, R Poisson about its mean while that is small."""
+    mean = cells.resistant
+    draw = jax.vmap(jax.random.poisson)(keys.numbered(key, numbers), jnp.minimum(mean, POISSON_BELOW))
+    resistant = jnp.where(mean < POISSON_BELOW, draw.astype(float), jnp.round(mean))
+    return Cells(jnp.round(cells.sensitive), jnp.round(cells.persister), resistant)
+
+
+def _drift(key: Array, numbers: Array, days: Array, mean: Array, sd: Array, values: dict[str, Any]) -> Array:
+    """The wander carried on from what the last value left known of it, at all ``days`` but the first; ``(n, n_days - 1)``."""
+
+    def one(own: Array, centre: Array, spread: Array, size: Array, memory: Array) -> Array:
+        start, path = jax.random.split(own)
+        return wander(path, centre + spread * jax.random.normal(start), days, size, memory)[1:]
+
+    return jax.vmap(one)(keys.numbered(key, numbers), mean, sd, values["wander_sd"], values["wander_days"])
+
+
+def _times(measured: np.ndarray, day: np.ndarray, on: np.ndarray, nadir: float | None, rule: Rule) -> np.ndarray:
+    """Time to progression of every path. The nadir before the landmark stands first, at day 0, where it still counts."""
+    if nadir is not None:
+        measured = np.concatenate([np.full((len(measured), 1), nadir), measured], axis=1)
+        day, on = np.append(0.0, day), np.append(True, on)
+    return np.asarray(time_to_progression(day, measured, on, rule))
+
+
+def _days_on_drug(schedule: Schedule, look: Look) -> float:
+    """Days with a dose over 0 within the horizon."""
+    stop = look.start + look.horizon
+    inside = np.minimum(schedule.stop, stop) - np.maximum(schedule.start, look.start)
+    return float(np.maximum(inside, 0.0).sum())

@@ -1,0 +1,200 @@
+"""From a posterior to a forecast file: all patients, all plans, endpoints, benefit and verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from persist.errors import DataError, UsageError
+from persist.forecast import decide
+from persist.forecast.endpoints import rule_for
+from persist.forecast.futures import LEVELS, Futures, Look, landmark, run
+from persist.inference import posterior, store
+from persist.inference.cohort import case, observable, pad
+from persist.treatment.schedule import Plan, dose_at, parse_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from persist.forecast.endpoints import Rule
+    from persist.types import Series
+
+
+class Ask(NamedTuple):
+    """What is asked of a forecast: plans (the first is the reference), horizon and start (None: the last visit) in days,
+    endpoint (None: the observable's own), spacing of visits (None: the patient's median, else 28 days), effort, seed."""
+
+    plans: tuple[Plan, ...]
+    horizon: float
+    start: float | None = None
+    endpoint: str | None = None
+    visit_every: float | None = None
+    draws: int = 500
+    replicates: int = 2
+    seed: int = 0
+
+
+def ask(plans: Sequence[str], horizon: float, **options: Any) -> Ask:
+    """An `Ask` from plan texts; `ScheduleError` / `UsageError` for what is no plan, two of one name, or no horizon."""
+    parsed = tuple(parse_plan(text) for text in plans)
+    names = [plan.name for plan in parsed]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        what = f'two plans are called "{twice[0]}"' if twice else "no plan was given"
+        raise UsageError(what, where="--plan", remedy='give each its own, such as --plan "holiday=off 90, on"')
+    if not 0.0 < horizon < np.inf:
+        raise UsageError(f"the horizon is {horizon:g} days", where="--horizon", remedy="give a number of days over 0")
+    return Ask(parsed, float(horizon), **options)
+
+
+def forecast(
+    fit: store.DataTree, question: Ask, progress: Callable[[str, int, int], None] | None = None
+) -> store.DataTree:
+    """Futures of every patient of a fit under every plan, as a DataTree of kind "forecast".
+
+    ``progress(patient, done, total)`` is called before each plan of each patient.
+    """
+    everyone = posterior.series(fit)
+    rule = rule_for(everyone[0].observable, question.endpoint)
+    total, done = len(everyone) * len(question.plans), 0
+    rows: dict[str, list[Futures]] = {}
+    looks = {}
+    for one in everyone:
+        look = _look(one, question)
+        at, history = _landmark(fit, one, look, question)
+        looks[one.patient_id] = look
+        for plan in question.plans:
+            if progress is not None:
+                progress(one.patient_id, done, total)
+            future = run(question.seed, one.patient_id, at, history, plan, look, rule, question.replicates)
+            rows.setdefault(one.patient_id, []).append(future)
+            done += 1
+    return _assemble(fit, question, rule, rows, looks)
+
+
+def _look(series: Series, question: Ask) -> Look:
+    """When one patient's futures start and are seen."""
+    start = float(series.day[-1]) if question.start is None else question.start
+    if start < series.day[0]:
+        raise DataError(
+            f"patient {series.patient_id} is first seen on day {series.day[0]:g}, after day {start:g}",
+            where="--from",
+            remedy="choose a later day",
+        )
+    gaps = np.diff(series.day[series.day <= start])
+    every = question.visit_every or (float(np.median(gaps[gaps > 0])) if np.any(gaps > 0) else 28.0)
+    return Look(start, question.horizon, max(every, question.horizon / 2000.0), max(7.0, question.horizon / 200.0))
+
+
+def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any, Any]:
+    """State of evenly thinned draws at the last visit up to the start, and the treatment so far."""
+    kept = series.day <= look.start
+    cut = series._replace(day=series.day[kept], burden=series.burden[kept], censoring=series.censoring[kept])
+    kind = observable(series.observable)
+    settings = store.attribute(fit, "settings")
+    cohort = pad([cut], pack=settings["pack"])
+    values = posterior.thinned(fit, series.patient_id, question.draws)
+    schedule = next(iter(series.schedules.values()))
+    one = case(cohort, 0, counted=kind.counted)
+    last = float(cut.day[-1])
+    return landmark(values, one, last, kind.power, _nadir(cut, schedule)), schedule
+
+
+def _nadir(series: Series, schedule: Any) -> float | None:
+    """Lowest burden since the last restart, if the patient is on drug at the last visit; else None."""
+    on = dose_at(schedule, series.day) > 0.0
+    on[-1] |= bool(np.any((schedule.start < series.day[-1]) & (schedule.stop >= series.day[-1])))
+    if not on[-1]:
+        return None
+    off = np.flatnonzero(~on)
+    since = 0 if len(off) == 0 else off[-1] + 1
+    return float(np.min(series.burden[since:]))
+
+
+def _assemble(fit: Any, question: Ask, rule: Rule, rows: dict[str, list[Futures]], looks: dict[str, Look]) -> Any:
+    names, plans = list(rows), [plan.name for plan in question.plans]
+
+    def stack(part: str) -> np.ndarray:
+        return np.stack([np.stack([np.asarray(getattr(row, part)) for row in futures]) for futures in rows.values()])
+
+    where = ("patient", "plan")
+    axes = {"patient": names, "plan": plans}
+    record = store.dataset(
+        {
+            "day": (("patient", "plan", "time"), stack("day")),
+            "burden": ((*where, "time", "level"), stack("burden")),
+            "shares": ((*where, "time", "state"), stack("shares")),
+            "dose": ((*where, "time"), stack("dose")),
+        },
+        axes | {"level": list(LEVELS), "state": ["sensitive", "persister", "resistant"]},
+    )
+    ends = store.dataset(
+        {
+            "time_to_progression": ((*where, "draw", "replicate"), stack("time_to_progression")),
+            "extinct": ((*where, "draw", "replicate"), stack("extinct")),
+            "days_on_drug": (where, stack("days_on_drug")),
+        },
+        axes,
+    )
+    attrs = {
+        "observable": fit.attrs["observable"],
+        "unit": fit.attrs["unit"],
+        "settings": _settings(question, rule, looks),
+        "summary": summary(rows, plans, question.horizon),
+        "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
+        "fit": json.loads(fit.attrs["provenance"]),
+        "provenance": store.provenance(question.seed, hashlib.sha256(fit.attrs["provenance"].encode()).hexdigest()),
+    }
+    return store.tree("forecast", {"futures": record, "endpoints": ends}, attrs)
+
+
+def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, Any]:
+    return {
+        "plans": {plan.name: plan.text for plan in question.plans},
+        "reference": question.plans[0].name,
+        "horizon": question.horizon,
+        "endpoint": rule._asdict(),
+        "thresholds": decide.THRESHOLDS,
+        "draws": question.draws,
+        "replicates": question.replicates,
+        "seed": question.seed,
+        "patients": {name: look._asdict() for name, look in looks.items()},
+    }
+
+
+def summary(rows: dict[str, list[Futures]], plans: list[str], horizon: float) -> dict[str, Any]:
+    """The `patients` object of the JSON: endpoints of every plan, and benefit of each against the first."""
+    patients = {}
+    for name, futures in rows.items():
+        times = [future.time_to_progression for future in futures]
+        ends = {
+            plan: _endpoints(future, horizon) for plan, future in zip(plans, futures, strict=True)
+        }
+        gains = [decide.judge(decide.gain(time, times[0], horizon)) for time in times[1:]]
+        patients[name] = {
+            "plans": ends,
+            "benefit": {plan: decide.as_json(one) for plan, one in zip(plans[1:], gains, strict=True)},
+            "sentences": {
+                plan: decide.sentence(plan, plans[0], one, horizon) for plan, one in zip(plans[1:], gains, strict=True)
+            },
+        }
+    return patients
+
+
+def _endpoints(future: Futures, horizon: float) -> dict[str, Any]:
+    """One plan's endpoints; quantiles of the time to progression that are not reached within the horizon are null."""
+    times = future.time_to_progression.ravel()
+    found = np.quantile(times, (0.05, 0.5, 0.95), method="inverted_cdf")
+    quantiles = {
+        label: float(value) if value <= horizon else None
+        for label, value in zip(("q05", "q50", "q95"), found, strict=True)
+    }
+    return {
+        "progressed_by_horizon": float(np.mean(times <= horizon)),
+        "time_to_progression": quantiles,
+        "days_on_drug": future.days_on_drug,
+        "extinct": float(future.extinct.mean()),
+    }
