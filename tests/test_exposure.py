@@ -22,7 +22,10 @@ def test_the_closed_form_solves_the_equation() -> None:
         assert seen.target[step] == dose
         tau = onset if dose > level else washout
         assert seen.days[step] == tau
-        level = integrate.solve_ivp(lambda _, E, D=dose, t=tau: (D - E) / t, (0, length), [level], rtol=1e-10, atol=1e-12).y[0, -1]
+        solved = integrate.solve_ivp(
+            lambda _, E, D=dose, t=tau: (D - E) / t, (0, length), [level], rtol=1e-10, atol=1e-12
+        )
+        level = solved.y[0, -1]
 
 
 def test_no_lag_is_the_dose_at_once() -> None:
@@ -46,14 +49,20 @@ def test_padding_does_nothing() -> None:
         assert seen.start[2] == seen.start[1]
 
 
+@jax.jit
+def total(onset: jax.Array, washout: jax.Array, begin: jax.Array) -> jax.Array:
+    """A number that depends on the whole lag."""
+    return relax(GRID, onset, washout, begin).start.sum()
+
+
+gradients = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
+
+
 @pytest.mark.parametrize("onset", [0.0, 1e-12, 1e-6, 0.5, 30.0])
 @pytest.mark.parametrize("washout", [0.0, 1e-12, 1e-6, 0.5, 90.0])
 def test_gradients(onset: float, washout: float) -> None:
-    def total(onset: jax.Array, washout: jax.Array, begin: jax.Array) -> jax.Array:
-        return relax(GRID, onset, washout, begin).start.sum()
-
     here = (onset, washout, 0.2)
-    slopes = jax.grad(total, argnums=(0, 1, 2))(*here)
+    slopes = gradients(*here)
     assert np.all(np.isfinite(slopes))
     if onset >= 0.5 and washout >= 0.5:
         for at, slope in enumerate(slopes):

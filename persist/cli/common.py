@@ -73,6 +73,11 @@ output_options = _stack(
 )
 """Adds the arguments ``output: Path, force: bool``; call `claim_output` on them before any work."""
 
+device_option = click.option(
+    "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where to compute."
+)
+"""Adds the argument ``device: str``; call `use_device` on it before any array."""
+
 table_options = _stack(
     click.argument("burden", type=_PATH, metavar="BURDEN"),
     click.option("--treatments", type=_PATH, metavar="FILE", help="Table of treatments; without it nobody is treated."),
@@ -136,6 +141,46 @@ def use_float64() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+
+
+def use_device(name: str) -> None:
+    """Run JAX on ``cpu`` or ``gpu``; `UsageError` where there is no GPU, never a silent CPU."""
+    import jax
+
+    if name == "cpu":
+        jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
+        return
+    try:
+        jax.config.update("jax_default_device", jax.devices("gpu")[0])  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        raise UsageError("there is no GPU that JAX can use", where="--device gpu", remedy="use --device cpu") from None
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs in the user's cache folder, so that the next run starts at once; never an error."""
+    import jax
+    import platformdirs
+
+    folder = Path(platformdirs.user_cache_dir("persist")) / f"compiled-jax-{jax.__version__}-{_processor()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))  # type: ignore[no-untyped-call]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)  # type: ignore[no-untyped-call]
+
+
+def _processor() -> str:
+    """A short mark of the kind of processor, since compiled programs do not move between kinds."""
+    import hashlib
+    import platform
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        kind = "".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+    except OSError:
+        kind = platform.processor() + platform.machine()
+    return hashlib.sha256(kind.encode()).hexdigest()[:12]
 
 
 def plain(value: Any) -> Any:

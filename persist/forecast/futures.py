@@ -36,7 +36,8 @@ CHUNK_BYTES = 512 * 2**20
 
 class Landmark(NamedTuple):
     """Where futures start, one entry a draw ``(n_draws,)``: constants, cells, exposure, wander, scale and noise; ``day``
-    is the last visit up to the landmark, ``nadir`` the lowest burden since the last restart if on drug then (else None)."""
+    is the last visit up to the landmark, ``nadir`` the lowest burden since the last restart if on drug then (else None).
+    """
 
     day: float
     rates: Rates
@@ -62,7 +63,8 @@ class Look(NamedTuple):
 class Futures(NamedTuple):
     """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``,
     mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
-    progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug."""
+    progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug.
+    """
 
     day: np.ndarray
     burden: np.ndarray

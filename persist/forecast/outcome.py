@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 class Ask(NamedTuple):
     """What is asked of a forecast: plans (the first is the reference), horizon and start (None: the last visit) in days,
-    endpoint (None: the observable's own), spacing of visits (None: the patient's median, else 28 days), effort, seed."""
+    endpoint (None: the observable's own), spacing of visits (None: the patient's median, else 28 days), effort, seed.
+    """
 
     plans: tuple[Plan, ...]
     horizon: float
@@ -143,7 +144,7 @@ def _assemble(fit: Any, question: Ask, rule: Rule, rows: dict[str, list[Futures]
         "observable": fit.attrs["observable"],
         "unit": fit.attrs["unit"],
         "settings": _settings(question, rule, looks),
-        "summary": summary(rows, plans, question.horizon),
+        "summary": summary(rows, plans, question.horizon, rule.any_time),
         "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
         "fit": json.loads(fit.attrs["provenance"]),
         "provenance": store.provenance(question.seed, hashlib.sha256(fit.attrs["provenance"].encode()).hexdigest()),
@@ -165,23 +166,38 @@ def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, An
     }
 
 
-def summary(rows: dict[str, list[Futures]], plans: list[str], horizon: float) -> dict[str, Any]:
+def summary(rows: dict[str, list[Futures]], plans: list[str], horizon: float, any_time: bool) -> dict[str, Any]:
     """The `patients` object of the JSON: endpoints of every plan, and benefit of each against the first."""
     patients = {}
     for name, futures in rows.items():
         times = [future.time_to_progression for future in futures]
-        ends = {
-            plan: _endpoints(future, horizon) for plan, future in zip(plans, futures, strict=True)
-        }
-        gains = [decide.judge(decide.gain(time, times[0], horizon)) for time in times[1:]]
+        ends = {plan: _endpoints(future, horizon) for plan, future in zip(plans, futures, strict=True)}
+        gains = [decide.judge(decide.gain(time, times[0], horizon)) for time in times]
+        gains = [_judgeable(one, future, futures[0], any_time) for one, future in zip(gains, futures, strict=True)]
+        told = list(zip(plans, gains, strict=True))[1:]
         patients[name] = {
             "plans": ends,
-            "benefit": {plan: decide.as_json(one) for plan, one in zip(plans[1:], gains, strict=True)},
+            "benefit": {plan: decide.as_json(one) for plan, one in told},
             "sentences": {
-                plan: decide.sentence(plan, plans[0], one, horizon) for plan, one in zip(plans[1:], gains, strict=True)
+                plan: decide.sentence(plan, plans[0], one, horizon) + _caveat(futures[0], rows[name][i], any_time)
+                for i, (plan, one) in enumerate(told, start=1)
             },
         }
     return patients
+
+
+def _judgeable(benefit: decide.Benefit, plan: Futures, reference: Futures, any_time: bool) -> decide.Benefit:
+    """A plan without a day on drug is never judged, so its "gain" is none: the verdict is withheld."""
+    return benefit._replace(verdict="cannot tell") if _caveat(reference, plan, any_time) else benefit
+
+
+def _caveat(reference: Futures, plan: Futures, any_time: bool) -> str:
+    if any_time or min(reference.days_on_drug, plan.days_on_drug) > 0.0:
+        return ""
+    return (
+        " One of the two is never on drug within the horizon, so its progression is never judged and no verdict is"
+        " given; an endpoint such as psa:any-time compares them."
+    )
 
 
 def _endpoints(future: Futures, horizon: float) -> dict[str, Any]:

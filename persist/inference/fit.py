@@ -45,10 +45,10 @@ class Settings(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a fit is: patient ``index`` of ``patients``, iterations ``done`` of ``total``, seconds left (None: unknown)."""
+    """Where a fit is: patient ``number`` (from 0) of ``patients``, iterations ``done`` of ``total``, seconds left or None."""
 
     patient_id: str
-    index: int
+    number: int
     patients: int
     done: int
     total: int
@@ -68,31 +68,34 @@ def fit(
     Raises `DataError` and `UsageError` for series that cannot be fitted, `PrecisionError` without float64.
     """
     settings = settings or Settings()
-    if not jax.config.read("jax_enable_x64"):
+    if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
     kind = observable(table.series[0].observable)
     sampled(load_pack(settings.pack, kind.cells), settings.model)
     target = Target(settings.model, settings.pack, kind.cells, kind.power)
     cohort = pad(table.series, pack=settings.pack, drug=settings.drug)
-    began, results, seconds = time.perf_counter(), [], []
+    began, results, fresh = time.perf_counter(), [], 0.0
     for index, series in enumerate(table.series):
         one = case(cohort, index, counted=kind.counted)
         keep = None if partial is None else _Kept(Path(partial), table.sha256, series.patient_id, settings, target)
-        watch = _watch(progress, series.patient_id, index, len(table.series), began, seconds)
-        started = time.perf_counter()
         found = keep.read() if keep else None
         if found is None:
+            watch = _watch(progress, series.patient_id, index, len(table.series))
             effort = Effort(settings.chains, settings.warmup, settings.draws)
+            started = time.perf_counter()
             found = draw(keys.key(settings.seed, series.patient_id, "fit"), target, effort, one, watch)
+            fresh += time.perf_counter() - started - found.seconds
             if keep:
                 keep.write(found)
-            seconds.append(time.perf_counter() - started)
         results.append(found)
     cases = [case(cohort, index, counted=kind.counted) for index in range(len(table.series))]
     schedules = [one_schedule(series, settings.drug) for series in table.series]
     curves = [_curves(found.values, one, kind.power) for found, one in zip(results, cases, strict=True)]
     derived = [{name: np.asarray(v) for name, v in derive(found.values, kind.power).items()} for found in results]
-    return assemble(table, settings._asdict(), results, derived, curves, schedules, sum(seconds))
+    result = assemble(table, settings._asdict(), results, derived, curves, schedules)
+    run = sum(found.seconds for found in results)
+    result.attrs |= {"seconds": run, "compile_seconds": fresh, "wall_seconds": time.perf_counter() - began}
+    return result
 
 
 def _curves(values: dict[str, np.ndarray], one: Any, power: float) -> dict[str, np.ndarray]:
@@ -108,7 +111,7 @@ def _curves(values: dict[str, np.ndarray], one: Any, power: float) -> dict[str, 
 
 
 def _watch(
-    progress: Callable[[Progress], None] | None, patient_id: str, index: int, patients: int, began: float, seconds: Any
+    progress: Callable[[Progress], None] | None, patient_id: str, index: int, patients: int
 ) -> Callable[[Report], None] | None:
     """A callback for the sampler that adds the patient and the time left, from the speed since the first block ended."""
     if progress is None:
@@ -146,7 +149,7 @@ class _Kept:
         except (OSError, ValueError, KeyError, EOFError):
             return None
         pick = lambda head: {n[len(head) :]: v for n, v in parts.items() if n.startswith(head)}  # noqa: E731
-        return Draws(pick("value."), pick("stat."), parts["start_energy"])
+        return Draws(pick("value."), pick("stat."), parts["start_energy"], float(parts["seconds"]))
 
     def write(self, draws: Draws) -> None:
         """Write whole or not at all."""
@@ -154,5 +157,7 @@ class _Kept:
         columns = {f"value.{name}": v for name, v in draws.values.items()}
         columns |= {f"stat.{name}": v for name, v in draws.stats.items()}
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez(temporary, fingerprint=self.fingerprint, start_energy=draws.start_energy, **columns)
+        np.savez(
+            temporary, fingerprint=self.fingerprint, start_energy=draws.start_energy, seconds=draws.seconds, **columns
+        )
         os.replace(temporary, self.path)

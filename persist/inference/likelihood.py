@@ -34,7 +34,8 @@ class Wander(NamedTuple):
 
 class Visits(NamedTuple):
     """A series as the filter reads it, each ``(n_visits,)``: gap in days to the visit before (0 at the first), log burden
-    (or log limit), censoring (-1, 0, 1), extra variance of the log (counting), and the mask of real visits."""
+    (or log limit), censoring (-1, 0, 1), extra variance of the log (counting), and the mask of real visits.
+    """
 
     gap: ArrayLike
     value: ArrayLike

@@ -47,7 +47,18 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 """Model variants by name, and the parameters that each holds at 0."""
 
-DERIVED = ("birth_s", "death_s", "kill_s", "birth_p", "kill_p", "birth_r", "death_r", "kill_r", "escape_drug", "capacity")
+DERIVED = (
+    "birth_s",
+    "death_s",
+    "kill_s",
+    "birth_p",
+    "kill_p",
+    "birth_r",
+    "death_r",
+    "kill_r",
+    "escape_drug",
+    "capacity",
+)
 
 
 class Patient(NamedTuple):
@@ -60,7 +71,8 @@ class Patient(NamedTuple):
 
 class Curve(NamedTuple):
     """What a set of parameters says of a series: cells and exposure at the visits, the noiseless log burden ``(n_visits,)``,
-    the pointwise log-likelihood ``(n_visits,)`` and the wander after the last value."""
+    the pointwise log-likelihood ``(n_visits,)`` and the wander after the last value.
+    """
 
     cells: Cells
     exposure: Array

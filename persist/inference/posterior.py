@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES
 from persist.inference import store
 from persist.inference.model import sampled
@@ -26,7 +27,6 @@ def assemble(
     derived: list[dict[str, np.ndarray]],
     curves: list[dict[str, np.ndarray]],
     schedules: list[Schedule],
-    seconds: float,
 ) -> store.DataTree:
     """The DataTree of a fit; see `inference.store` for its groups."""
     first = table.series[0]
@@ -56,7 +56,6 @@ def assemble(
         "observable": first.observable,
         "unit": first.unit,
         "settings": settings,
-        "seconds": seconds,
         "notes": list(table.notes),
         "provenance": store.provenance(settings["seed"], table.sha256),
     }
@@ -84,7 +83,8 @@ def _pad(values: np.ndarray, series: Series, visits: int, fill: float) -> np.nda
     """Cut the padding of the compiled size, then pad to the file's own; ``(chains, draws, visits)``, float32."""
     real = values[..., : len(series.day)]
     width = [(0, 0)] * (real.ndim - 1) + [(0, visits - real.shape[-1])]
-    return np.pad(real, width, constant_values=fill).astype(np.float32)
+    padded: np.ndarray = np.pad(real, width, constant_values=fill).astype(np.float32)
+    return padded
 
 
 def _predict(rng: np.random.Generator, level: np.ndarray, value: dict[str, np.ndarray]) -> np.ndarray:
@@ -145,8 +145,6 @@ def _constant(names: list[str], schedules: list[Schedule], results: list[Draws])
     return store.dataset(data, {"patient": names})
 
 
-
-
 def series(fit: store.DataTree) -> list[Series]:
     """The series that a fit was made from, as its file holds them."""
     observed, constant = fit["observed_data"].to_dataset(), fit["constant_data"].to_dataset()
@@ -176,3 +174,8 @@ def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarr
     total = values.sizes["chain"] * values.sizes["draw"]
     take = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
     return {name: values[name].values.ravel()[take] for name in names}
+
+
+def patients(fit: store.DataTree) -> list[str]:
+    """Ids of the patients of a fit, in its order."""
+    return [str(name) for name in fit["observed_data"].to_dataset()["patient"].values]

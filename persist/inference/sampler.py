@@ -6,6 +6,7 @@ the padded sizes, so all patients of a cohort share it, and a patient's numbers 
 
 from __future__ import annotations
 
+import time
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,11 +51,14 @@ class Effort(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Posterior draws ``(chains, draws)`` by name, what the sampler reported of them, and the ends of the starts' search."""
+    """Posterior draws ``(chains, draws)`` by name, what the sampler reported of them, the energies at which the search for
+    starts ended, and the run time without compiling (the first block counts as the median one).
+    """
 
     values: dict[str, np.ndarray]
     stats: dict[str, np.ndarray]
     start_energy: np.ndarray
+    seconds: float
 
 
 class Report(NamedTuple):
@@ -133,19 +137,21 @@ def draw(
     begin, block = _kernel(target, effort)
     state = begin(jax.random.split(run, effort.chains), start, case, jnp.asarray(found.spread))
     warm, keep = -(-effort.warmup // BLOCK), -(-effort.draws // BLOCK)
-    kept = []
+    kept, pace = [], []
     for count in range(warm + keep):
+        began = time.perf_counter()
         state, rows = block(state, case)
         if count >= warm:
             kept.append(jax.tree.map(np.asarray, rows))
+        jax.block_until_ready(state)
+        pace.append(time.perf_counter() - began)
         if progress is not None:
-            jax.block_until_ready(state)
             progress(Report((count + 1) * BLOCK, (warm + keep) * BLOCK))
     z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
     values = jax.vmap(jax.vmap(partial(constrain, case)))(z)
-    return Draws(
-        {name: np.asarray(value) for name, value in values.items()}, _named_stats(stats, state), found.energy
-    )
+    seconds = float(np.sum(pace[1:]) + min(pace[0], np.median(pace)))
+    arrays = {name: np.asarray(value) for name, value in values.items()}
+    return Draws(arrays, _named_stats(stats, state), found.energy, seconds)
 
 
 @cache

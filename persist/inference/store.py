@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import xarray as xr
+from xarray import Dataset as Dataset
+from xarray import DataTree as DataTree
+from xarray import open_datatree
 
 from persist.errors import StoreError
 
-DataTree, Dataset = xr.DataTree, xr.Dataset
-"""The types of a result and of one of its groups, for annotations elsewhere."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SCHEMA = 1
 ENGINE = "h5netcdf"
@@ -36,9 +38,17 @@ def provenance(seed: int, sha256: str) -> dict[str, Any]:
         "seed": seed,
         "data_sha256": sha256,
         "versions": {"persist": _own_version(), **{name: _version(name) for name in _PACKAGES}},
-        "command": " ".join(["persist", *sys.argv[1:]]) if sys.argv[0].endswith(("persist", "__main__.py")) else "Python",
+        "command": " ".join(["persist", *sys.argv[1:]])
+        if sys.argv[0].endswith(("persist", "__main__.py"))
+        else "Python",
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _command() -> str:
+    """The command line, where this is one."""
+    ours = sys.argv[0].endswith(("persist", "__main__.py"))
+    return shlex.join(["persist", *sys.argv[1:]]) if ours else "Python"
 
 
 def _own_version() -> str:
@@ -57,11 +67,12 @@ def _version(name: str) -> str:
 def tree(kind: str, groups: dict[str, Dataset], attrs: dict[str, Any]) -> DataTree:
     """A result of this program: its groups, and root attributes (what is not text or number is kept as JSON)."""
     root = DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
-    root.attrs = {"persist_kind": kind, "persist_schema": SCHEMA, **{k: _as_attr(v) for k, v in attrs.items()}}
+    root.attrs = {"persist_kind": kind, "persist_schema": SCHEMA, **{k: as_attribute(v) for k, v in attrs.items()}}
     return root
 
 
-def _as_attr(value: Any) -> Any:
+def as_attribute(value: Any) -> Any:
+    """A value as an attribute holds it: text and numbers as they are, the rest as JSON."""
     return value if isinstance(value, (str, int, float)) else json.dumps(value)
 
 
@@ -75,7 +86,7 @@ def attribute(result: DataTree, name: str) -> Any:
 def save(result: DataTree, path: str | Path) -> None:
     """Write whole or not at all: into a temporary file beside ``path``, then renamed over it."""
     target = Path(path)
-    encoding = {
+    encoding: Any = {
         f"/{name}": {v: {"zlib": True, "complevel": 4} for v, d in node.data_vars.items() if d.dtype.kind in "fi"}
         for name, node in result.children.items()
     }
@@ -99,7 +110,7 @@ def load(path: str | Path, kind: str | None = None) -> DataTree:
     if not Path(path).is_file():
         raise StoreError("there is no such file", where=name, remedy="check the path")
     try:
-        with xr.open_datatree(path, engine=ENGINE) as opened:
+        with open_datatree(path, engine=ENGINE) as opened:
             result = opened.load()
     except Exception as fault:
         reason = f"it cannot be read as netCDF ({type(fault).__name__})"
@@ -111,7 +122,9 @@ def load(path: str | Path, kind: str | None = None) -> DataTree:
 def _check(result: DataTree, name: str, kind: str | None) -> None:
     found = result.attrs.get("persist_kind")
     if found is None:
-        raise StoreError("it is a netCDF file, but not one of persist's", where=name, remedy="give the output of persist")
+        raise StoreError(
+            "it is a netCDF file, but not one of persist's", where=name, remedy="give the output of persist"
+        )
     schema = int(result.attrs.get("persist_schema", 0))
     if schema != SCHEMA:
         remedy = "make it again with this version" if schema < SCHEMA else "use the version of persist that wrote it"
@@ -120,6 +133,6 @@ def _check(result: DataTree, name: str, kind: str | None) -> None:
         raise StoreError(f'it holds a "{found}", a "{kind}" is needed', where=name, remedy=f"give the output of {kind}")
 
 
-def dataset(columns: dict[str, tuple[tuple[str, ...], Any]], coords: dict[str, Any]) -> Dataset:
+def dataset(columns: Mapping[str, tuple[Any, Any]], coords: Mapping[str, Any]) -> Dataset:
     """A group from ``{name: (dims, array)}`` and its coordinates."""
-    return Dataset(columns, coords=coords)
+    return Dataset(dict(columns), coords=dict(coords))

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import arviz as az
 import numpy as np
 
-from persist.types import Status
+from persist.dynamics.observe import OBSERVABLES
+from persist.inference import store
+from persist.inference.posterior import patients
+from persist.inference.priors import load_pack
+from persist.types import RATE_UNITS
 from persist.validation.identify import informed
 
 if TYPE_CHECKING:
@@ -66,9 +70,13 @@ def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray
     for kind in ("ess_bulk", "ess_tail"):
         low = sizes[kind]
         if kind == "ess_bulk" and not low.min() >= MIN_ESS:
-            found.append(f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {MIN_ESS:.0f}); use --draws")
+            found.append(
+                f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {MIN_ESS:.0f}); use --draws"
+            )
     if divergences:
-        found.append(f"{divergences} divergent transitions: a region of the posterior may be missed; use a longer --warmup")
+        found.append(
+            f"{divergences} divergent transitions: a region of the posterior may be missed; use a longer --warmup"
+        )
     level = log_posterior.mean(axis=1)
     if np.ptp(level) > MODE_NATS:
         found.append(
@@ -78,31 +86,32 @@ def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray
     return found
 
 
-def rates(fit: xr.DataTree, patient: str, units: dict[str, str]) -> dict[str, dict[str, Any]]:
+def rates(fit: xr.DataTree, patient: str) -> dict[str, dict[str, Any]]:
     """Quantiles of every parameter with its unit, and whether the data inform it (None for derived ones)."""
     posterior = fit["posterior"].to_dataset().sel(patient=patient)
     prior = fit["prior"].to_dataset().sel(patient=patient)
-    rows = {}
+    unit, rows = units(fit), {}
     for name in posterior.data_vars:
         draws = np.asarray(posterior[name])
         low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
         known = informed(draws, np.asarray(prior[name])) if name in prior else None
-        rows[str(name)] = {"q05": low, "q50": middle, "q95": high, "unit": units.get(str(name), "-"), "informed": known}
+        rows[str(name)] = {"q05": low, "q50": middle, "q95": high, "unit": unit.get(str(name), "-"), "informed": known}
     return rows
 
 
-def as_json(fit: xr.DataTree, units: dict[str, str]) -> dict[str, Any]:
+def units(fit: xr.DataTree) -> dict[str, str]:
+    """Unit of every parameter, sampled or derived; burdens are in the unit of the file."""
+    pack = load_pack(store.attribute(fit, "settings")["pack"], OBSERVABLES[fit.attrs["observable"]].cells)
+    found = RATE_UNITS | {name: prior.unit for name, prior in pack.entries.items()}
+    if pack.cells_per_unit is not None:
+        found["cells_per_unit"] = pack.cells_per_unit.unit
+    return found | dict.fromkeys(("burden_0", "settled_burden"), str(fit.attrs["unit"]) or "burden")
+
+
+def as_json(fit: xr.DataTree) -> dict[str, Any]:
     """The `patients` object of `fit` and `diagnose`."""
     report = {}
-    for patient in map(str, fit["posterior"]["patient"].values):
+    for patient in patients(fit):
         health = examine(fit, patient)
-        report[patient] = health._asdict() | {"ok": health.ok, "rates": rates(fit, patient, units)}
+        report[patient] = health._asdict() | {"ok": health.ok, "rates": rates(fit, patient)}
     return report
-
-
-def status(fit: xr.DataTree) -> Status:
-    """Code 0 if every patient's posterior can be trusted, else 3, with a sentence."""
-    poor = [name for name in map(str, fit["posterior"]["patient"].values) if not examine(fit, name).ok]
-    if not poor:
-        return Status(0, "All chains agree and are long enough.")
-    return Status(3, f"The posterior of {', '.join(poor)} cannot be trusted yet; see the problems listed.")

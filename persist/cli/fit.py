@@ -1,0 +1,128 @@
+"""``persist fit``: from the tables to a posterior."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from persist.cli.common import (
+    claim_output,
+    common_options,
+    device_option,
+    emit_json,
+    keep_compiled,
+    output_options,
+    read_table,
+    table_options,
+    use_device,
+    use_float64,
+)
+from persist.cli.diagnose import print_health
+
+if TYPE_CHECKING:
+    from persist.inference.fit import Progress
+
+
+@click.command("fit")
+@table_options
+@click.option(
+    "--model", default="spr", show_default=True, help="Model variant: spr, sr (no persisters), sp (no clone)."
+)
+@click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro.")
+@click.option("--drug", metavar="NAME", help="The drug to fit, where the treatments name several.")
+@click.option("--chains", type=click.IntRange(min=2, max=16), default=4, show_default=True, help="Chains.")
+@click.option("--warmup", type=click.IntRange(min=50), default=600, show_default=True, help="Warm-up draws a chain.")
+@click.option("--draws", type=click.IntRange(min=50), default=800, show_default=True, help="Kept draws a chain.")
+@device_option
+@output_options
+@common_options
+def command(
+    burden: Path,
+    treatments: Path | None,
+    patients: tuple[str, ...],
+    observable: str | None,
+    floor: Literal["auto", "none"] | tuple[float, ...],
+    full_dose: dict[str, float],
+    model: str,
+    pack: str,
+    drug: str | None,
+    chains: int,
+    warmup: int,
+    draws: int,
+    device: str,
+    output: Path,
+    force: bool,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Fit every patient in BURDEN on their own and write the posterior.
+
+    A run that was stopped goes on from the finished patients, kept in OUTPUT.partial/. Leaves with code 3 if the
+    file was written but a posterior cannot be trusted.
+    """
+    claim_output(output, force)
+    table = read_table(burden, treatments, patients, observable, floor, full_dose)
+    use_device(device)
+    use_float64()
+    keep_compiled()
+    from persist.inference import store
+    from persist.inference.fit import Settings, fit
+    from persist.validation import health
+
+    settings = Settings(model, pack, drug, chains, warmup, draws, seed)
+    partial = output.with_name(output.name + ".partial")
+    with _Bar(quiet) as bar:
+        result = fit(table, settings, partial=partial, progress=bar.show)
+    report = health.as_json(result)
+    result.attrs["problems"] = store.as_attribute({name: one["problems"] for name, one in report.items()})
+    store.save(result, output)
+    shutil.rmtree(partial, ignore_errors=True)
+    if as_json:
+        spent = {name: result.attrs[name] for name in ("seconds", "compile_seconds", "wall_seconds")}
+        emit_json({"command": "fit", "output": output, "seed": seed} | spent | {"patients": report})
+    elif not quiet:
+        for note in table.notes:
+            click.echo(f"- {note}")
+        print_health(report)
+        click.echo(f"\nWritten: {output} (seed {seed})")
+    return 0 if all(one["ok"] for one in report.values()) else 3
+
+
+class _Bar:
+    """Progress on standard error, only where that is a terminal: patient, iterations, time left."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.bar: Any = None
+        self.shown = not quiet and sys.stderr.isatty()
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, at: Progress) -> None:
+        """Draw the bar anew: all iterations of all patients."""
+        if not self.shown:
+            return
+        from tqdm import tqdm
+
+        if self.bar is None:
+            layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+            self.bar = tqdm(total=at.total * at.patients, file=sys.stderr, bar_format=layout)
+        self.bar.n = at.number * at.total + at.done
+        self.bar.set_description(f"patient {at.patient_id} ({at.number + 1} of {at.patients})")
+        left = "" if at.seconds_left is None else f"about {_clock(at.seconds_left)} left"
+        self.bar.set_postfix_str(left, refresh=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

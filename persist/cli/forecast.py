@@ -1,0 +1,102 @@
+"""``persist forecast``: futures of fitted patients under treatment plans, and what each plan would gain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from persist.cli.common import (
+    claim_output,
+    common_options,
+    device_option,
+    emit_json,
+    keep_compiled,
+    output_options,
+    progress,
+    use_device,
+    use_float64,
+)
+
+
+@click.command("forecast")
+@click.argument("fit", type=click.Path(path_type=Path), metavar="FIT.nc")
+@click.option(
+    "--plan", "plans", multiple=True, required=True, metavar="PLAN", help='Such as on, or "holiday=off 90, on".'
+)
+@click.option("--horizon", type=float, required=True, metavar="DAYS", help="How far to look.")
+@click.option("--from", "start", type=float, metavar="DAY", help="Day on which the plans start [the last visit].")
+@click.option("--endpoint", metavar="RULE", help="psa, recist or relative; NAME:any-time judges off drug too.")
+@click.option("--visit-every", type=click.FloatRange(min=0, min_open=True), metavar="DAYS", help="Spacing of visits.")
+@click.option("--draws", type=click.IntRange(min=2), default=500, show_default=True, help="Posterior draws used.")
+@click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
+@device_option
+@output_options
+@common_options
+def command(
+    fit: Path,
+    plans: tuple[str, ...],
+    horizon: float,
+    start: float | None,
+    endpoint: str | None,
+    visit_every: float | None,
+    draws: int,
+    replicates: int,
+    device: str,
+    output: Path,
+    force: bool,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Forecast the patients of FIT.nc under each plan; the first plan is the reference of the others."""
+    claim_output(output, force)
+    use_device(device)
+    use_float64()
+    keep_compiled()
+    from persist.forecast.outcome import ask, forecast
+    from persist.inference import store
+
+    question = ask(
+        plans,
+        horizon,
+        start=start,
+        endpoint=endpoint,
+        visit_every=visit_every,
+        draws=draws,
+        replicates=replicates,
+        seed=seed,
+    )
+    posterior = store.load(fit, "fit")
+
+    def tell(patient: str, done: int, total: int) -> None:
+        progress(
+            f"patient {patient}: plan {done % len(plans) + 1} of {len(plans)} ({done} of {total} done)", quiet=quiet
+        )
+
+    result = forecast(posterior, question, tell)
+    store.save(result, output)
+    summary, warnings = store.attribute(result, "summary"), store.attribute(result, "warnings")
+    if as_json:
+        content = {"command": "forecast", "output": output, "seed": seed, "patients": summary, "warnings": warnings}
+        emit_json(content | {"settings": store.attribute(result, "settings")})
+    elif not quiet:
+        _print(summary, horizon)
+        click.echo(f"\nWritten: {output} (seed {seed}). Not for clinical use.")
+    for name, problems in warnings.items():
+        if problems and not quiet:
+            click.echo(f"persist: warning: the posterior of {name} is marked: {'; '.join(problems)}", err=True)
+
+
+def _print(summary: dict[str, Any], horizon: float) -> None:
+    for name, one in summary.items():
+        click.echo(f"\npatient {name}")
+        click.echo(f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}")
+        for plan, row in one["plans"].items():
+            times = (row["time_to_progression"][level] for level in ("q05", "q50", "q95"))
+            cells = [f">{horizon:g}" if time is None else f"{time:.0f}" for time in times]
+            share = f"{100 * row['progressed_by_horizon']:.0f} %"
+            click.echo(f"{plan:<24}{share:>12}{cells[0]:>10}{cells[1]:>8}{cells[2]:>8}{row['days_on_drug']:>9.0f}")
+        for sentence in one["sentences"].values():
+            click.echo(f"  {sentence}")

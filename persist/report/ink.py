@@ -1,0 +1,99 @@
+"""Ink: the palette, the style of axes, and how a matplotlib figure becomes inline SVG.
+
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart; line styles and hatches repeat what the
+colours say, so that the page can be read in black and white. Text stays text, in the page's own font.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from persist.report.words import number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+BLACK, GREY, PALE = "#111111", "#6b6b6b", "#e9e9e9"
+BLUE, SKY, ORANGE, VERMILION = "#0072b2", "#56b4e9", "#e69f00", "#d55e00"
+STATES = {"sensitive": (SKY, ""), "persister": (ORANGE, "////"), "resistant": (VERMILION, "xxxx")}
+"""Fill and hatch of each state."""
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "persist",
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": BLACK,
+    "axes.linewidth": 0.8,
+    "font.size": 10.0,
+    "axes.labelsize": 10.0,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "hatch.linewidth": 0.6,
+    "path.simplify": True,
+}
+_HEAD = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+def svg(name: str, label: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> Markup:
+    """Inline SVG of what ``draw`` puts on a figure of ``size`` (inches); ``label`` is what it says to a screen reader.
+
+    ``name`` (letters, digits, hyphens) goes before every id, so that many figures can stand in one page.
+    """
+    text = io.StringIO()
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a sign that the measuring font lacks; the reader's has it
+        figure = Figure(figsize=size)
+        draw(figure)
+        figure.savefig(text, format="svg", transparent=True, metadata=_HEAD)
+    return Markup(_inline(text.getvalue(), name, label))
+
+
+def _inline(text: str, name: str, label: str) -> str:
+    """An SVG file as an element of a page: own ids, no links, the page's font, one accessible name."""
+    body = text[text.index("<svg") :]
+    box = re.search(r'viewBox="([^"]*)"', body)
+    inner = body[body.index(">") + 1 :]
+    for part in (r"<metadata>.*?</metadata>", r"<style[^>]*>.*?</style>", r"<!--.*?-->"):
+        inner = re.sub(part, "", inner, flags=re.DOTALL)
+    inner = re.sub(r'(<[^>]*\bid=")', rf"\g<1>{name}-", inner)
+    inner = re.sub(r'((?:xlink:)?href="|url\()#', rf"\g<1>#{name}-", inner).replace("xlink:href", "href")
+    inner = re.sub(r"font: ((?:\d+ )?[\d.]+px)[^;\"]*", r"font-size: \1", inner)
+    inner = re.sub(r"(\d+\.\d{2})\d+", r"\1", inner)
+    inner = re.sub(r"\n\s*", "\n", inner)
+    about = html.escape(label, quote=True)
+    view = box.group(1) if box else "0 0 100 100"
+    return f'<svg class="figure" viewBox="{view}" role="img" aria-label="{about}">{inner}'
+
+
+def log_axis(axis: Any, low: float, high: float, ticks: int = 6) -> None:
+    """Decades, or 1, 2 and 5 of each where there are few, as plain numbers."""
+    import math
+
+    decades = math.log10(high / low)
+    steps = (1.0, 2.0, 5.0) if decades < 2.0 else (1.0,)
+    if decades < 0.9:
+        axis.set_major_locator(MaxNLocator(ticks - 2, steps=[1, 2, 5, 10]))
+    else:
+        axis.set_major_locator(LogLocator(subs=steps, numticks=ticks if decades >= 2.0 else 12))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+
+
+def shade(axes: Axes, spans: list[tuple[float, float]]) -> None:
+    """Grey behind the days on treatment."""
+    for start, stop in spans:
+        axes.axvspan(start, stop, color=PALE, linewidth=0, zorder=0)

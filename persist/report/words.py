@@ -1,0 +1,148 @@
+"""Words of the page: numbers as a reader says them, what each parameter is, what totals alone cannot tell."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+MEANING: dict[str, str] = {
+    "net_growth_s": "net growth of sensitive cells without drug",
+    "turnover_s": "deaths per birth of sensitive cells",
+    "decline_s": "net growth of sensitive cells on full drug (below 0: they decline)",
+    "tolerance_base": "sensitive cells that turn into persisters without drug",
+    "tolerance_drug": "sensitive cells that turn into persisters because of full drug",
+    "reversion": "persisters that turn back into sensitive cells without drug",
+    "reversion_block": "share of that return which full drug blocks",
+    "birth_p_share": "births of persisters",
+    "death_p": "deaths of persisters",
+    "mutation": "resistant cells made by dividing sensitive cells",
+    "escape_fold": "how much more often persisters on drug turn resistant",
+    "resistant_0": "share of resistant cells at the first visit",
+    "persister_0": "share of persisters at the first visit",
+    "cost_r": "growth that resistance costs",
+    "kill_p_share": "how far the drug kills persisters",
+    "kill_r_share": "how far the drug kills resistant cells",
+    "settled_burden": "burden at which an untreated tumour stops growing",
+    "onset_days": "time in which the effect of the drug builds up",
+    "washout_days": "time in which the effect of the drug fades",
+    "noise_sd": "error of one measurement",
+    "wander_sd": "size of the slow wander around the curve",
+    "wander_days": "time in which that wander is forgotten",
+    "burden_0": "burden at the first visit",
+    "cells_per_unit": "cells behind one unit of burden",
+    "birth_s": "births of sensitive cells",
+    "death_s": "deaths of sensitive cells",
+    "kill_s": "kill of sensitive cells by full drug",
+    "birth_p": "births of persisters",
+    "kill_p": "kill of persisters by full drug",
+    "birth_r": "births of resistant cells",
+    "death_r": "deaths of resistant cells",
+    "kill_r": "kill of resistant cells by full drug",
+    "escape_drug": "resistant cells made by persisters on full drug",
+    "capacity": "cells at which births stop",
+}
+"""What a parameter is, in a line."""
+
+SHOWN = (
+    *("tolerance_base", "tolerance_drug", "reversion", "washout_days"),
+    *("net_growth_s", "decline_s", "persister_0", "resistant_0"),
+    *("mutation", "cost_r", "noise_sd", "wander_sd"),
+)
+"""The parameters that get a figure: switching first."""
+
+_HELP = (
+    (
+        ("tolerance_base", "tolerance_drug", "reversion", "persister_0"),
+        "how often cells become persisters, and how fast they return",
+        "the fraction of cells that carry a marker of persisters, or a second period on the drug (rechallenge)",
+    ),
+    (
+        ("reversion", "washout_days"),
+        "whether a slow regrowth off drug is slow reversion or a drug that fades slowly",
+        "the exposure itself (drug level; testosterone for androgen deprivation)",
+    ),
+    (
+        ("resistant_0", "mutation", "cost_r"),
+        "how many resistant cells there were, how fast new ones arise and what resistance costs them",
+        "the fraction of a resistance allele in ctDNA",
+    ),
+    (("decline_s",), "how fast sensitive cells decline", "frequent values in the first 4 to 6 weeks on drug"),
+    (("net_growth_s",), "how fast sensitive cells grow", "frequent values in the first weeks off drug"),
+)
+"""Not informed -> what is then open, and the measurement that would tell (see docs on what totals can tell)."""
+
+
+def number(value: float | None) -> str:
+    """Three significant digits at most: 0.031, 12.4, 1985; powers of ten under 0.001 and from 100 000 on."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0.0:
+        return "0"
+    size = abs(value)
+    if 1e-3 <= size < 99999.5:
+        digits = 0 if size >= 99.95 else max(0, 2 - math.floor(math.log10(size)))
+        text = f"{value:.{digits}f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+    else:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        power = "10" + str(int(exponent)).translate(_RAISED)
+        head = mantissa.removesuffix(".0")
+        text = power if head == "1" else f"−{power}" if head == "-1" else f"{head}×{power}"
+    return text.replace("-", "−")
+
+
+def percent(share: float | None) -> str:
+    """A share as per cent: whole, but never rounded to 0 or 100 where it is neither."""
+    if share is None:
+        return "–"
+    if 0.0 < share < 0.01:
+        return "< 1 %"
+    if 0.99 < share < 1.0:
+        return "> 99 %"
+    return f"{100.0 * share:.0f} %"
+
+
+def days(value: float | None, horizon: float) -> str:
+    """Days as whole numbers; what is not reached lies beyond the horizon."""
+    return f"> {horizon:.0f}" if value is None else f"{value:.0f}".replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """A gain in days: whole with its sign, one decimal under 10."""
+    if value is None:
+        return "–"
+    text = f"{value:+.1f}".removesuffix(".0") if abs(value) < 9.95 else f"{value:+.0f}"
+    return "0" if text in ("+0", "-0") else text.replace("-", "−")
+
+
+def joined(names: list[str]) -> str:
+    """a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def informed_word(known: bool | None) -> str:
+    """What a mark of `validation.identify` says."""
+    return {True: "informed", False: "not informed", None: "derived"}[known]
+
+
+def blind_spots(rates: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(open question, its parameters that this series does not inform, the measurement that would help)."""
+    found = []
+    for names, question, remedy in _HELP:
+        missing = [name for name in names if rates.get(name, {}).get("informed") is False]
+        if missing and (len(missing) == len(names) or names != ("reversion", "washout_days")):
+            found.append((question, joined(missing), remedy))
+    return found
+
+
+def outlook(plan: str, ends: dict[str, Any], horizon: float) -> str:
+    """What is expected under one plan, in a sentence: for a forecast without a plan to compare."""
+    times = [days(ends["time_to_progression"][level], horizon) for level in ("q05", "q50", "q95")]
+    return (
+        f'Under "{plan}" the probability of progression within {horizon:.0f} days is '
+        f"{percent(ends['progressed_by_horizon'])} (median time {times[1]} days, 90 % of futures: {times[0]} to {times[2]})."
+    )
