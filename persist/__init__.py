@@ -9,31 +9,64 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from persist.dynamics.trajectories import simulate
     from persist.errors import PersistError
+    from persist.forecast.outcome import ask
+    from persist.forecast.outcome import forecast as forecast_plans
+    from persist.inference.fit import Settings, fit
+    from persist.inference.store import load, save
     from persist.records.table import read
     from persist.types import Cells, Cohort, Rates, Schedule, Series
+    from persist.validation.health import as_json as diagnose
 
 __version__ = "0.1.0"
 
-# Where each public name lives; a new one is added here, to `__all__`, and above for type checkers.
+# Where each public name lives, and what it is called there; a new one is added here, to `__all__`, and above for type
+# checkers. They mirror the commands; `forecast` and `report` are also names of rooms, so these verbs carry their object.
 _HOMES = {
-    "Cells": "persist.types",
-    "Cohort": "persist.types",
-    "PersistError": "persist.errors",
-    "Rates": "persist.types",
-    "Schedule": "persist.types",
-    "Series": "persist.types",
-    "read": "persist.records.table",
+    "Cells": ("persist.types", "Cells"),
+    "Cohort": ("persist.types", "Cohort"),
+    "PersistError": ("persist.errors", "PersistError"),
+    "Rates": ("persist.types", "Rates"),
+    "Schedule": ("persist.types", "Schedule"),
+    "Series": ("persist.types", "Series"),
+    "Settings": ("persist.inference.fit", "Settings"),
+    "ask": ("persist.forecast.outcome", "ask"),
+    "diagnose": ("persist.validation.health", "as_json"),
+    "fit": ("persist.inference.fit", "fit"),
+    "forecast_plans": ("persist.forecast.outcome", "forecast"),
+    "load": ("persist.inference.store", "load"),
+    "read": ("persist.records.table", "read"),
+    "save": ("persist.inference.store", "save"),
+    "simulate": ("persist.dynamics.trajectories", "simulate"),
 }
 
-__all__ = ["Cells", "Cohort", "PersistError", "Rates", "Schedule", "Series", "__version__", "read"]
+__all__ = [
+    "Cells",
+    "Cohort",
+    "PersistError",
+    "Rates",
+    "Schedule",
+    "Series",
+    "Settings",
+    "__version__",
+    "ask",
+    "diagnose",
+    "fit",
+    "forecast_plans",
+    "load",
+    "read",
+    "save",
+    "simulate",
+]
 
 
 def __getattr__(name: str) -> Any:
     """A public name, imported from its home on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'persist' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    module, there = _HOMES[name]
+    value = getattr(import_module(module), there)
     globals()[name] = value
     return value
 

@@ -118,7 +118,8 @@ class _Bar:
             self.bar = tqdm(total=at.total * at.patients, file=sys.stderr, bar_format=layout)
         self.bar.n = at.number * at.total + at.done
         self.bar.set_description(f"patient {at.patient_id} ({at.number + 1} of {at.patients})")
-        left = "" if at.seconds_left is None else f"about {_clock(at.seconds_left)} left"
+        first = "compiling" if at.done == 0 and at.number == 0 else ""
+        left = first if at.seconds_left is None else f"about {_clock(at.seconds_left)} left"
         self.bar.set_postfix_str(left, refresh=True)
 
 

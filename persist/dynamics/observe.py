@@ -64,7 +64,7 @@ OBSERVABLES: dict[str, Observable] = {
 
 def log_burden(total: ArrayLike, log_cells_per_unit: ArrayLike, power: ArrayLike) -> Array:
     """log y without noise: power * (log N - log cells_per_unit); N is held at 1e-6 cells from below."""
-    return power * (jnp.log(jnp.maximum(total, 1e-6)) - log_cells_per_unit)
+    return jnp.asarray(power) * (jnp.log(jnp.maximum(total, 1e-6)) - log_cells_per_unit)
 
 
 def noise(key: Array, shape: tuple[int, ...]) -> Array:

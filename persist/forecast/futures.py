@@ -23,6 +23,8 @@ from persist.treatment.schedule import dose_at, grid, plan_schedule, splice
 from persist.types import Cells, Grid, Rates, Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from jax import Array
 
     from persist.inference.cohort import Case
@@ -96,23 +98,55 @@ def landmark(values: dict[str, np.ndarray], case: Case, day: float, power: float
 
 
 def run(
-    seed: int, name: str, at: Landmark, history: Schedule, plan: Plan, look: Look, rule: Rule, replicates: int
+    seed: int,
+    name: str,
+    at: Landmark,
+    history: Schedule,
+    plans: Sequence[Plan],
+    look: Look,
+    rule: Rule,
+    replicates: int,
+) -> Iterator[Futures]:
+    """Futures of one patient under each plan in turn, ``n_draws x replicates`` paths, in chunks of bounded memory.
+
+    All plans share one grid of steps (broken at the dose changes of any of them), so that they share one compiled
+    program and the random numbers of every step.
+    """
+    schedules = [splice(history, plan_schedule(plan, look.start, look.horizon), look.start) for plan in plans]
+    stop = look.start + look.horizon
+    changes = np.concatenate([np.concatenate([one.start, one.stop]) for one in schedules])
+    days = _Days(
+        visits=look.start + np.append(np.arange(look.visit_every, look.horizon - 1e-6, look.visit_every), look.horizon),
+        dense=look.start + np.append(np.arange(0.0, look.horizon - 1e-6, look.record_every), look.horizon),
+        changes=changes[(changes > at.day) & (changes < stop)],
+    )
+    for schedule in schedules:
+        yield _under(seed, name, at, schedule, days, look, rule, replicates)
+
+
+class _Days(NamedTuple):
+    visits: np.ndarray
+    dense: np.ndarray
+    changes: np.ndarray
+
+
+def _under(
+    seed: int, name: str, at: Landmark, schedule: Schedule, days: _Days, look: Look, rule: Rule, replicates: int
 ) -> Futures:
-    """Futures of one patient under one plan, ``n_draws x replicates`` paths, in chunks of bounded memory."""
-    schedule = splice(history, plan_schedule(plan, look.start, look.horizon), look.start)
-    visits = look.start + np.append(np.arange(look.visit_every, look.horizon, look.visit_every), look.horizon)
-    dense = look.start + np.append(np.arange(0.0, look.horizon, look.record_every), look.horizon)
-    marks = np.unique(np.concatenate([visits, dense]))
-    steps, index = grid(schedule, marks, start=at.day, stop=look.start + look.horizon, max_step=1.0)
+    """Futures of one patient under one schedule."""
+    marks = np.unique(np.concatenate([days.visits, days.dense]))
+    nodes = np.concatenate([marks, days.changes])
+    steps, index = grid(schedule, nodes, start=at.day, stop=look.start + look.horizon, max_step=1.0)
     draws = len(np.asarray(at.cells.sensitive))
-    size = max(1, int(CHUNK_BYTES / (8.0 * 8.0 * len(marks) * replicates)))
-    parts = [
-        _chunk(seed, name, at, np.arange(first, min(first + size, draws)), steps, index, marks, visits, replicates)
-        for first in range(0, draws, size)
-    ]
-    burden, shares, measured, gone = (np.concatenate(column) for column in zip(*parts, strict=True))
-    times = _times(measured, visits - look.start, dose_at(schedule, visits) > 0.0, at.nadir, rule)
-    seen = np.isin(marks, dense)
+    size = max(1, int(CHUNK_BYTES / (64.0 * len(np.asarray(steps.length)) * replicates)))
+    parts = []
+    for first in range(0, draws, size):
+        members = np.arange(first, min(first + size, draws))
+        parts.append(_chunk(seed, name, at, members, steps, index[: len(marks)], marks, replicates))
+    burden, measured, shares, gone = (np.concatenate(column) for column in zip(*parts, strict=True))
+    seen = np.isin(marks, days.dense)
+    on = dose_at(schedule, days.visits) > 0.0
+    times = _times(measured[:, np.isin(marks, days.visits)], days.visits - look.start, on, at.nadir, rule)
     return Futures(
         day=marks[seen] - look.start,
         burden=np.quantile(burden[:, seen], LEVELS, axis=0).T,
@@ -132,33 +166,28 @@ def _chunk(
     steps: Grid,
     index: np.ndarray,
     marks: np.ndarray,
-    visits: np.ndarray,
     replicates: int,
 ) -> tuple[np.ndarray, ...]:
-    """Paths of some draws: burden and shares at ``marks``, measured burden at ``visits``, and whether all cells are gone."""
+    """Paths of some draws at ``marks``: burden, measured burden, shares; and whether all cells are gone at the end."""
     numbers = jnp.asarray((members[:, None] * replicates + np.arange(replicates)).ravel())
     pick = np.repeat(members, replicates)
-    take = lambda part: jax.tree.map(lambda value: jnp.asarray(value)[pick], part)  # noqa: E731
-    rates, start, values = take(at.rates), take(at.cells), take(at.values)
+
+    def take(part: Any) -> Any:
+        return jax.tree.map(lambda value: jnp.asarray(value)[pick], part)
+
+    rates, values = take(at.rates), take(at.values)
     exposure = relax(steps, rates.onset_days, rates.washout_days, take(at.exposure))
-    whole = _whole(keys.key(seed, name, "landmark"), numbers, start)
-    record = np.zeros(len(np.asarray(steps.length)), bool)
-    record[index[index > 0] - 1] = True
-    first = int(numbers[0])
-    path = simulate(keys.key(seed, name, "futures"), whole, rates, steps, exposure, first=first, record=record)
-    cells = np.stack([np.asarray(state) for state in path], axis=-1)
-    if index[0] == 0:
-        cells = np.concatenate([np.stack([np.asarray(state) for state in whole], axis=-1)[:, None], cells], axis=1)
-    level = log_burden(jnp.asarray(cells.sum(axis=-1)), take(at.log_unit)[:, None], at.power)
-    days = jnp.asarray(np.concatenate([[at.day], marks]))
-    drift = _drift(keys.key(seed, name, "wander"), numbers, days, take(at.wander_mean), take(at.wander_sd), values)
-    burden = jnp.exp(level + drift)
+    whole = _whole(keys.key(seed, name, "landmark"), numbers, take(at.cells))
+    path = simulate(keys.key(seed, name, "futures"), whole, rates, steps, exposure, first=int(numbers[0]))
+    cells = np.stack([np.c_[first, along][:, index] for first, along in zip(whole, path, strict=True)], axis=-1)
+    total = cells.sum(axis=-1)
+    level = log_burden(jnp.asarray(total), take(at.log_unit)[:, None], at.power)
+    when = jnp.asarray(np.concatenate([[at.day], marks]))
+    drift = _drift(keys.key(seed, name, "wander"), numbers, when, take(at.wander_mean), take(at.wander_sd), values)
     error = jax.vmap(lambda key: noise(key, (len(marks),)))(keys.numbered(keys.key(seed, name, "noise"), numbers))
-    at_visits = np.isin(marks, visits)
-    measured = jnp.exp(level + drift + values["noise_sd"][:, None] * error)[:, at_visits]
-    total = cells.sum(axis=-1, keepdims=True)
-    shares = cells / np.maximum(total, 1.0)
-    return np.asarray(burden), shares, np.asarray(measured), total[:, -1, 0] <= 0.0
+    burden = np.exp(np.asarray(level + drift))
+    measured = burden * np.exp(np.asarray(values["noise_sd"][:, None] * error))
+    return burden, measured, cells / np.maximum(total, 1.0)[..., None], total[:, -1] <= 0.0
 
 
 def _whole(key: Array, numbers: Array, cells: Cells) -> Cells:

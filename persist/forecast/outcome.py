@@ -67,11 +67,12 @@ def forecast(
         look = _look(one, question)
         at, history = _landmark(fit, one, look, question)
         looks[one.patient_id] = look
-        for plan in question.plans:
+        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, question.replicates)
+        rows[one.patient_id] = []
+        for _ in question.plans:
             if progress is not None:
                 progress(one.patient_id, done, total)
-            future = run(question.seed, one.patient_id, at, history, plan, look, rule, question.replicates)
-            rows.setdefault(one.patient_id, []).append(future)
+            rows[one.patient_id].append(next(futures))
             done += 1
     return _assemble(fit, question, rule, rows, looks)
 
@@ -86,7 +87,8 @@ def _look(series: Series, question: Ask) -> Look:
             remedy="choose a later day",
         )
     gaps = np.diff(series.day[series.day <= start])
-    every = question.visit_every or (float(np.median(gaps[gaps > 0])) if np.any(gaps > 0) else 28.0)
+    usual = round(float(np.median(gaps[gaps > 0]))) if np.any(gaps > 0) else 28
+    every = question.visit_every or float(max(usual, 1))
     return Look(start, question.horizon, max(every, question.horizon / 2000.0), max(7.0, question.horizon / 200.0))
 
 
@@ -115,7 +117,9 @@ def _nadir(series: Series, schedule: Any) -> float | None:
     return float(np.min(series.burden[since:]))
 
 
-def _assemble(fit: Any, question: Ask, rule: Rule, rows: dict[str, list[Futures]], looks: dict[str, Look]) -> Any:
+def _assemble(
+    fit: store.DataTree, question: Ask, rule: Rule, rows: dict[str, list[Futures]], looks: dict[str, Look]
+) -> store.DataTree:
     names, plans = list(rows), [plan.name for plan in question.plans]
 
     def stack(part: str) -> np.ndarray:

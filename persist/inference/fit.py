@@ -23,7 +23,7 @@ from persist.inference.cohort import case, observable, one_schedule, pad
 from persist.inference.model import derive, sampled, trace_curves
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
-from persist.inference.sampler import Draws, Effort, Report, Target, draw
+from persist.inference.sampler import Draws, Effort, Report, Target, draw, iterations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,8 +80,10 @@ def fit(
         keep = None if partial is None else _Kept(Path(partial), table.sha256, series.patient_id, settings, target)
         found = keep.read() if keep else None
         if found is None:
-            watch = _watch(progress, series.patient_id, index, len(table.series))
             effort = Effort(settings.chains, settings.warmup, settings.draws)
+            watch = _watch(progress, series.patient_id, index, len(table.series))
+            if watch is not None:
+                watch(Report(0, iterations(effort)))
             started = time.perf_counter()
             found = draw(keys.key(settings.seed, series.patient_id, "fit"), target, effort, one, watch)
             fresh += time.perf_counter() - started - found.seconds
@@ -121,8 +123,8 @@ def _watch(
     def report(at: Report) -> None:
         marks.append((time.perf_counter(), at.done))
         left = None
-        if len(marks) > 2:
-            pace = (marks[-1][0] - marks[0][0]) / (marks[-1][1] - marks[0][1])
+        if len(marks) > 3:  # the first block is mostly compiling
+            pace = (marks[-1][0] - marks[1][0]) / (marks[-1][1] - marks[1][1])
             left = pace * (at.total - at.done + at.total * (patients - index - 1))
         progress(Progress(patient_id, index, patients, at.done, at.total, left))
 
@@ -148,13 +150,16 @@ class _Kept:
                 parts = {name: kept[name] for name in kept.files}
         except (OSError, ValueError, KeyError, EOFError):
             return None
-        pick = lambda head: {n[len(head) :]: v for n, v in parts.items() if n.startswith(head)}  # noqa: E731
+
+        def pick(head: str) -> dict[str, np.ndarray]:
+            return {name[len(head) :]: value for name, value in parts.items() if name.startswith(head)}
+
         return Draws(pick("value."), pick("stat."), parts["start_energy"], float(parts["seconds"]))
 
     def write(self, draws: Draws) -> None:
         """Write whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        columns = {f"value.{name}": v for name, v in draws.values.items()}
+        columns: Any = {f"value.{name}": v for name, v in draws.values.items()}
         columns |= {f"stat.{name}": v for name, v in draws.stats.items()}
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp.npz")
         np.savez(

@@ -10,7 +10,7 @@ arXiv:1301.2294). Exact for a measured series with one noise component.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,11 +37,11 @@ class Visits(NamedTuple):
     (or log limit), censoring (-1, 0, 1), extra variance of the log (counting), and the mask of real visits.
     """
 
-    gap: ArrayLike
-    value: ArrayLike
-    censoring: ArrayLike
-    counting: ArrayLike
-    seen: ArrayLike
+    gap: Any
+    value: Any
+    censoring: Any
+    counting: Any
+    seen: Any
 
 
 def log_likelihood(
@@ -71,7 +71,7 @@ def _update(visit: Visits, level: Array, before: Wander, spread: Array) -> tuple
     """Log density of one value and the wander after it; the components of the noise stand on the last axis ``(k,)``."""
     total = before.variance + spread**2 + visit.counting
     scaled = (visit.value - level - before.mean) / jnp.sqrt(total)
-    log_density, shift, shrink = _component(scaled, jnp.asarray(visit.censoring), total)
+    log_density, shift, shrink = _component(scaled, jnp.asarray(visit.censoring), jnp.asarray(total))
     joint = jnp.log(jnp.asarray(NOISE_WEIGHT)) + log_density
     norm = logsumexp(joint)
     weight = jnp.exp(joint - norm)

@@ -91,7 +91,8 @@ def _predict(rng: np.random.Generator, level: np.ndarray, value: dict[str, np.nd
     """A replicated burden at every visit: level, a stationary wander of its own, robust noise; shape of ``level``."""
     part = rng.choice(len(NOISE_SCALE), level.shape, p=NOISE_WEIGHT / NOISE_WEIGHT.sum())
     noise = value["noise_sd"][..., None] * np.asarray(NOISE_SCALE)[part] * rng.standard_normal(level.shape)
-    return np.exp(level + value["wander_sd"][..., None] * rng.standard_normal(level.shape) + noise)
+    burden: np.ndarray = np.exp(level + value["wander_sd"][..., None] * rng.standard_normal(level.shape) + noise)
+    return burden
 
 
 def _prior(rng: np.random.Generator, table: Table, settings: dict[str, Any]) -> store.Dataset:

@@ -76,7 +76,8 @@ def _problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     @jax.jit  # traced once, however often the sampler asks for it
     def energy(case: Case, z: Any) -> Array:
-        return potential_energy(bound, (case,), {}, z)
+        value: Array = potential_energy(bound, (case,), {}, z)
+        return value
 
     def potential(case: Case) -> Callable[[Any], Array]:
         return partial(energy, case)
@@ -118,6 +119,11 @@ def _kernel(target: Target, effort: Effort) -> tuple[Callable[..., Any], Callabl
     return jax.jit(jax.vmap(begin, in_axes=every)), jax.jit(jax.vmap(block, in_axes=(0, None)))
 
 
+def iterations(effort: Effort) -> int:
+    """Iterations a chain: warm-up and draws, each rounded up to whole blocks."""
+    return BLOCK * (-(-effort.warmup // BLOCK) - (-effort.draws // BLOCK))
+
+
 def draw(
     key: Array, target: Target, effort: Effort, case: Case, progress: Callable[[Report], None] | None = None
 ) -> Draws:
@@ -136,17 +142,17 @@ def draw(
     start = ParamInfo(jax.vmap(unflatten)(jnp.asarray(found.point)), energy, jax.vmap(unflatten)(bend))
     begin, block = _kernel(target, effort)
     state = begin(jax.random.split(run, effort.chains), start, case, jnp.asarray(found.spread))
-    warm, keep = -(-effort.warmup // BLOCK), -(-effort.draws // BLOCK)
+    warm, total = -(-effort.warmup // BLOCK), iterations(effort) // BLOCK
     kept, pace = [], []
-    for count in range(warm + keep):
+    for count in range(total):
         began = time.perf_counter()
         state, rows = block(state, case)
         if count >= warm:
             kept.append(jax.tree.map(np.asarray, rows))
-        jax.block_until_ready(state)
+        jax.block_until_ready(state)  # type: ignore[no-untyped-call]
         pace.append(time.perf_counter() - began)
         if progress is not None:
-            progress(Report((count + 1) * BLOCK, (warm + keep) * BLOCK))
+            progress(Report((count + 1) * BLOCK, total * BLOCK))
     z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
     values = jax.vmap(jax.vmap(partial(constrain, case)))(z)
     seconds = float(np.sum(pace[1:]) + min(pace[0], np.median(pace)))

@@ -6,9 +6,8 @@ colours say, so that the page can be read in black and white. Text stays text, i
 
 from __future__ import annotations
 
-import html
 import io
-import re
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from persist.report.inline import element
 from persist.report.words import number
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ BLUE, SKY, ORANGE, VERMILION = "#0072b2", "#56b4e9", "#e69f00", "#d55e00"
 STATES = {"sensitive": (SKY, ""), "persister": (ORANGE, "////"), "resistant": (VERMILION, "xxxx")}
 """Fill and hatch of each state."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "persist",
     "text.parse_math": False,
@@ -59,30 +59,11 @@ def svg(name: str, label: str, size: tuple[float, float], draw: Callable[[Figure
         figure = Figure(figsize=size)
         draw(figure)
         figure.savefig(text, format="svg", transparent=True, metadata=_HEAD)
-    return Markup(_inline(text.getvalue(), name, label))
-
-
-def _inline(text: str, name: str, label: str) -> str:
-    """An SVG file as an element of a page: own ids, no links, the page's font, one accessible name."""
-    body = text[text.index("<svg") :]
-    box = re.search(r'viewBox="([^"]*)"', body)
-    inner = body[body.index(">") + 1 :]
-    for part in (r"<metadata>.*?</metadata>", r"<style[^>]*>.*?</style>", r"<!--.*?-->"):
-        inner = re.sub(part, "", inner, flags=re.DOTALL)
-    inner = re.sub(r'(<[^>]*\bid=")', rf"\g<1>{name}-", inner)
-    inner = re.sub(r'((?:xlink:)?href="|url\()#', rf"\g<1>#{name}-", inner).replace("xlink:href", "href")
-    inner = re.sub(r"font: ((?:\d+ )?[\d.]+px)[^;\"]*", r"font-size: \1", inner)
-    inner = re.sub(r"(\d+\.\d{2})\d+", r"\1", inner)
-    inner = re.sub(r"\n\s*", "\n", inner)
-    about = html.escape(label, quote=True)
-    view = box.group(1) if box else "0 0 100 100"
-    return f'<svg class="figure" viewBox="{view}" role="img" aria-label="{about}">{inner}'
+    return Markup(element(text.getvalue(), name, label))
 
 
 def log_axis(axis: Any, low: float, high: float, ticks: int = 6) -> None:
     """Decades, or 1, 2 and 5 of each where there are few, as plain numbers."""
-    import math
-
     decades = math.log10(high / low)
     steps = (1.0, 2.0, 5.0) if decades < 2.0 else (1.0,)
     if decades < 0.9:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-BINS = 90
+BINS = 70
 WIDTH = 0.025
 """Standard deviation of the smoothing, as a share of the range shown."""
 
@@ -29,7 +29,7 @@ def _draw(figure: Figure, posterior: np.ndarray, prior: np.ndarray) -> None:
     edges = np.geomspace(low, high, BINS + 1)
     middle = np.sqrt(edges[1:] * edges[:-1])
     after, before = density(posterior, edges), density(prior, edges)
-    axes.fill_between(middle, after, color=BLUE, alpha=0.35, linewidth=0)
+    axes.fill([middle[0], *middle, middle[-1]], [0.0, *after, 0.0], color=BLUE, alpha=0.35, linewidth=0)
     axes.plot(middle, after, color=BLUE, linewidth=1.6)
     axes.plot(middle, before, color=GREY, linewidth=1.4, linestyle=(0, (4, 2)))
     top = max(after.max(), before.max())

@@ -10,7 +10,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MEANING: dict[str, str] = {
     "net_growth_s": "net growth of sensitive cells without drug",
     "turnover_s": "deaths per birth of sensitive cells",
-    "decline_s": "net growth of sensitive cells on full drug (below 0: they decline)",
+    "decline_s": "net growth of sensitive cells on full drug (below 0: decline)",
     "tolerance_base": "sensitive cells that turn into persisters without drug",
     "tolerance_drug": "sensitive cells that turn into persisters because of full drug",
     "reversion": "persisters that turn back into sensitive cells without drug",
@@ -146,3 +146,25 @@ def outlook(plan: str, ends: dict[str, Any], horizon: float) -> str:
         f'Under "{plan}" the probability of progression within {horizon:.0f} days is '
         f"{percent(ends['progressed_by_horizon'])} (median time {times[1]} days, 90 % of futures: {times[0]} to {times[2]})."
     )
+
+
+MODEL = (
+    "Three kinds of cells: S (sensitive), P (persisters, which tolerate the drug for a while and may turn back) and R "
+    "(resistant for good). The burden measured follows their sum.",
+    "S divide, die and are killed by the drug; under the drug some turn into P; P turn back into S, mostly when the drug "
+    "is away; R arise by mutation of S and, more often, of P on drug.",
+    "The drug builds up and fades with a time constant of its own; growth slows as the tumour fills its room.",
+    "A fit finds all rates that agree with the series and with what was known before (the prior). It allows for error of "
+    "measurement, values under the limit of the assay, and a slow wander around the curve.",
+    "A forecast carries draws of that fit on as whole cells by chance, under each plan with the same random numbers, and "
+    "judges progression on measured values at visits.",
+)
+"""The model in five lines."""
+
+SOURCES = (
+    "Wu and others 2019, doi 10.3934/mbe.2019176: what of such models can be identified from PSA.",
+    "Johnson 2020: forecasts of regimens not yet seen, from totals and from composition.",
+    "Bozic and others 2013, doi 10.7554/eLife.00747: rates of birth, death and mutation in patients.",
+    "Vehtari and others 2021, doi 10.1214/20-BA1221: R-hat and effective sample sizes.",
+)
+"""What the page leans on, beside the sources of the priors."""

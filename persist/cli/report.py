@@ -1,0 +1,65 @@
+"""``persist report``: one self-contained page on a fit and its forecasts, and its JSON twin."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from persist.cli.common import claim_output, common_options, emit_json, output_options, plain, progress
+from persist.errors import UsageError
+
+
+@click.command("report")
+@click.argument("fit", type=click.Path(path_type=Path), metavar="FIT.nc")
+@click.argument("forecast", type=click.Path(path_type=Path), metavar="[FUT.nc]", required=False)
+@output_options
+@common_options
+def command(fit: Path, forecast: Path | None, output: Path, force: bool, seed: int, as_json: bool, quiet: bool) -> None:
+    """Write one page (HTML) on FIT.nc and, if given, on the forecast FUT.nc made from it, with a JSON twin beside it."""
+    beside = _twin_path(output, [fit] if forecast is None else [fit, forecast])
+    claim_output(output, force)
+    claim_output(beside, force)
+    from persist.inference import store
+    from persist.report import page
+
+    posterior = store.load(fit, "fit")
+    future = None if forecast is None else store.load(forecast, "forecast")
+    progress("drawing the page", quiet=quiet)
+    report = page.build(posterior, future)
+    content = {"command": "report", "output": output, "seed": seed} | report.twin
+    text = json.dumps(plain(content), allow_nan=False, ensure_ascii=False, indent=1)
+    page.write({output: report.html, beside: text + "\n"})
+    if as_json:
+        emit_json(content)
+    elif not quiet:
+        _print(report.twin, output, beside)
+    if not quiet:
+        _warn(report.twin["fit"]["patients"])
+
+
+def _twin_path(output: Path, inputs: list[Path]) -> Path:
+    """The JSON twin's path: the output's stem with ``.json``; `UsageError` where a file would be written over another."""
+    beside = output.with_suffix(".json")
+    if beside == output:
+        raise UsageError("the page cannot end in .json, where its twin goes", where=str(output), remedy="name it .html")
+    taken = {one.resolve() for one in inputs}
+    for path in (output, beside):
+        if path.resolve() in taken:
+            raise UsageError("the output is one of the inputs", where=str(path), remedy="give it another name")
+    return beside
+
+
+def _print(twin: dict[str, Any], output: Path, beside: Path) -> None:
+    for name, one in (twin["forecast"] or {"patients": {}})["patients"].items():
+        for sentence in one["sentences"].values():
+            click.echo(f"patient {name}: {sentence}")
+    click.echo(f"Written: {output} and {beside}. Not for clinical use.")
+
+
+def _warn(patients: dict[str, Any]) -> None:
+    for name, one in patients.items():
+        if one["problems"]:
+            click.echo(f"persist: warning: the posterior of {name} is marked: {'; '.join(one['problems'])}", err=True)
