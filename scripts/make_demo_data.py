@@ -5,7 +5,7 @@
 Nine patients (P04-P12) have rates drawn from the clinical priors and are treated intermittently, as in trials of androgen
 deprivation: on for at least 36 weeks and until PSA is under 4 ng/mL, off until it is over 10. Three (P01-P03) are planted,
 with rates and treatment written below: a clear benefit of a holiday, a clear harm, and one that cannot be told. Cells are
-simulated by the leap at steps of 1/8 day; PSA is measured with wander, robust noise and an assay floor of 0.1 ng/mL.
+simulated by the leap at steps of 1/8 day; PSA is measured with wander, robust noise and an assay floor of 0.02 ng/mL.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from persist.inference.priors import load_pack, quantile
 from persist.treatment.exposure import relax
 from persist.types import Cells, Grid, Rates
 
-SEED, STEP, FLOOR = 20, 0.125, 0.1
+SEED, STEP, FLOOR = 20, 0.125, 0.02
 SHARED = {
     "cells_per_unit": 3e8,
     "turnover_s": 0.85,
@@ -67,17 +67,17 @@ PLANTED = {
     "P02": Planted(
         SHARED
         | {"net_growth_s": 0.02, "decline_s": -0.06, "tolerance_drug": 5e-4, "reversion": 0.05, "birth_p_share": 0.2}
-        | {"death_p": 0.004, "persister_0": 1e-3, "resistant_0": 5e-5, "cost_r": 0.05, "kill_r_share": 0.85},
+        | {"death_p": 0.004, "persister_0": 1e-3, "resistant_0": 3e-6, "cost_r": 0.05, "kill_r_share": 0.79},
         ((0.0, 240.0), (400.0, 600.0), (720.0, 1000.0)),
         tuple(np.arange(0.0, 1001.0, 20.0)),
     ),
-    # one on-period and five values: nothing says what a holiday would do
+    # one on-period and seven values: nothing says what a holiday would do
     "P03": Planted(
         SHARED
-        | {"net_growth_s": 0.012, "decline_s": -0.03, "tolerance_drug": 5e-4, "reversion": 0.04, "birth_p_share": 0.3}
+        | {"net_growth_s": 0.012, "decline_s": -0.03, "tolerance_drug": 1.5e-3, "reversion": 0.04, "birth_p_share": 0.7}
         | {"death_p": 0.004, "persister_0": 1e-3, "resistant_0": 1e-5, "cost_r": 0.1, "kill_r_share": 0.2},
-        ((0.0, 112.0),),
-        (0.0, 28.0, 56.0, 84.0, 112.0),
+        ((0.0, 168.0),),
+        (0.0, 28.0, 56.0, 84.0, 112.0, 140.0, 168.0),
     ),
 }
 
@@ -173,7 +173,7 @@ def main(folder: Path) -> None:
     """Write burden.csv, treatments.csv and truth.csv."""
     jax.config.update("jax_enable_x64", True)
     tables: dict[str, list[list[object]]] = {"burden": [], "treatments": [], "truth": []}
-    for name in (f"P{number:02d}" for number in range(1, 13)):
+    for name in [f"P{number:02d}" for number in range(1, 13)]:
         if name in PLANTED:
             truth, (rows, on) = PLANTED[name].truth, planted(name)
         else:

@@ -4,8 +4,8 @@
 
 ``w`` is a stationary Ornstein-Uhlenbeck process (sd ``wander_sd``, relaxation ``wander_days``): real series wander from any
 smooth curve. ``e`` is robust: a scale mixture of normals, the five-point Gauss-Laguerre reading of Student's t with four
-degrees of freedom (Andrews & Mallows 1974, 10.1111/j.2517-6161.1974.tb00989.x). The mixture *is* the noise of this program:
-the likelihood integrates it exactly and the simulators draw from it.
+degrees of freedom (Andrews & Mallows 1974, 10.1111/j.2517-6161.1974.tb00989.x), with one gross error in ten thousand. The
+mixture *is* the noise of this program: the likelihood integrates it and the simulators draw from it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
 _STUDENT_DF = 4.0
+_BLUNDER_SHARE, _BLUNDER_SCALE = 1e-4, 30.0
 
 
 def _student_mixture(df: float, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +37,13 @@ def _student_mixture(df: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     return vectors[0] ** 2, 1.0 / np.sqrt(nodes / (df / 2.0))
 
 
-NOISE_WEIGHT, NOISE_SCALE = _student_mixture(_STUDENT_DF, 5)
+def _with_blunders(weight: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A further component for gross errors: rare, and so wide that no single value can overrule all others."""
+    return np.append((1.0 - _BLUNDER_SHARE) * weight / weight.sum(), _BLUNDER_SHARE), np.append(scale, _BLUNDER_SCALE)
+
+
+NOISE_WEIGHT, NOISE_SCALE = _with_blunders(*_student_mixture(_STUDENT_DF, 5))
+"""Weights and scales ``(6,)`` of the components of the noise, in units of ``noise_sd``."""
 
 
 class Observable(NamedTuple):

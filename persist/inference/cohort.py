@@ -12,7 +12,8 @@ from persist.treatment.schedule import grid
 from persist.types import Cohort, Schedule, Series
 
 MAX_STEP_DAYS = {"clinical": 30.0, "in-vitro": 0.5}
-_STEP_BUCKET, _VISIT_BUCKET = 32, 16
+_STEP_BUCKET, _VISIT_BUCKET = 96, 64
+"""Padded sizes are multiples of these: wide, since another size means another half minute of compiling."""
 
 
 class Case(NamedTuple):

@@ -19,7 +19,7 @@ import numpy as np
 
 from persist import keys
 from persist.errors import PrecisionError
-from persist.inference.cohort import case, observable, one_schedule, pad
+from persist.inference.cohort import Case, case, observable, one_schedule, pad
 from persist.inference.model import derive, sampled, trace_curves
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from persist.inference.store import DataTree
-    from persist.types import Table
+    from persist.types import Series, Table
 
 
 class Settings(NamedTuple):
@@ -73,24 +73,15 @@ def fit(
     kind = observable(table.series[0].observable)
     sampled(load_pack(settings.pack, kind.cells), settings.model)
     target = Target(settings.model, settings.pack, kind.cells, kind.power)
-    cohort = pad(table.series, pack=settings.pack, drug=settings.drug)
-    began, results, fresh = time.perf_counter(), [], 0.0
-    for index, series in enumerate(table.series):
-        one = case(cohort, index, counted=kind.counted)
-        keep = None if partial is None else _Kept(Path(partial), table.sha256, series.patient_id, settings, target)
-        found = keep.read() if keep else None
-        if found is None:
-            effort = Effort(settings.chains, settings.warmup, settings.draws)
-            watch = _watch(progress, series.patient_id, index, len(table.series))
-            if watch is not None:
-                watch(Report(0, iterations(effort)))
-            started = time.perf_counter()
-            found = draw(keys.key(settings.seed, series.patient_id, "fit"), target, effort, one, watch)
-            fresh += time.perf_counter() - started - found.seconds
-            if keep:
-                keep.write(found)
+    cases = [_case(series, settings, counted=kind.counted) for series in table.series]
+    began = time.perf_counter()
+    results, fresh = [], 0.0
+    for number, (series, one) in enumerate(zip(table.series, cases, strict=True)):
+        started = time.perf_counter()
+        watch = _watch(progress, series.patient_id, number, len(table.series))
+        found, new = _draws(series.patient_id, settings, target, one, partial, watch)
+        fresh += time.perf_counter() - started - found.seconds if new else 0.0
         results.append(found)
-    cases = [case(cohort, index, counted=kind.counted) for index in range(len(table.series))]
     schedules = [one_schedule(series, settings.drug) for series in table.series]
     curves = [_curves(found.values, one, kind.power) for found, one in zip(results, cases, strict=True)]
     derived = [{name: np.asarray(v) for name, v in derive(found.values, kind.power).items()} for found in results]
@@ -98,6 +89,33 @@ def fit(
     run = sum(found.seconds for found in results)
     result.attrs |= {"seconds": run, "compile_seconds": fresh, "wall_seconds": time.perf_counter() - began}
     return result
+
+
+def _draws(
+    patient_id: str,
+    settings: Settings,
+    target: Target,
+    one: Case,
+    partial: str | Path | None,
+    watch: Callable[[Report], None] | None,
+) -> tuple[Draws, bool]:
+    """One patient's draws, and whether they are new (rather than taken from ``partial``)."""
+    keep = None if partial is None else _Kept(Path(partial), patient_id, settings, target, one)
+    found = keep.read() if keep else None
+    if found is not None:
+        return found, False
+    effort = Effort(settings.chains, settings.warmup, settings.draws)
+    if watch is not None:
+        watch(Report(0, iterations(effort)))
+    found = draw(keys.key(settings.seed, patient_id, "fit"), target, effort, one, watch)
+    if keep:
+        keep.write(found)
+    return found, True
+
+
+def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
+    """One patient, padded to a size of its own: its numbers then cannot depend on who else is fitted."""
+    return case(pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted)
 
 
 def _curves(values: dict[str, np.ndarray], one: Any, power: float) -> dict[str, np.ndarray]:
@@ -134,11 +152,15 @@ def _watch(
 class _Kept:
     """One patient's finished draws on disk, named by patient, marked by a fingerprint of all that decides its numbers."""
 
-    def __init__(self, folder: Path, data: str, patient_id: str, settings: Settings, target: Target) -> None:
+    def __init__(self, folder: Path, patient_id: str, settings: Settings, target: Target, one: Case) -> None:
         from persist import __version__
 
-        mark = json.dumps([__version__, jax.__version__, data, patient_id, settings._asdict(), target._asdict()])
-        self.fingerprint = hashlib.sha256(mark.encode()).hexdigest()
+        priors = repr(load_pack(target.pack, target.cells))
+        mark = json.dumps([__version__, jax.__version__, patient_id, settings, target, priors])
+        digest = hashlib.sha256(mark.encode())
+        for part in one:
+            digest.update(np.ascontiguousarray(part).tobytes())
+        self.fingerprint = digest.hexdigest()
         self.path = folder / f"{hashlib.sha256(patient_id.encode()).hexdigest()[:16]}.npz"
 
     def read(self) -> Draws | None:

@@ -63,13 +63,13 @@ def svg(name: str, label: str, size: tuple[float, float], draw: Callable[[Figure
 
 
 def log_axis(axis: Any, low: float, high: float, ticks: int = 6) -> None:
-    """Decades, or 1, 2 and 5 of each where there are few, as plain numbers."""
+    """Decades, or some steps within each where there are few, as plain numbers."""
     decades = math.log10(high / low)
-    steps = (1.0, 2.0, 5.0) if decades < 2.0 else (1.0,)
+    steps = (1.0, 2.0, 5.0) if decades < 1.5 else (1.0, 3.0) if decades < 2.5 else (1.0,)
     if decades < 0.9:
         axis.set_major_locator(MaxNLocator(ticks - 2, steps=[1, 2, 5, 10]))
     else:
-        axis.set_major_locator(LogLocator(subs=steps, numticks=ticks if decades >= 2.0 else 12))
+        axis.set_major_locator(LogLocator(subs=steps, numticks=ticks if decades >= 2.5 else 12))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 

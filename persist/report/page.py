@@ -82,8 +82,8 @@ def _render(fit: store.DataTree, forecast: store.DataTree | None, content: dict[
         draws = {group: fit[group].to_dataset().sel(patient=name) for group in ("posterior", "prior")}
         sections.append(section(index, Sources(story, coming, draws["posterior"], draws["prior"], content)))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": words.number, "percent": words.percent, "signed": words.signed}
-    environment.filters |= {"days": words.days, "readable": _readable, "informed": words.informed_word}
+    filters = (words.number, words.percent, words.probability, words.signed, words.days, words.informed, readable)
+    environment.filters |= {one.__name__: one for one in filters}
     template = environment.from_string(files("persist.report").joinpath("page.html").read_text(encoding="utf-8"))
     marked = [one["name"] for one in sections if not one["health"]["ok"]]
     first = posterior.series(fit)[0]
@@ -104,7 +104,7 @@ def _prior_sources(fit: store.DataTree) -> list[str]:
     return [f"Prior of {words.joined(names)}: {source}" for source, names in found.items()]
 
 
-def _readable(value: Any) -> str:
+def readable(value: Any) -> str:
     """A setting as text: what is not a word or a number as JSON."""
     return str(value) if isinstance(value, (str, int, float)) else json.dumps(value, ensure_ascii=False)
 

@@ -104,7 +104,7 @@ def _order(name: str, row: dict[str, Any]) -> tuple[int, int]:
 
 def _panel(mark: str, name: str, of: Sources, row: dict[str, Any]) -> dict[str, Any]:
     """One small figure: posterior against prior."""
-    label = f"{name}: posterior and prior, {words.informed_word(row['informed'])}"
+    label = f"{name}: posterior and prior, {words.informed(row['informed'])}"
     figure = rates.against_prior(
         f"{mark}-{name.replace('_', '-')}", label, of.posterior[name].values.ravel(), of.prior[name].values.ravel()
     )

@@ -118,8 +118,8 @@ def axis_name(series: Series) -> str:
 def _dose(axes: Axes, day: np.ndarray, dose: np.ndarray) -> None:
     axes.fill_between(day, dose, step="post", facecolor="#cccccc", edgecolor=GREY, hatch="////", linewidth=0.6)
     axes.set_ylim(0.0, 1.05)
-    axes.set_yticks([0.0, 1.0], ["0", "1"])
-    axes.set_ylabel("dose", rotation=0, ha="right", va="center")
+    axes.set_yticks([])
+    axes.set_ylabel("dose", rotation=0, ha="right", va="center", labelpad=4)
     axes.spines["left"].set_visible(False)
 
 
@@ -162,13 +162,23 @@ def _ahead(figure: Figure, future: Future, story: History, limits: tuple[float, 
     _burden_axis(rows[0], limits, series)
     before = doses(story.schedule, opening, start)
     _dose(rows[1], np.append(before[0], future.day), np.append(before[1], future.dose))
-    _mixture(rows[2], future.day, future.shares.T)
+    led = _lead(story, opening, start)
+    _mixture(rows[2], np.append(led[0], future.day), np.hstack([led[1], future.shares.T]))
     for axes in rows:
         axes.axvline(start, color=BLACK, linewidth=1.1, linestyle=(0, (6, 3)))
     if future.median is not None:
         rows[0].axvline(future.median, color=ORANGE, linewidth=1.6, linestyle="-.")
     rows[2].set_xlim(opening, float(future.day[-1]))
     rows[2].set_xlabel("days")
+
+
+def _lead(story: History, opening: float, start: float) -> tuple[np.ndarray, np.ndarray]:
+    """Days and fitted shares ``(3, n)`` from ``opening`` to ``start``; none where the file holds no shares."""
+    day = story.series.day
+    if story.shares is None:
+        return np.zeros(0), np.zeros((3, 0))
+    seen = np.concatenate([[max(opening, day[0])], day[(day > opening) & (day < start)], [min(start, day[-1])]])
+    return seen, np.stack([np.interp(seen, day, share) for share in story.shares])
 
 
 def _given(future: Future) -> list[tuple[float, float]]:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 70
-WIDTH = 0.025
-"""Standard deviation of the smoothing, as a share of the range shown."""
 
 
 def against_prior(name: str, label: str, posterior: np.ndarray, prior: np.ndarray) -> Markup:
@@ -53,11 +51,12 @@ def _range(posterior: np.ndarray, prior: np.ndarray) -> tuple[float, float]:
 
 
 def density(draws: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Smoothed density of log x over bins of equal width on that scale; ``(n_bins,)``, area 1 where all draws lie inside."""
+    """Density of log x over bins of equal width on that scale, smoothed by Silverman's rule; ``(n_bins,)``."""
+    width = np.log(edges[1] / edges[0])
     counts = np.histogram(draws, edges)[0] / draws.size
-    reach = np.arange(-BINS, BINS + 1) / len(counts)
-    kernel = np.exp(-0.5 * (reach / WIDTH) ** 2)
-    smooth = np.convolve(counts, kernel / kernel.sum(), mode="same")
-    start = (len(smooth) - len(counts)) // 2
-    inside: np.ndarray = smooth[start : start + len(counts)] / np.log(edges[1] / edges[0])
-    return inside
+    spread = np.std(np.log(draws[draws > 0.0]))
+    smoothing = max(0.9 * spread * draws.size**-0.2 / width, 0.5)
+    reach = np.arange(len(counts))
+    kernel = np.exp(-0.5 * ((reach[:, None] - reach) / smoothing) ** 2)
+    smooth: np.ndarray = (kernel / kernel.sum(axis=0)) @ counts / width
+    return smooth

@@ -106,6 +106,11 @@ def percent(share: float | None) -> str:
     return f"{100.0 * share:.0f} %"
 
 
+def probability(share: float | None) -> str:
+    """A probability as per cent, rounded down: one that misses a threshold is never printed as having reached it."""
+    return "–" if share is None else f"{math.floor(100.0 * share + 1e-9)} %"
+
+
 def days(value: float | None, horizon: float) -> str:
     """Days as whole numbers; what is not reached lies beyond the horizon."""
     return f"> {horizon:.0f}" if value is None else f"{value:.0f}".replace("-", "−")
@@ -124,7 +129,7 @@ def joined(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def informed_word(known: bool | None) -> str:
+def informed(known: bool | None) -> str:
     """What a mark of `validation.identify` says."""
     return {True: "informed", False: "not informed", None: "derived"}[known]
 

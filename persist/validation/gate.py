@@ -15,6 +15,7 @@ import zlib
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics.moments import mean_field
@@ -101,7 +102,7 @@ def prior_predictive(pack: Pack, n: int = 1000, seed: int = 0) -> Predictive:
     start = patient({name: _draw(pack, name, n, seed) for name in pack.entries}, power=1.0)
     steps = MONTHS * STEPS_A_MONTH
     length = np.full(steps, MONTH_DAYS[pack.name] / STEPS_A_MONTH)
-    treated, untreated = (_totals(start, Grid(length, np.full(steps, dose))) for dose in (1.0, 0.0))
+    treated, untreated = (np.asarray(_totals(start, Grid(length, np.full(steps, dose)))) for dose in (1.0, 0.0))
     first = np.asarray(start.cells.total)
     settled = np.asarray(start.rates.capacity * (1.0 - start.rates.death_s / start.rates.birth_s))
     return Predictive(np.arange(steps + 1) / STEPS_A_MONTH, treated / first, untreated / first, settled / first)
@@ -113,16 +114,12 @@ def _draw(pack: Pack, name: str, n: int, seed: int) -> np.ndarray:
     return quantile(pack.entries[name], rng.uniform(1e-9, 1.0 - 1e-9, n))
 
 
-def _totals(start: Patient, grid: Grid) -> np.ndarray:
+@jax.jit
+def _totals(start: Patient, grid: Grid) -> jax.Array:
     """Total cells at the start and after every step, ``(n_steps + 1, n)``."""
-
-    @jax.jit
-    def run(start: Patient) -> jax.Array:
-        exposure = relax(grid, start.rates.onset_days, start.rates.washout_days)
-        total: jax.Array = mean_field(start.cells, start.rates, grid.length, exposure).total
-        return total
-
-    return np.concatenate([np.asarray(start.cells.total)[None], np.asarray(run(start))])
+    exposure = relax(grid, start.rates.onset_days, start.rates.washout_days)
+    after = mean_field(start.cells, start.rates, grid.length, exposure).total
+    return jnp.concatenate([start.cells.total[None], after])
 
 
 def _course(month: np.ndarray, burden: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

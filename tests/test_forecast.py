@@ -1,0 +1,104 @@
+"""Futures and verdicts, from posteriors that lie close about a known truth."""
+
+from __future__ import annotations
+
+import fakes
+import numpy as np
+import pytest
+
+from persist.errors import DataError, ScheduleError, UsageError
+from persist.forecast import futures
+from persist.forecast.outcome import ask, forecast
+from persist.inference import store
+from persist.records.table import read
+
+PLANS = ("on", "holiday=off 180, on", "off")
+
+
+@pytest.fixture(scope="module")
+def planted():
+    table = read(fakes.DATA / "burden.csv", fakes.DATA / "treatments.csv", observable="psa", patients=("P01", "P02"))
+    return fakes.posterior(table, {name: fakes.truth(name) for name in ("P01", "P02")})
+
+
+@pytest.fixture(scope="module")
+def outcome(planted):
+    return forecast(planted, ask(PLANS, 540.0, draws=60, replicates=2))
+
+
+def summary(result):
+    return store.attribute(result, "summary")
+
+
+@pytest.mark.parametrize(("patient", "verdict"), [("P01", "benefit"), ("P02", "harm")])
+def test_who_knows_the_truth_sees_what_was_planted(outcome, patient, verdict):
+    assert summary(outcome)[patient]["benefit"]["holiday"]["verdict"] == verdict
+
+
+def test_a_plan_that_is_never_on_drug_gets_no_verdict(outcome):
+    one = summary(outcome)["P01"]
+    assert one["plans"]["off"]["days_on_drug"] == 0.0
+    assert one["benefit"]["off"]["verdict"] == "cannot tell"
+    assert "never judged" in one["sentences"]["off"]
+
+
+def test_with_any_time_such_a_plan_is_judged(planted):
+    result = forecast(planted, ask(("on", "off"), 540.0, draws=20, replicates=1, endpoint="psa:any-time"))
+    off = summary(result)["P02"]["plans"]["off"]
+    assert off["progressed_by_horizon"] > 0.9
+
+
+def test_the_same_plan_under_another_name_gains_nothing(planted):
+    result = forecast(planted, ask(("a=on", "b=on"), 200.0, draws=20, replicates=2))
+    gain = summary(result)["P01"]["benefit"]["b"]["gain_days"]
+    assert gain["mean"] == 0.0
+    assert gain["q05"] == gain["q95"] == 0.0
+
+
+def test_futures_do_not_depend_on_the_chunks(planted, monkeypatch):
+    question = ask(("on", "holiday=off 60, on"), 120.0, draws=12, replicates=2)
+    whole = forecast(planted, question)
+    monkeypatch.setattr(futures, "CHUNK_BYTES", 64 * 130 * 2 * 5)
+    parts = forecast(planted, question)
+    for name in ("time_to_progression", "extinct"):
+        np.testing.assert_array_equal(whole["endpoints"][name].values, parts["endpoints"][name].values)
+    np.testing.assert_allclose(whole["futures"]["burden"].values, parts["futures"]["burden"].values, rtol=1e-12)
+
+
+def test_days_on_drug_are_those_of_the_plan(outcome):
+    plans = summary(outcome)["P01"]["plans"]
+    assert plans["on"]["days_on_drug"] == pytest.approx(540.0)
+    assert plans["holiday"]["days_on_drug"] == pytest.approx(360.0)
+
+
+def test_the_burden_starts_where_the_patient_was_seen_last(planted, outcome):
+    last = planted["observed_data"]["burden"].sel(patient="P01").values
+    last = last[np.isfinite(last)][-1]
+    start = outcome["futures"]["burden"].sel(patient="P01", plan="on").values[0]
+    assert start[0] < last < start[-1] or abs(np.log(start[2] / last)) < 0.3
+
+
+def test_a_later_start_keeps_the_treatment_until_then(planted):
+    result = forecast(planted, ask(("on", "off"), 100.0, draws=10, replicates=1, start=1050.0))
+    assert float(result["futures"]["day"].values[0, 0, 0]) == 0.0
+    assert summary(result)["P01"]["plans"]["on"]["days_on_drug"] == pytest.approx(100.0)
+
+
+def test_a_start_before_the_first_visit_is_refused(planted):
+    with pytest.raises(DataError, match="first seen on day 0"):
+        forecast(planted, ask(("on",), 100.0, start=-5.0))
+
+
+def test_mistakes_in_what_is_asked():
+    with pytest.raises(UsageError, match='two plans are called "on"'):
+        ask(("on", "on"), 100.0)
+    with pytest.raises(UsageError, match="horizon"):
+        ask(("on",), float("nan"))
+    with pytest.raises(ScheduleError, match="column 5"):
+        ask(("off onn",), 100.0)
+
+
+def test_quantiles_that_are_not_reached_are_null(outcome):
+    on = summary(outcome)["P02"]["plans"]["on"]
+    assert on["progressed_by_horizon"] < 0.95
+    assert on["time_to_progression"]["q95"] is None

@@ -1,0 +1,366 @@
+"""The page and its twin, from small made-up result files: self-contained, escaped, marked, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persist.cli.main import main
+from persist.errors import StoreError
+from persist.forecast import decide
+from persist.inference import store
+from persist.inference.model import DERIVED, sampled
+from persist.inference.priors import load_pack, quantile
+from persist.report import inline, page, words
+from persist.report.rates import density
+
+LEVELS = [0.05, 0.25, 0.5, 0.75, 0.95]
+STATES = ["sensitive", "persister", "resistant"]
+PLANS = ("on", "holiday", "off")
+CHAINS, DRAWS, VISITS, PRIORS = 4, 250, 9, 200
+HOSTILE = "<script>alert('x')</script>"
+
+
+def made_fit(names: tuple[str, ...] = ("A 1", HOSTILE), poor: bool = False, seed: int = 1) -> store.DataTree:
+    """A posterior in the layout of `persist fit`, of random numbers; ``poor``: its chains stand apart."""
+    rng = np.random.default_rng(seed)
+    pack = load_pack("clinical", "psa")
+    assert pack.cells_per_unit is not None
+    entries = pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    dims, count = ("chain", "draw", "patient"), len(names)
+    axes = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS), "patient": list(names)}
+    before, after = {}, {}
+    for name in sampled(pack, "spr"):
+        before[name] = (dims, quantile(entries[name], rng.uniform(0.001, 0.999, (1, PRIORS, count))))
+        around = rng.uniform(0.4, 0.6, (CHAINS, DRAWS, count))
+        around = around + 0.1 * np.arange(CHAINS)[:, None, None] if poor else around
+        after[name] = (dims, quantile(entries[name], around))
+    after |= {name: (dims, rng.lognormal(-3.0, 0.2, (CHAINS, DRAWS, count))) for name in DERIVED}
+    shape = (CHAINS, DRAWS, count)
+    stats = {"lp": (dims, rng.normal(size=shape)), "diverging": (dims, np.zeros(shape, bool))}
+    day = np.tile(np.arange(VISITS) * 28.0, (count, 1))
+    burden = np.exp(rng.normal(1.0, 0.3, (count, VISITS)))
+    censoring = np.zeros((count, VISITS), np.int8)
+    censoring[:, 3], censoring[:, 5] = -1, 1
+    for part in (day, burden):
+        part[-1, -2:] = np.nan  # padding of a shorter series
+    spread = np.exp(np.linspace(-0.5, 0.5, 5))[:, None]
+    fitted = {
+        "burden": (("patient", "level", "visit"), burden[:, None] * spread),
+        "shares": (("patient", "state", "visit"), np.full((count, 3, VISITS), 1.0 / 3.0)),
+    }
+    grid = axes | {"visit": np.arange(VISITS)}
+    replicated = burden * np.exp(rng.normal(size=(*shape, VISITS)) * 0.2)
+    given_to = {
+        part: (("patient", "segment"), np.tile(np.array(values, float), (count, 1)))
+        for part, values in (("start", (0, 140)), ("stop", (84, math.inf)), ("dose", (1, 0.5)))
+    }
+    where = {"patient": list(names), "visit": np.arange(VISITS)}
+    groups = {
+        "posterior": store.dataset(after, axes),
+        "prior": store.dataset(before, {"chain": [0], "draw": np.arange(PRIORS), "patient": list(names)}),
+        "sample_stats": store.dataset(stats, axes),
+        "posterior_predictive": store.dataset({"burden": ((*dims, "visit"), replicated)}, grid),
+        "fitted": store.dataset(fitted, where | {"level": LEVELS, "state": STATES}),
+        "observed_data": store.dataset(
+            {n: (("patient", "visit"), v) for n, v in (("day", day), ("burden", burden), ("censoring", censoring))},
+            where,
+        ),
+        "constant_data": store.dataset(given_to, {"patient": list(names)}),
+    }
+    attrs = {
+        "observable": "psa",
+        "unit": "ng/mL",
+        "settings": {"model": "spr", "pack": "clinical", "drug": None, "chains": CHAINS, "seed": 0},
+        "notes": ["a column was set aside: <b>bold</b>"],
+        "seconds": 1.5,
+        "provenance": store.provenance(seed, "ab" * 32),
+    }
+    return store.tree("fit", groups, attrs)
+
+
+def made_forecast(fit: store.DataTree, plans: tuple[str, ...] = PLANS) -> store.DataTree:
+    """A forecast in the layout of `persist forecast`, from random numbers."""
+    rng = np.random.default_rng(2)
+    names = [str(name) for name in fit["posterior"]["patient"].values]
+    times, horizon = np.linspace(0.0, 364.0, 27), 364.0
+    shape = (len(names), len(plans), len(times))
+    on = np.stack([np.full(len(times), 0.0 if plan == "off" else 1.0) for plan in plans])
+    record = {
+        "day": (("patient", "plan", "time"), np.broadcast_to(times, shape).copy()),
+        "burden": (("patient", "plan", "time", "level"), np.sort(np.exp(rng.normal(size=(*shape, 5))), axis=-1)),
+        "shares": (("patient", "plan", "time", "state"), rng.dirichlet(np.ones(3), shape)),
+        "dose": (("patient", "plan", "time"), np.broadcast_to(on, shape).copy()),
+    }
+    axes = {"patient": names, "plan": list(plans)}
+    coords = axes | {"level": LEVELS, "state": STATES}
+    start = float(VISITS - 1) * 28.0
+    settings = {
+        "plans": {plan: plan for plan in plans},
+        "reference": plans[0],
+        "horizon": horizon,
+        "endpoint": {"name": "psa", "any_time": False},
+        "thresholds": decide.THRESHOLDS,
+        "patients": {name: {"start": start} for name in names},
+    }
+    attrs = {
+        "observable": "psa",
+        "unit": "ng/mL",
+        "settings": settings,
+        "summary": {name: made_summary(plans, horizon) for name in names},
+        "warnings": {},
+        "fit": store.attribute(fit, "provenance"),
+        "provenance": store.provenance(0, "cd" * 32),
+    }
+    return store.tree("forecast", {"futures": store.dataset(record, coords)}, attrs)
+
+
+def made_summary(plans: tuple[str, ...], horizon: float) -> dict[str, Any]:
+    """One patient's summary: the second plan brings a benefit, the others cannot be told."""
+    rng = np.random.default_rng(3)
+    ends = {
+        plan: {
+            "progressed_by_horizon": 0.4,
+            "time_to_progression": {"q05": 30.0, "q50": 200.0, "q95": None},
+            "days_on_drug": 0.0 if plan == "off" else horizon,
+            "extinct": 0.0,
+        }
+        for plan in plans
+    }
+    gains = {plan: rng.normal(60.0 if i == 1 else 0.0, 20.0, (200, 2)) for i, plan in enumerate(plans)}
+    told = {plan: decide.judge(days) for plan, days in list(gains.items())[1:]}
+    return {
+        "plans": ends,
+        "benefit": {plan: decide.as_json(one) for plan, one in told.items()},
+        "sentences": {plan: decide.sentence(plan, plans[0], one, horizon) for plan, one in told.items()},
+    }
+
+
+@pytest.fixture(scope="module")
+def fit() -> store.DataTree:
+    return made_fit()
+
+
+@pytest.fixture(scope="module")
+def report(fit: store.DataTree) -> page.Report:
+    return page.build(fit, made_forecast(fit))
+
+
+@pytest.fixture(scope="module")
+def lonely() -> store.DataTree:
+    return made_fit(("A 1",))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, lonely: store.DataTree) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    store.save(lonely, folder / "fit.nc")
+    store.save(made_forecast(lonely), folder / "fut.nc")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, saved: Path) -> Path:
+    for file in saved.iterdir():
+        shutil.copy(file, tmp_path)
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["report", *(str(folder / a) if "." in a else a for a in arguments)])
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_page_is_self_contained(report: page.Report) -> None:
+    text = report.html
+    assert "http" not in text
+    assert "<script" not in text
+    assert "<link" not in text
+    assert "@import" not in text
+    targets = re.findall(r'(?:href|src)="([^"]*)"', text) + re.findall(r"url\(([^)]*)\)", text)
+    assert targets
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    assert {target for target in targets if not target.startswith("#") or target[1:] not in ids} == set()
+    assert len(text) < 2e6 / 12 * 2
+
+
+def test_what_a_user_gave_is_escaped(report: page.Report) -> None:
+    assert "&lt;script&gt;alert(" in report.html
+    assert "<b>bold</b>" not in report.html
+    assert "&lt;b&gt;bold" in report.html
+    hostile = made_fit(("$x_<i>",))
+    told = page.build(hostile, made_forecast(hostile, ("on", '"><img src=x onerror=alert(1)>', "$\\frac{1}$"))).html
+    assert "<img" not in told
+    assert "<i>" not in told
+
+
+def test_verdicts_and_figures_are_there(report: page.Report) -> None:
+    text = report.html.replace("&#34;", '"')
+    for one in report.twin["forecast"]["patients"].values():
+        for sentence in one["sentences"].values():
+            assert sentence in text
+    assert text.count('role="img"') == 2 * (1 + len(PLANS) + len(words.SHOWN))
+    assert text.count("aria-label=") >= text.count('role="img"')
+    assert "✓ benefit" in text
+    assert "? cannot tell" in text
+    assert "never judged (no day on drug)" in text
+    assert text.count("NOT FOR CLINICAL USE") == 2
+    assert "Marked fit" not in text
+    assert all(f"<code>{name}</code>" in text for name in (*words.SHOWN, *DERIVED))
+    assert all(name in words.MEANING for name in (*sampled(load_pack("clinical", "psa"), "spr"), *DERIVED))
+
+
+def test_marked_fit_shows_its_banner() -> None:
+    text = page.build(made_fit(("A", "B"), poor=True)).html
+    assert "The chains of A and B fail" in text
+    assert text.count("Marked fit: do not rely on this section.") == 2
+    assert "chains disagree: R-hat" in text
+
+
+def test_without_forecast_the_page_says_so(lonely: store.DataTree) -> None:
+    told = page.build(lonely)
+    assert told.twin["forecast"] is None
+    assert "No forecast was given" in told.html
+    assert "Futures under each plan" not in told.html
+
+
+def test_one_plan_has_an_outlook_and_no_verdict(lonely: store.DataTree) -> None:
+    text = page.build(lonely, made_forecast(lonely, ("on",))).html
+    assert "the probability of progression within 364 days is 40 %" in text
+    assert 'class="badge benefit' not in text
+
+
+def test_the_open_questions_follow_what_is_not_informed() -> None:
+    known = {name: {"informed": True} for name in words.MEANING}
+    assert words.blind_spots(known) == []
+    spots = words.blind_spots(known | {"resistant_0": {"informed": False}})
+    assert [(names, "ctDNA" in remedy) for _, names, remedy in spots] == [("resistant_0", True)]
+
+
+def test_forecast_of_another_fit_is_refused(fit: store.DataTree) -> None:
+    other = made_forecast(made_fit(seed=5))
+    with pytest.raises(StoreError, match="another fit"):
+        page.build(fit, other)
+    with pytest.raises(StoreError, match="does not hold"):
+        page.build(fit, made_forecast(made_fit(("Z",))))
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_command_writes_page_and_twin(folder: Path) -> None:
+    result = run(folder, "fit.nc", "fut.nc", "-o", "r.html", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert json.loads((folder / "r.json").read_text()) == told
+    assert (folder / "r.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert told["not_for_clinical_use"] is True
+    assert {"fit", "forecast", "settings", "provenance", "observable", "unit", "seed"} <= set(told)
+    assert told["fit"]["seconds"] == 1.5
+    one = told["fit"]["patients"]["A 1"]
+    assert {"max_rhat", "min_ess_bulk", "divergences", "ok", "problems", "rates"} <= set(one)
+    assert set(one["rates"]["reversion"]) == {"q05", "q50", "q95", "unit", "informed"}
+    assert told["forecast"]["patients"]["A 1"]["benefit"]["holiday"]["verdict"] == "benefit"
+    assert sorted(path.name for path in folder.iterdir()) == ["fit.nc", "fut.nc", "r.html", "r.json"]
+
+
+def test_existing_output_needs_force(folder: Path) -> None:
+    (folder / "r.json").write_text("mine")
+    result = run(folder, "fit.nc", "-o", "r.html")
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert (folder / "r.json").read_text() == "mine"
+    assert not (folder / "r.html").exists()
+    assert run(folder, "fit.nc", "-o", "r.html", "--force", "--quiet").exit_code == 0
+    assert json.loads((folder / "r.json").read_text())["forecast"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("fut.nc", "-o", "r.html"), 'a "fit" is needed'),
+        (("fit.nc", "fit.nc", "-o", "r.html"), 'a "forecast" is needed'),
+        (("text.nc", "-o", "r.html"), "cannot be read as netCDF"),
+        (("absent.nc", "-o", "r.html"), "no such file"),
+        (("fit.nc", "-o", "r.json"), "cannot end in .json"),
+        (("fit.nc", "-o", "fit.nc", "--force"), "one of the inputs"),
+    ],
+)
+def test_bad_files_leave_with_2_and_nothing_written(folder: Path, arguments: tuple[str, ...], reason: str) -> None:
+    (folder / "text.nc").write_text("not netCDF")
+    before = sorted(path.name for path in folder.iterdir())
+    result = run(folder, *arguments)
+    assert result.exit_code == 2
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        page.write({tmp_path / "a.html": "good", tmp_path / "a.json": "\ud800"})
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- words, paths, densities
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (-0.0312, "−0.0312"),
+        (12.44, "12.4"),
+        (1985.0, "1985"),
+        (0.000012, "1.2×10⁻⁵"),
+        (1e8, "10⁸"),
+        (-1e-9, "−10⁻⁹"),
+        (99.96, "100"),
+        (math.inf, "∞"),
+        (None, "–"),
+    ],
+)
+def test_numbers_are_said_as_a_reader_says_them(value: float | None, text: str) -> None:
+    assert words.number(value) == text
+
+
+def test_shares_are_not_rounded_to_certainty() -> None:
+    assert [words.percent(share) for share in (0.0, 0.004, 0.5, 0.996, 1.0)] == [
+        "0 %",
+        "< 1 %",
+        "50 %",
+        "> 99 %",
+        "100 %",
+    ]
+    assert words.probability(0.899) == "89 %"
+    assert [words.signed(days) for days in (0.04, -3.25, 152.8)] == ["0", "−3.2", "+153"]
+
+
+@given(st.lists(st.tuples(st.floats(-500, 500), st.floats(-500, 500)), min_size=1, max_size=30))
+def test_shortened_paths_end_where_they_did(points: list[tuple[float, float]]) -> None:
+    data = "M " + " \nL ".join(f"{x:f} {y:f}" for x, y in points)
+    numbers = [float(n) for n in re.findall(r"-?[\d.]+", inline.path(data))]
+    ends = np.reshape(numbers, (-1, 2)).sum(axis=0)
+    np.testing.assert_allclose(ends, points[-1], atol=0.051)
+
+
+def test_density_has_its_area() -> None:
+    draws = np.random.default_rng(0).lognormal(0.0, 1.0, 4000)
+    edges = np.geomspace(1e-4, 1e4, 71)
+    height = density(draws, edges)
+    assert np.sum(height) * np.log(edges[1] / edges[0]) == pytest.approx(1.0, abs=1e-6)
+    normal = np.exp(-0.5 * np.log(np.sqrt(edges[1:] * edges[:-1])) ** 2) / math.sqrt(2.0 * math.pi)
+    np.testing.assert_allclose(height, normal, atol=0.04)
