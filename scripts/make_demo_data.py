@@ -59,7 +59,7 @@ PLANTED = {
     "P01": Planted(
         SHARED
         | {"net_growth_s": 0.02, "decline_s": -0.05, "tolerance_drug": 2e-3, "reversion": 0.06, "birth_p_share": 1.2}
-        | {"death_p": 0.003, "persister_0": 1e-3, "resistant_0": 1e-7, "cost_r": 0.3, "kill_r_share": 0.1},
+        | {"death_p": 0.003, "persister_0": 1e-3, "resistant_0": 1e-6, "cost_r": 0.3, "kill_r_share": 0.3},
         ((0.0, 170.0), (290.0, 460.0), (580.0, 720.0)),
         tuple(np.arange(0.0, 721.0, 20.0)),
     ),
@@ -67,9 +67,9 @@ PLANTED = {
     "P02": Planted(
         SHARED
         | {"net_growth_s": 0.02, "decline_s": -0.06, "tolerance_drug": 5e-4, "reversion": 0.05, "birth_p_share": 0.2}
-        | {"death_p": 0.004, "persister_0": 1e-3, "resistant_0": 3e-6, "cost_r": 0.05, "kill_r_share": 0.79},
-        ((0.0, 240.0), (400.0, 600.0), (720.0, 1000.0)),
-        tuple(np.arange(0.0, 1001.0, 20.0)),
+        | {"death_p": 0.004, "persister_0": 1e-3, "resistant_0": 2e-6, "cost_r": 0.05, "kill_r_share": 0.79},
+        ((0.0, 240.0), (400.0, 600.0), (720.0, 1100.0)),
+        tuple(np.arange(0.0, 1101.0, 20.0)),
     ),
     # one on-period and seven values: nothing says what a holiday would do
     "P03": Planted(

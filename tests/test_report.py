@@ -217,6 +217,7 @@ def test_verdicts_and_figures_are_there(report: page.Report) -> None:
     assert "✓ benefit" in text
     assert "? cannot tell" in text
     assert "never judged (no day on drug)" in text
+    assert text.count("not comparable: one of the two has no day on drug") == 2
     assert text.count("NOT FOR CLINICAL USE") == 2
     assert "Marked fit" not in text
     assert all(f"<code>{name}</code>" in text for name in (*words.SHOWN, *DERIVED))
@@ -248,6 +249,9 @@ def test_the_open_questions_follow_what_is_not_informed() -> None:
     assert words.blind_spots(known) == []
     spots = words.blind_spots(known | {"resistant_0": {"informed": False}})
     assert [(names, "ctDNA" in remedy) for _, names, remedy in spots] == [("resistant_0", True)]
+    once, twice = (words.blind_spots({"reversion": {"informed": False}}, periods)[0][2] for periods in (1, 2))
+    assert "rechallenge" in once
+    assert "rechallenge" not in twice
 
 
 def test_forecast_of_another_fit_is_refused(fit: store.DataTree) -> None:

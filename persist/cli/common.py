@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +59,9 @@ def _full_dose(context: click.Context, parameter: click.Parameter, values: tuple
 
 
 _PATH = click.Path(path_type=Path)
+
+MOST_DAYS = 100_000.0
+"""Days that anything may be followed for: longer than a life."""
 
 common_options = _stack(
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."),
@@ -122,8 +125,20 @@ def read_table(
     )
 
 
-def claim_output(path: Path, force: bool) -> None:
-    """`UsageError` unless ``path`` can be written: a folder that is there and open to us, no file unless ``force``."""
+def days(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Callback of an option in days; `UsageError` for nan, infinity and more than `MOST_DAYS`."""
+    if value is not None and not abs(value) <= MOST_DAYS:
+        remedy = f"give a plain number, at most {MOST_DAYS:.0f}"
+        raise UsageError(f"{value:g} is not a number of days", where=parameter.opts[0], remedy=remedy)
+    return value
+
+
+def claim_output(path: Path, force: bool, inputs: Sequence[Path | None] = ()) -> None:
+    """`UsageError` unless ``path`` can be written: a folder that is there and open to us, no file unless ``force``, and
+    none of the ``inputs`` ever.
+    """
+    if path.exists() and any(one is not None and one.exists() and one.samefile(path) for one in inputs):
+        raise UsageError("the output is one of the inputs", where=str(path), remedy="give it another name")
     folder = path.parent
     if not folder.is_dir():
         raise UsageError(f"there is no folder {str(folder)!r} to write to", where=str(path), remedy="make it first")

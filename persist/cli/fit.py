@@ -65,7 +65,7 @@ def command(
     A run that was stopped goes on from the finished patients, kept in OUTPUT.partial/. Leaves with code 3 if the
     file was written but a posterior cannot be trusted.
     """
-    claim_output(output, force)
+    claim_output(output, force, [burden, treatments])
     table = read_table(burden, treatments, patients, observable, floor, full_dose)
     use_device(device)
     use_float64()

@@ -10,6 +10,7 @@ import click
 from persist.cli.common import (
     claim_output,
     common_options,
+    days,
     device_option,
     emit_json,
     keep_compiled,
@@ -25,10 +26,18 @@ from persist.cli.common import (
 @click.option(
     "--plan", "plans", multiple=True, required=True, metavar="PLAN", help='Such as on, or "holiday=off 90, on".'
 )
-@click.option("--horizon", type=float, required=True, metavar="DAYS", help="How far to look.")
-@click.option("--from", "start", type=float, metavar="DAY", help="Day on which the plans start [the last visit].")
+@click.option("--horizon", type=float, required=True, callback=days, metavar="DAYS", help="How far to look.")
+@click.option(
+    "--from", "start", type=float, callback=days, metavar="DAY", help="Day on which the plans start [the last visit]."
+)
 @click.option("--endpoint", metavar="RULE", help="psa, recist or relative; NAME:any-time judges off drug too.")
-@click.option("--visit-every", type=click.FloatRange(min=0, min_open=True), metavar="DAYS", help="Spacing of visits.")
+@click.option(
+    "--visit-every",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=days,
+    metavar="DAYS",
+    help="Spacing of visits.",
+)
 @click.option("--draws", type=click.IntRange(min=2), default=500, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
 @device_option
@@ -51,7 +60,7 @@ def command(
     quiet: bool,
 ) -> None:
     """Forecast the patients of FIT.nc under each plan; the first plan is the reference of the others."""
-    claim_output(output, force)
+    claim_output(output, force, [fit])
     use_device(device)
     use_float64()
     keep_compiled()

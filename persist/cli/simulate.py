@@ -74,7 +74,7 @@ def command(
     quiet: bool,
 ) -> None:
     """Simulate cell numbers from the rates in FILE under PLAN, recorded daily."""
-    claim_output(output, force)
+    claim_output(output, force, [rates])
     from persist.records.rates import digest, read_rates
 
     given, cells = read_rates(rates, drug)

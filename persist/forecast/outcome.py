@@ -183,7 +183,7 @@ def summary(rows: dict[str, list[Futures]], plans: list[str], horizon: float, an
             "plans": ends,
             "benefit": {plan: decide.as_json(one) for plan, one in told},
             "sentences": {
-                plan: decide.sentence(plan, plans[0], one, horizon) + _caveat(futures[0], rows[name][i], any_time)
+                plan: _sentence(plan, plans[0], one, horizon, unjudged=_unjudged(futures[0], futures[i], any_time))
                 for i, (plan, one) in enumerate(told, start=1)
             },
         }
@@ -192,15 +192,20 @@ def summary(rows: dict[str, list[Futures]], plans: list[str], horizon: float, an
 
 def _judgeable(benefit: decide.Benefit, plan: Futures, reference: Futures, any_time: bool) -> decide.Benefit:
     """A plan without a day on drug is never judged, so its "gain" is none: the verdict is withheld."""
-    return benefit._replace(verdict="cannot tell") if _caveat(reference, plan, any_time) else benefit
+    return benefit._replace(verdict="cannot tell") if _unjudged(reference, plan, any_time) else benefit
 
 
-def _caveat(reference: Futures, plan: Futures, any_time: bool) -> str:
-    if any_time or min(reference.days_on_drug, plan.days_on_drug) > 0.0:
-        return ""
+def _unjudged(reference: Futures, plan: Futures, any_time: bool) -> bool:
+    """True if one of the two is never on drug, where progression is judged only on drug."""
+    return not any_time and min(reference.days_on_drug, plan.days_on_drug) <= 0.0
+
+
+def _sentence(plan: str, reference: str, benefit: decide.Benefit, horizon: float, *, unjudged: bool) -> str:
+    if not unjudged:
+        return decide.sentence(plan, reference, benefit, horizon)
     return (
-        " One of the two is never on drug within the horizon, so its progression is never judged and no verdict is"
-        " given; an endpoint such as psa:any-time compares them."
+        f'Against "{reference}", "{plan}": cannot tell, since one of the two is never on drug within {horizon:g} days, so'
+        " its progression is never judged; an endpoint such as psa:any-time compares them."
     )
 
 

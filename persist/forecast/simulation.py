@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -38,8 +39,8 @@ ROOM = 20_000_000
 MAX_STEP = 0.125
 """Longest step of the leap and the mean field in days."""
 
-MOST_COUNTED = 2.0**53
-"""Cells beyond which float64 does not know whole numbers."""
+MOST_COUNTED = 1e100
+"""Cells beyond which a simulation is refused: far above any tumour, and their squares still are numbers."""
 
 
 class Order(NamedTuple):
@@ -112,7 +113,7 @@ class _Course(NamedTuple):
 
 
 def _check(cells: Cells, rates: Rates, schedule: Any, asked: Order) -> None:
-    """Refuses cells that no engine can count: parts of cells, and more than float64 (or the exact engine) can follow.
+    """Refuses cells that no engine can count: parts of cells, and more than can be followed (by the exact engine).
 
     Where they will go is known beforehand from the mean field, at steps of a day.
     """
@@ -138,8 +139,12 @@ def _expected(
 ) -> tuple[Result, float, float]:
     """The mean field on every day, seconds of running and of compiling."""
 
+    @jax.jit
+    def field(cells: Cells) -> Cells:
+        return mean_field(cells, course.rates, course.steps.length, course.exposure)
+
     def follow(cells: Cells) -> np.ndarray:
-        path = mean_field(cells, course.rates, course.steps.length, course.exposure)
+        path = field(cells)
         return _daily(cells, Cells(*(state[None] for state in path)), course.days)
 
     (_, compiling), (days, spent) = (_timed(follow, at) for at in (_none(course.cells), course.cells))

@@ -1,6 +1,6 @@
 """What many trajectories have in common, gathered block by block, so that memory stays bounded.
 
-Mean and variance are put together as by Chan, Golub & LeVeque (1983, 10.1080/00031305.1983.10483115).
+Mean and variance are put together as by Chan, Golub & LeVeque (1983, 10.2307/2683386).
 """
 
 from __future__ import annotations

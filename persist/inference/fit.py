@@ -24,6 +24,7 @@ from persist.inference.model import derive, sampled, trace_curves
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
 from persist.inference.sampler import Draws, Effort, Report, Target, draw, iterations
+from persist.inference.store import own_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,10 +154,8 @@ class _Kept:
     """One patient's finished draws on disk, named by patient, marked by a fingerprint of all that decides its numbers."""
 
     def __init__(self, folder: Path, patient_id: str, settings: Settings, target: Target, one: Case) -> None:
-        from persist import __version__
-
         priors = repr(load_pack(target.pack, target.cells))
-        mark = json.dumps([__version__, jax.__version__, patient_id, settings, target, priors])
+        mark = json.dumps([own_version(), jax.__version__, patient_id, settings, target, priors])
         digest = hashlib.sha256(mark.encode())
         for part in one:
             digest.update(np.ascontiguousarray(part).tobytes())

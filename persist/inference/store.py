@@ -37,7 +37,7 @@ def provenance(seed: int, sha256: str) -> dict[str, Any]:
     return {
         "seed": seed,
         "data_sha256": sha256,
-        "versions": {"persist": _own_version(), **{name: _version(name) for name in _PACKAGES}},
+        "versions": {"persist": own_version(), **{name: _version(name) for name in _PACKAGES}},
         "command": " ".join(["persist", *sys.argv[1:]])
         if sys.argv[0].endswith(("persist", "__main__.py"))
         else "Python",
@@ -51,10 +51,9 @@ def _command() -> str:
     return shlex.join(["persist", *sys.argv[1:]]) if ours else "Python"
 
 
-def _own_version() -> str:
-    from persist import __version__
-
-    return __version__
+def own_version() -> str:
+    """The installed version of this program ("unknown" where it was not installed)."""
+    return _version("persist-oncology")
 
 
 def _version(name: str) -> str:

@@ -48,7 +48,7 @@ def section(index: int, of: Sources) -> dict[str, Any]:
         "verdicts": _verdicts(told, asked) if told else [],
         "panels": [_panel(mark, key, of, table[key]) for key in words.SHOWN if key in of.prior],
         "rates": table,
-        "blind": words.blind_spots(state["rates"]),
+        "blind": words.blind_spots(state["rates"], len(of.story.schedule.start)),
     }
 
 
@@ -59,9 +59,20 @@ def _verdicts(told: dict[str, Any], asked: dict[str, Any]) -> list[dict[str, Any
         plan = asked["reference"]
         return [{"plan": plan, "verdict": None, "sentence": words.outlook(plan, told["plans"][plan], asked["horizon"])}]
     return [
-        {"plan": plan, "verdict": one["verdict"], "sentence": sentences[plan], "benefit": one}
+        {
+            "plan": plan,
+            "verdict": one["verdict"],
+            "sentence": sentences[plan],
+            "benefit": one,
+            "comparable": not any(_never_judged(told, name, asked) for name in (plan, asked["reference"])),
+        }
         for plan, one in benefit.items()
     ]
+
+
+def _never_judged(told: dict[str, Any], plan: str, asked: dict[str, Any]) -> bool:
+    """A plan without a day on drug has no progression by a rule that looks only on drug, so nothing to compare."""
+    return bool(told["plans"][plan]["days_on_drug"] == 0 and not asked["endpoint"].get("any_time", False))
 
 
 def _plans(mark: str, of: Sources, told: dict[str, Any], asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -77,14 +88,10 @@ def _plans(mark: str, of: Sources, told: dict[str, Any], asked: dict[str, Any]) 
                 "reference": future.plan == asked["reference"],
                 "figure": plots.ahead(f"{mark}-plan{number}", label, future, of.story, limits),
                 "ends": told["plans"][future.plan],
-                "never_judged": told["plans"][future.plan]["days_on_drug"] == 0 and not _any_time(asked),
+                "never_judged": _never_judged(told, future.plan, asked),
             }
         )
     return rows
-
-
-def _any_time(asked: dict[str, Any]) -> bool:
-    return bool(asked["endpoint"].get("any_time", False))
 
 
 def _rates(found: dict[str, Any], prior: xr.Dataset) -> dict[str, dict[str, Any]]:

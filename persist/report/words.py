@@ -56,7 +56,7 @@ _HELP = (
     (
         ("tolerance_base", "tolerance_drug", "reversion", "persister_0"),
         "how often cells become persisters, and how fast they return",
-        "the fraction of cells that carry a marker of persisters, or a second period on the drug (rechallenge)",
+        "the fraction of cells that carry a marker of persisters",
     ),
     (
         ("reversion", "washout_days"),
@@ -134,13 +134,17 @@ def informed(known: bool | None) -> str:
     return {True: "informed", False: "not informed", None: "derived"}[known]
 
 
-def blind_spots(rates: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(open question, its parameters that this series does not inform, the measurement that would help)."""
+def blind_spots(rates: dict[str, Any], periods: int = 2) -> list[tuple[str, str, str]]:
+    """(open question, its parameters that this series does not inform, the measurement that would help).
+
+    ``periods`` on drug: where there was but one, a second would help too.
+    """
     found = []
     for names, question, remedy in _HELP:
         missing = [name for name in names if rates.get(name, {}).get("informed") is False]
         if missing and (len(missing) == len(names) or names != ("reversion", "washout_days")):
-            found.append((question, joined(missing), remedy))
+            again = ", or a second period on the drug (rechallenge)" if "persister_0" in names and periods < 2 else ""
+            found.append((question, joined(missing), remedy + again))
     return found
 
 

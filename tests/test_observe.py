@@ -1,0 +1,87 @@
+"""What is measured: the noise and the wander by their laws, and how burdens follow from cells."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import laws
+import numpy as np
+import pytest
+from scipy import stats
+
+from persist import keys
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, log_burden, noise, wander
+
+N = 200_000
+SD, DAYS = 0.3, 40.0
+DAY = np.array([0.0, 7.0, 7.0, 40.0, 400.0])
+
+
+def mixture(x: float) -> float:
+    """Distribution function of the noise."""
+    return float(np.sum(NOISE_WEIGHT * stats.norm.cdf(x / NOISE_SCALE)))
+
+
+def paths(sd: float, days: float, start: float) -> np.ndarray:
+    roots = jax.random.split(keys.key(5, "wander"), N // 4)
+    return np.asarray(jax.vmap(lambda one: wander(one, jnp.asarray(start), jnp.asarray(DAY), sd, days))(roots))
+
+
+def test_weights_are_those_of_a_distribution() -> None:
+    assert NOISE_WEIGHT.sum() == pytest.approx(1.0, abs=1e-12)
+    assert (NOISE_WEIGHT > 0).all()
+
+
+def test_the_mixture_stands_for_students_t() -> None:
+    for x in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0):
+        assert mixture(x) == pytest.approx(stats.t.cdf(x, 4), abs=5e-3)
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("x", [-2.0, 1.0])
+def test_noise_is_the_mixture(x: float) -> None:
+    drawn = np.asarray(noise(keys.key(5, "noise"), (N,)))
+    laws.check_share(drawn <= x, mixture(x), what="noise")
+    laws.must_fail(lambda: laws.check_share(1.05 * drawn <= x, mixture(x)))
+
+
+@pytest.mark.law
+def test_wander_keeps_its_stationary_law() -> None:
+    begin = SD * np.random.default_rng(2).standard_normal(N // 4)
+    roots = jax.random.split(keys.key(6, "wander"), N // 4)
+    path = jax.vmap(lambda one, w: wander(one, w, jnp.asarray(DAY), SD, DAYS))(roots, jnp.asarray(begin))
+    for column in np.asarray(path).T:
+        laws.check_mean(column, 0.0, what="wander")
+        laws.check_variance(column, SD**2, what="variance of wander")
+    laws.must_fail(lambda: laws.check_variance(1.05 * np.asarray(path)[:, 3], SD**2))
+
+
+@pytest.mark.law
+def test_wander_forgets_where_it_began() -> None:
+    start = 3.0 * SD
+    for at, column in zip(DAY, paths(SD, DAYS, start).T, strict=True):
+        rho = np.exp(-at / DAYS)
+        if at == 0.0:
+            np.testing.assert_array_equal(column, start)
+        else:
+            laws.check_mean(column, rho * start, what=f"mean on day {at}")
+            laws.check_variance(column, SD**2 * (1 - rho**2), what=f"variance on day {at}")
+    slow = paths(SD, 1.05 * DAYS, start)[:, 3]
+    laws.must_fail(lambda: laws.check_mean(slow, np.exp(-1.0) * start))
+
+
+def test_two_visits_on_one_day_have_one_wander() -> None:
+    path = paths(SD, DAYS, 0.1)
+    np.testing.assert_array_equal(path[:, 1], path[:, 2])
+
+
+def test_burden_follows_the_power_of_the_observable() -> None:
+    unit = np.log(1e8)
+    assert log_burden(5e8, unit, OBSERVABLES["psa"].power) == pytest.approx(np.log(5.0))
+    eightfold = [log_burden(n, unit, OBSERVABLES["sld"].power) for n in (1e9, 8e9)]
+    assert eightfold[1] - eightfold[0] == pytest.approx(np.log(2.0))
+
+
+def test_no_cells_have_a_finite_log_burden_and_gradient() -> None:
+    assert np.isfinite(log_burden(0.0, 1.0, 1.0))
+    assert np.isfinite(jax.grad(lambda n: log_burden(n, 1.0, 1.0))(0.0))

@@ -1,0 +1,173 @@
+"""`persist simulate`: what it writes and prints, and that neither blocks nor what is kept change a trajectory."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from laws import check_mean, check_variance, must_fail
+from persist.cli.main import main
+from persist.errors import RatesError, ScheduleError, UsageError
+from persist.forecast import simulation
+from persist.forecast.tally import Tally
+from persist.inference import store
+from persist.types import Cells, Rates
+
+GROWTH = "[rates]\nbirth_s = 0.12\ndeath_s = 0.06\nkill_s = 0.1\n[cells]\nsensitive = 200\nresistant = 7\n"
+RATES = Rates(birth_s=0.12, death_s=0.06, kill_s=0.1)
+FEW = Cells(200.0, 0.0, 7.0)
+STATES = ["sensitive", "persister", "resistant"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("persist.cli.simulate.keep_compiled", lambda: None)
+    (tmp_path / "r.toml").write_text(GROWTH)
+    return tmp_path
+
+
+def run(*more: str, days: int = 4, plan: str = "off") -> Result:
+    words = ["simulate", "--rates", "r.toml", "--plan", plan, "--days", str(days), "-o", "s.nc", *more]
+    return CliRunner().invoke(main, words)
+
+
+@pytest.mark.parametrize("engine", ["ssa", "tau", "leap"])
+def test_json_and_file(folder: Path, engine: str) -> None:
+    result = run("--engine", engine, "--trajectories", "300", "--keep", "5", "--step", "1", "--seed", "4", "--json")
+    assert result.exit_code == 0, result.stderr
+    got = json.loads(result.stdout)
+    assert (got["trajectories"], got["engine"], got["seed"], got["output"]) == (300, engine, 4, "s.nc")
+    assert got["record_days"] == [0, 1, 2, 3, 4]
+    assert min(got[name] for name in ("seconds", "compile_seconds", "wall_seconds")) >= 0.0
+    for part in ("mean", "variance"):
+        assert list(got[part]) == STATES
+        assert all(len(row) == 5 for row in got[part].values())
+    assert [got["mean"][name][0] for name in STATES] == [200.0, 0.0, 7.0]
+    assert got["variance"]["sensitive"][0] == 0.0
+    assert got["mean"]["resistant"] == [7.0] * 5
+    assert got["extinct"] == {"sensitive": 0.0, "persister": 1.0, "resistant": 0.0}
+    assert got["mean"]["sensitive"][-1] == pytest.approx(200.0 * math.exp(0.24), rel=0.05)
+    saved = store.load("s.nc", "simulation")
+    assert saved["trajectories"]["sensitive"].shape == (5, 5)
+    assert saved["summary"]["quantiles"].dims == ("state", "level", "day")
+    assert store.attribute(saved, "provenance")["seed"] == 4
+    assert store.attribute(saved, "rates")["capacity"] == "inf"
+
+
+def test_the_mean_field_has_no_variance(folder: Path) -> None:
+    got = json.loads(run("--engine", "mean", "--json", plan="on").stdout)
+    assert got["mean"]["sensitive"] == pytest.approx([200.0 * math.exp(-0.04 * day) for day in range(5)])
+    assert got["variance"] == got["extinct"] == dict.fromkeys(STATES)
+    assert got["trajectories"] == 1
+    assert "no chance" in got["notes"][0]
+
+
+def test_the_table_has_start_middle_and_end(folder: Path) -> None:
+    result = run("--engine", "mean", days=8)
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("Simulated 1 trajectory of 8 days by mean")
+    assert [line.split()[0] for line in lines[3:6]] == ["0", "4", "8"]
+    assert lines[3].split() == ["0", "0", "200", "0", "7", "207"]
+    assert lines[-1] == "Written: s.nc (seed 0)"
+    assert run("--engine", "mean", "--force", "--quiet").output == ""
+
+
+def asked(**options: object) -> simulation.Order:
+    return simulation.order("on 2, off", 3, **({"engine": "ssa"} | options))
+
+
+def test_blocks_and_keeping_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = simulation.run(FEW, RATES, asked(trajectories=4001, keep=4001))
+    monkeypatch.setattr(simulation, "ROOM", 1)
+    seen: list[int] = []
+    parts = simulation.run(
+        FEW, RATES, asked(trajectories=4001, keep=20), progress=lambda done, total: seen.append(done)
+    )
+    assert seen == [0, 1334, 2668]
+    for name in ("mean", "variance", "extinct"):
+        np.testing.assert_allclose(parts["summary"][name], whole["summary"][name], rtol=1e-12)
+    for name in STATES:
+        np.testing.assert_array_equal(parts["trajectories"][name], whole["trajectories"][name][:20])
+    assert "the first 20 trajectories" in store.attribute(parts, "notes")[0]
+
+
+def test_seeds_decide() -> None:
+    one, same, other = (simulation.run(FEW, RATES, asked(trajectories=50, seed=seed)) for seed in (1, 1, 2))
+    state = [run["trajectories"]["sensitive"].values for run in (one, same, other)]
+    np.testing.assert_array_equal(state[0], state[1])
+    assert not np.array_equal(state[0], state[2])
+
+
+@pytest.mark.law
+def test_the_law_of_birth_and_death() -> None:
+    """Mean n e^{rt} and variance n (b + d) / r e^{rt} (e^{rt} - 1) of a linear birth-death process, r = b - d."""
+    made = simulation.run(FEW, RATES, simulation.order("off", 3, engine="ssa", trajectories=4000, keep=4000))
+    grow = math.exp(0.06 * 3)
+    end = made["trajectories"]["sensitive"].values[:, -1]
+    check_mean(end, 200.0 * grow)
+    must_fail(lambda: check_mean(1.05 * end, 200.0 * grow))
+    check_variance(end, 200.0 * 0.18 / 0.06 * grow * (grow - 1.0))
+    assert float(made["summary"]["mean"][0, -1]) == pytest.approx(end.mean())
+    assert float(made["summary"]["variance"][0, -1]) == pytest.approx(end.var(ddof=1))
+    np.testing.assert_allclose(
+        made["summary"]["quantiles"].values[0, :, -1], np.quantile(end, made["summary"]["level"])
+    )
+
+
+def test_a_tally_of_parts_is_that_of_the_whole() -> None:
+    record = np.random.default_rng(0).lognormal(20.0, 1.0, (3, 50, 4))
+    record[1, :10, -1] = 0.0
+    tally = Tally(30)
+    for part in np.split(record, [1, 7, 33], axis=1):
+        tally.add(part)
+    result = tally.result(9)
+    np.testing.assert_allclose(result.mean, record.mean(axis=1))
+    np.testing.assert_allclose(result.variance, record.var(axis=1, ddof=1))
+    np.testing.assert_allclose(result.quantiles[:, 2], np.median(record[:, :30], axis=1))
+    np.testing.assert_array_equal(result.kept, record[:, :9])
+    assert result.extinct.tolist() == [0.0, 0.2, 0.0]
+    assert (result.all_extinct, result.quantile_trajectories) == (0.0, 30)
+
+
+def test_one_trajectory_has_no_variance() -> None:
+    tally = Tally(1)
+    tally.add(np.ones((3, 1, 2)))
+    assert np.isnan(tally.result(1).variance).all()
+
+
+REFUSED = {
+    "parts of cells": (FEW._replace(persister=0.5), RATES, {}, RatesError, "0.5 cells"),
+    "many cells": (FEW._replace(sensitive=1e9), RATES, {}, RatesError, "about day 0 .* leap"),
+    "many cells later": (FEW._replace(sensitive=9.9e6), RATES._replace(kill_s=0.0), {}, RatesError, "about day 1 "),
+    "without end": (FEW, Rates(birth_s=200.0), {"engine": "mean"}, RatesError, "capacity"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_engine_can_count(name: str) -> None:
+    cells, rates, options, error, match = REFUSED[name]
+    with pytest.raises(error, match=match):
+        simulation.run(cells, rates, asked(**options))
+
+
+@pytest.mark.parametrize(
+    "options", [{"engine": "exact"}, {"trajectories": 0}, {"keep": 0}, {"step": 0.0}, {"step": 2.0}]
+)
+def test_orders_that_cannot_be(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        asked(**options)
+    with pytest.raises(ScheduleError):
+        simulation.order("adaptive 0.5/1.0", 3)
+
+
+def test_the_drug_is_chosen(folder: Path) -> None:
+    (folder / "r.toml").write_text(f"{GROWTH.replace('kill_s = 0.1', '')}[drugs.A]\nkill_s = 0.2\n[drugs.B]\n")
+    got = json.loads(run("--engine", "mean", "--drug", "A", "--json", plan="on").stdout)
+    assert got["drug"] == "A"
+    assert got["mean"]["sensitive"][-1] == pytest.approx(200.0 * math.exp(-0.14 * 4))
