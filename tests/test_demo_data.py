@@ -149,15 +149,9 @@ def courses(demo, table: Table, truth: dict[str, dict[str, float]]) -> dict[str,
     return found
 
 
-HELD_BY_CROWDING = pytest.mark.xfail(
-    strict=False,
-    reason="P02's clone settles under the drug at 8.7 ng/mL after the holiday, short of the limit but for errors",
-)
-
-
 @pytest.mark.slow
 @pytest.mark.ci
-@pytest.mark.parametrize("name", ["P01", pytest.param("P02", marks=HELD_BY_CROWDING)])
+@pytest.mark.parametrize("name", PLANTED_SIGN)
 def test_the_truth_gains_as_planted(courses: dict[str, list[Course]], name: str) -> None:
     on, holiday = (progression(course) for course in courses[name])
     gain = PLANTED_SIGN[name] * (holiday - on)
@@ -174,7 +168,7 @@ def test_the_truth_as_measured_gains_as_planted(
     on, holiday = (progression(measured(course, truth[name])) for course in courses[name])
     gain = PLANTED_SIGN[name] * (holiday - on)
     assert gain.mean() > 20.0
-    assert np.mean(gain > 0.0) > 0.5
+    assert np.mean(gain > 0.0) >= 0.9
 
 
 def test_the_plans_of_the_demonstration(demo) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import laws
 import numpy as np
 import pytest
 from scipy import stats
 
+import laws
 from persist import keys
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, log_burden, noise, wander
 

@@ -136,7 +136,7 @@ def _advance(cells: Cells, rates: Rates, row: _Step) -> Cells:
         + (now.s_p + now.p_p + now.r_p) * cells.persister
         + now.r_r * cells.resistant
     )
-    grow = jnp.exp(jnp.clip(0.5 * row.days * gain / jnp.maximum(cells.total, 1e-300), -30.0, 3.0))
+    grow = jnp.exp(jnp.clip(0.5 * row.days * gain / jnp.maximum(cells.total, 1e-30), -30.0, 3.0))
     middle = Cells(*(count * grow for count in cells))
     return _solve(_freeze(middle, rates, row), cells, row.days)
 

@@ -17,7 +17,10 @@ _STEP_BUCKET, _VISIT_BUCKET = 96, 64
 
 
 class Case(NamedTuple):
-    """One patient of a cohort as the model reads it: the row of each array, and three numbers of the whole series."""
+    """One patient of a cohort as the model reads it: the row of each array, and numbers of the whole series.
+
+    ``days`` followed, ``days_on`` at full dose, and ``burden_days`` the area under the burden (unit of burden x days).
+    """
 
     gap: np.ndarray
     value: np.ndarray
@@ -30,6 +33,9 @@ class Case(NamedTuple):
     step: np.ndarray
     log_first: np.ndarray
     log_largest: np.ndarray
+    days: np.ndarray
+    days_on: np.ndarray
+    burden_days: np.ndarray
 
 
 def observable(name: str) -> Observable:
@@ -99,6 +105,9 @@ def case(cohort: Cohort, index: int, *, counted: bool) -> Case:
         step=cohort.step[index],
         log_first=np.asarray(first),
         log_largest=np.asarray(value[seen].max()),
+        days=np.asarray(np.ptp(day[seen])),
+        days_on=np.asarray(np.sum(cohort.length[index] * cohort.dose[index] * cohort.moving[index])),
+        burden_days=np.asarray(np.trapezoid(np.exp(value[seen]), day[seen])),
     )
 
 

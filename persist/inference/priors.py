@@ -66,22 +66,27 @@ class Pack(NamedTuple):
 KINDS = ("log-normal", "logit-normal", "logit-student", "negative-log-normal", "half-normal")
 
 
+def base(prior: Prior) -> Any:
+    """The law of an entry on the scale on which it is normal (or Student's t): of log x or of the logit."""
+    if prior.kind == "logit-student":
+        return dist.StudentT(4.0, prior.location, prior.scale)
+    return dist.Normal(prior.location, prior.scale)
+
+
 def distribution(prior: Prior) -> Any:
     """The NumPyro distribution of an entry."""
     if prior.kind == "half-normal":
         return dist.HalfNormal(prior.scale)
     if prior.kind == "log-normal":
         return dist.LogNormal(prior.location, prior.scale)
-    base = dist.Normal(prior.location, prior.scale)
-    if prior.kind == "logit-student":
-        base = dist.StudentT(4.0, prior.location, prior.scale)
     if prior.kind.startswith("logit"):
         stretch = transforms.AffineTransform(
             prior.lower, prior.upper - prior.lower, domain=dist.constraints.unit_interval
         )
-        return dist.TransformedDistribution(base, [transforms.SigmoidTransform(), stretch])
+        return dist.TransformedDistribution(base(prior), [transforms.SigmoidTransform(), stretch])
     return dist.TransformedDistribution(
-        base, [transforms.ExpTransform(), transforms.AffineTransform(0.0, -1.0, domain=dist.constraints.positive)]
+        base(prior),
+        [transforms.ExpTransform(), transforms.AffineTransform(0.0, -1.0, domain=dist.constraints.positive)],
     )
 
 

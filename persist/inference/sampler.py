@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from numpyro.infer import hmc as numpyro_hmc
 from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy
 
-from persist.inference.model import model, sampled
+from persist.inference.model import RESISTANT_END, model, sites
 from persist.inference.priors import load_pack
 from persist.inference.starts import LANES, coordinates, find_starts
 
@@ -83,7 +83,8 @@ def _problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
         return partial(energy, case)
 
     def constrain(case: Case, z: Any) -> Any:
-        return constrain_fn(bound, (case,), {}, z)
+        values = constrain_fn(bound, (case,), {}, z, return_deterministic=True)
+        return {name: value for name, value in values.items() if name != RESISTANT_END}
 
     return potential, constrain
 
@@ -133,7 +134,7 @@ def draw(
     """
     _, constrain = _problem(target)
     pack = load_pack(target.pack, target.cells)
-    location, scale = coordinates(pack, sampled(pack, target.variant), case)
+    location, scale = coordinates(pack, sites(pack, target.variant), case)
     flat, unflatten = ravel_pytree(location)
     slope = partial(_slope(target), case)
     search, run = jax.random.split(key)
@@ -164,7 +165,7 @@ def draw(
 def _slope(target: Target) -> Callable[[Case, Array], tuple[Array, Array]]:
     """Compiled energy and gradient at `LANES` points ``(LANES, n)`` of flat unconstrained coordinates."""
     potential, _ = _problem(target)
-    names = sorted(sampled(load_pack(target.pack, target.cells), target.variant))
+    names = sorted(sites(load_pack(target.pack, target.cells), target.variant))
 
     def slope(case: Case, points: Array) -> tuple[Array, Array]:
         energy = potential(case)

@@ -14,16 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist.inference.model import RESISTANT_END
+from persist.inference.priors import Prior
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jax import Array
 
     from persist.inference.cohort import Case
-    from persist.inference.priors import Pack, Prior
+    from persist.inference.priors import Pack
 
 LANES = 16
 N_SCORED, N_STEPS, RATE, NUDGE = 256, 250, 0.05, 1e-4
+VISIBLE = Prior("logit-normal", 1e-4, 0.9, None, "", "", "")
+"""Where the search begins for `RESISTANT_END`: a clone at the end that is too small to be seen, or all of the tumour."""
+
 NEAR_NATS = 6.0
 """Chains start only where the log posterior density is within this of the best end found."""
 
@@ -39,6 +45,7 @@ class Starts(NamedTuple):
 def coordinates(pack: Pack, names: tuple[str, ...], case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
     """Location and scale of the prior in the sampler's unconstrained coordinates (where every prior is normal)."""
     entries: dict[str, Prior] = dict(pack.entries)
+    entries[RESISTANT_END] = VISIBLE
     if pack.cells_per_unit is not None:
         entries["cells_per_unit"] = pack.cells_per_unit
     location = {name: jnp.asarray(entries[name].location) for name in names}

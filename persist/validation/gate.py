@@ -14,7 +14,8 @@ noise; burdens count in units of the first one, which is also the largest seen.
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ import numpy as np
 
 from persist.dynamics.moments import mean_field
 from persist.errors import PrecisionError
-from persist.inference.model import Patient, patient
+from persist.inference.model import patient
 from persist.inference.priors import Pack, quantile
 from persist.treatment.exposure import relax
 from persist.types import Grid
@@ -101,10 +102,11 @@ def prior_predictive(pack: Pack, n: int = 1000, seed: int = 0) -> Predictive:
     """
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
-    start = patient({name: _draw(pack, name, n, seed) for name in pack.entries}, power=1.0)
+    values = {name: _draw(pack, name, n, seed) for name in pack.entries}
+    start = patient(values, power=1.0)
     steps = MONTHS * STEPS_A_MONTH
     length = np.full(steps, MONTH_DAYS[pack.name] / STEPS_A_MONTH)
-    treated, untreated = (np.asarray(_totals(start, Grid(length, np.full(steps, dose)))) for dose in (1.0, 0.0))
+    treated, untreated = (np.asarray(_totals(values, Grid(length, np.full(steps, dose)))) for dose in (1.0, 0.0))
     first = np.asarray(start.cells.total)
     settled = np.asarray(start.rates.capacity * (1.0 - start.rates.death_s / start.rates.birth_s))
     return Predictive(np.arange(steps + 1) / STEPS_A_MONTH, treated / first, untreated / first, settled / first)
@@ -117,11 +119,13 @@ def _draw(pack: Pack, name: str, n: int, seed: int) -> np.ndarray:
 
 
 @jax.jit
-def _totals(start: Patient, grid: Grid) -> jax.Array:
-    """Total cells at the start and after every step, ``(n_steps + 1, n)``."""
+@partial(jax.vmap, in_axes=(0, None), out_axes=1)
+def _totals(values: dict[str, Any], grid: Grid) -> jax.Array:
+    """Total cells at the start and after every step, ``(n_steps + 1, n)``; ``values`` each ``(n,)``."""
+    start = patient(values, power=1.0)
     exposure = relax(grid, start.rates.onset_days, start.rates.washout_days)
     after = mean_field(start.cells, start.rates, grid.length, exposure).total
-    return jnp.concatenate([start.cells.total[None], after])
+    return jnp.append(jnp.asarray(start.cells.total), after)
 
 
 def _course(month: np.ndarray, burden: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
