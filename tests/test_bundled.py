@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import csv
 
-import fakes
 import numpy as np
 import pytest
 
+import fakes
 from persist.forecast.outcome import ask, forecast
 from persist.inference import store
 from persist.inference.fit import Settings, fit
@@ -51,7 +51,7 @@ def test_intervals_cover_the_truth(fitted, name):
     assert covered(fitted, name) >= AT_LEAST
 
 
-@pytest.mark.parametrize("name", ("net_growth_s", "kill_s"))
+@pytest.mark.parametrize("name", ["net_growth_s", "kill_s"])
 def test_a_planted_error_is_not_covered(fitted, name):
     assert covered(fitted, name, 3.0) < AT_LEAST
 

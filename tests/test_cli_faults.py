@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from persist.cli.main import main
+from persist.errors import StoreError
 from persist.inference import store
 
 BURDEN = "patient_id,time_days,burden\nA,0,10\nA,28,5\nB,0,8\nB,30,0.5\nC,0,3\n"
@@ -31,6 +32,7 @@ def result_file(path: Path, kind: str, **attrs: object) -> None:
             {name: (("patient", "segment"), np.array([[value]])) for name, value in given.items()}, {"patient": ["A"]}
         ),
     }
+    groups |= {name: store.dataset({}, {}) for name in store.GROUPS[kind] if name not in groups}
     about = {"observable": "psa", "unit": "ng/mL", "settings": {"pack": "clinical"}, "provenance": {}, "problems": {}}
     made = store.tree(kind, groups, about)
     made.attrs |= attrs
@@ -207,6 +209,20 @@ READERS: dict[str, Callable[[str], list[str]]] = {
 @pytest.mark.parametrize("reader", READERS)
 def test_a_file_that_is_no_fit(folder: Path, reader: str, file: str) -> None:
     told(folder, READERS[reader](file), (file, *FILES[file]))
+
+
+def test_a_fit_without_its_draws_is_damaged(folder: Path) -> None:
+    made = store.load(folder / "fit.nc")
+    del made["posterior"]
+    store.save(made, folder / "broken.nc")
+    with pytest.raises(StoreError, match="lacks the group posterior"):
+        store.load(folder / "broken.nc")
+
+
+def test_a_schema_that_is_no_number_is_refused(folder: Path) -> None:
+    result_file(folder / "odd.nc", "fit", persist_schema="one")
+    with pytest.raises(StoreError, match="no number"):
+        store.load(folder / "odd.nc")
 
 
 def test_a_fit_is_no_forecast(folder: Path) -> None:

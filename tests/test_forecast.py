@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fakes
 import numpy as np
 import pytest
 
+import fakes
 from persist.errors import DataError, ScheduleError, UsageError
 from persist.forecast import futures
 from persist.forecast.outcome import ask, forecast

@@ -138,6 +138,7 @@ def test_extreme_residuals_have_finite_gradients(mark: int, residual: float) -> 
 def test_gradients_are_those_of_finite_differences(mark: int) -> None:
     rows = visits([0, 10, 40], [0.2, -0.3, 0.5], [0, mark, 0])
 
+    @jax.jit
     def density(z):
         return jnp.sum(log_likelihood(rows, z[0] + jnp.zeros(3), *jnp.exp(z[1:]))[0])
 

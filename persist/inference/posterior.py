@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
+from persist import keys
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES
 from persist.inference import store
+from persist.inference.cohort import case, pad
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.types import Cells, Schedule, Series
@@ -38,14 +41,16 @@ def assemble(
     visits = max(len(series.day) for series in table.series)
     pairs = list(zip(curves, table.series, strict=True))
     pointwise = [_pad(curve["log_likelihood"], one, visits, 0.0) for curve, one in pairs]
-    rng = np.random.default_rng([settings["seed"], 7])
-    predicted = [_predict(rng, curve["level"], value) for curve, value in zip(curves, values, strict=True)]
+    predicted = [
+        _predict(_random(settings["seed"], name, "predict"), curve["level"], value)
+        for name, curve, value in zip(names, curves, values, strict=True)
+    ]
     predicted = [_pad(part, series, visits, np.nan) for part, series in zip(predicted, table.series, strict=True)]
     grid = axes | {"visit": np.arange(visits)}
     groups = {
         "posterior": store.dataset(_columns(values, dims), axes),
         "sample_stats": store.dataset(_columns([found.stats for found in results], dims), axes),
-        "prior": _prior(rng, table, settings),
+        "prior": _prior(table, settings),
         "log_likelihood": store.dataset({"burden": ((*dims, "visit"), np.stack(pointwise, 2))}, grid),
         "posterior_predictive": store.dataset({"burden": ((*dims, "visit"), np.stack(predicted, 2))}, grid),
         "fitted": _fitted(names, curves, visits, table),
@@ -95,21 +100,27 @@ def _predict(rng: np.random.Generator, level: np.ndarray, value: dict[str, np.nd
     return burden
 
 
-def _prior(rng: np.random.Generator, table: Table, settings: dict[str, Any]) -> store.Dataset:
+def _prior(table: Table, settings: dict[str, Any]) -> store.Dataset:
     """Draws from the prior of every sampled parameter, `N_PRIOR` of them, by quantiles of uniform numbers."""
     kind = OBSERVABLES[table.series[0].observable]
     pack = load_pack(settings["pack"], kind.cells)
     entries = dict(pack.entries) | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
-    names = [series.patient_id for series in table.series]
-    first = np.array([max(series.burden[0], 1e-300) for series in table.series])
-    largest = np.array([series.burden.max() for series in table.series])
-    unit = {"burden_0": first, "settled_burden": largest}
-    axes = {"chain": [0], "draw": np.arange(N_PRIOR), "patient": names}
-    columns = {}
-    for name in sampled(pack, settings["model"]):
-        drawn = quantile(entries[name], rng.uniform(1e-9, 1.0 - 1e-9, (1, N_PRIOR, len(names))))
-        columns[name] = (("chain", "draw", "patient"), drawn * unit.get(name, np.ones(len(names))))
-    return store.dataset(columns, axes)
+    names = sampled(pack, settings["model"])
+    drawn = {name: np.empty((1, N_PRIOR, len(table.series))) for name in names}
+    for index, series in enumerate(table.series):
+        rng = _random(settings["seed"], series.patient_id, "prior")
+        one = case(pad([series], pack=settings["pack"], drug=settings["drug"]), 0, counted=kind.counted)
+        unit = {"burden_0": np.exp(one.log_first), "settled_burden": np.exp(one.log_largest)}
+        for name in names:
+            level = rng.uniform(1e-9, 1.0 - 1e-9, N_PRIOR)
+            drawn[name][0, :, index] = quantile(entries[name], level) * unit.get(name, 1.0)
+    axes = {"chain": [0], "draw": np.arange(N_PRIOR), "patient": [series.patient_id for series in table.series]}
+    return store.dataset({name: (("chain", "draw", "patient"), values) for name, values in drawn.items()}, axes)
+
+
+def _random(seed: int, patient: str, what: str) -> np.random.Generator:
+    """Random numbers of a named thing of one patient, independent of who else is in the table."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(keys.key(seed, patient, what))))
 
 
 def _observed(table: Table, visits: int) -> store.Dataset:

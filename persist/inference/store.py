@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from xarray import Dataset as Dataset
 from xarray import DataTree as DataTree
 from xarray import open_datatree
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMA = 1
+GROUPS = {
+    "fit": ("posterior", "sample_stats", "prior", "observed_data", "constant_data", "fitted"),
+    "forecast": ("futures",),
+}
+"""Groups without which a file of a kind cannot be used."""
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
 _PACKAGES = ("numpy", "jax", "numpyro", "arviz", "xarray")
 
@@ -124,12 +130,17 @@ def _check(result: DataTree, name: str, kind: str | None) -> None:
         raise StoreError(
             "it is a netCDF file, but not one of persist's", where=name, remedy="give the output of persist"
         )
-    schema = int(result.attrs.get("persist_schema", 0))
+    schema = result.attrs.get("persist_schema", 0)
+    if not isinstance(schema, (int, np.integer)):
+        raise StoreError(f"its schema version is no number: {schema!r}", where=name, remedy="make it again")
     if schema != SCHEMA:
         remedy = "make it again with this version" if schema < SCHEMA else "use the version of persist that wrote it"
         raise StoreError(f"it has schema version {schema}, this program reads {SCHEMA}", where=name, remedy=remedy)
     if kind is not None and found != kind:
         raise StoreError(f'it holds a "{found}", a "{kind}" is needed', where=name, remedy=f"give the output of {kind}")
+    missing = [group for group in GROUPS.get(str(found), ()) if group not in result.children]
+    if missing:
+        raise StoreError(f"it lacks the group {missing[0]}", where=name, remedy="it is damaged; make it again")
 
 
 def dataset(columns: Mapping[str, tuple[Any, Any]], coords: Mapping[str, Any]) -> Dataset:
