@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLANNED = ("P01", "P02", "P03")
-HORIZON = 540
+HORIZON = 1080
 MARKED = 3
 TABLES = ("data/burden.csv", "--treatments", "data/treatments.csv", "--observable", "psa")
 

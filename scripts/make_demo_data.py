@@ -5,7 +5,7 @@
 Nine patients (P04-P12) have rates drawn from the clinical priors and are treated intermittently, as in trials of androgen
 deprivation: on for at least 36 weeks and until PSA is under 4 ng/mL, off until it is over 10. Three (P01-P03) are planted,
 with rates and treatment written below: a clear benefit of a holiday, a clear harm, and one that cannot be told. Cells are
-simulated by the leap at steps of 1/8 day; PSA is measured with wander, robust noise and an assay floor of 0.02 ng/mL.
+simulated by the leap at steps of 1/8 day; PSA is measured with wander, robust noise and an assay floor of 0.01 ng/mL.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from persist.inference.priors import load_pack, quantile
 from persist.treatment.exposure import relax
 from persist.types import Cells, Grid, Rates
 
-SEED, STEP, FLOOR = 20, 0.125, 0.02
+SEED, STEP, FLOOR = 20, 0.125, 0.01
 SHARED = {
     "cells_per_unit": 3e8,
     "turnover_s": 0.85,
@@ -63,13 +63,14 @@ PLANTED = {
         ((0.0, 170.0), (290.0, 460.0), (580.0, 720.0)),
         tuple(np.arange(0.0, 721.0, 20.0)),
     ),
-    # a clone that the drug nearly holds, and that grows fast without it
+    # a clone that the drug nearly holds and that grows fast without it: every pause lifts the plateau that follows
     "P02": Planted(
         SHARED
-        | {"net_growth_s": 0.02, "decline_s": -0.06, "tolerance_drug": 5e-4, "reversion": 0.05, "birth_p_share": 0.2}
-        | {"death_p": 0.004, "persister_0": 1e-3, "resistant_0": 2e-6, "cost_r": 0.05, "kill_r_share": 0.79},
-        ((0.0, 240.0), (400.0, 600.0), (720.0, 1100.0)),
-        tuple(np.arange(0.0, 1101.0, 20.0)),
+        | {"net_growth_s": 0.02, "decline_s": -0.06, "tolerance_drug": 2e-5, "reversion": 0.05, "birth_p_share": 0.2}
+        | {"death_p": 0.004, "persister_0": 1e-4, "resistant_0": 1.5e-4, "cost_r": 0.05, "kill_r_share": 0.78}
+        | {"settled_burden": 140.0, "noise_sd": 0.07, "wander_sd": 0.1},
+        ((0.0, 160.0), (220.0, 380.0), (440.0, 640.0)),
+        tuple(np.arange(0.0, 641.0, 20.0)),
     ),
     # one on-period and seven values: nothing says what a holiday would do
     "P03": Planted(

@@ -58,6 +58,6 @@ def test_a_planted_error_is_not_covered(fitted, name):
 
 def test_planted_verdicts_come_out(fitted):
     plans = [line for line in (fakes.DATA / "plans.txt").read_text().splitlines() if line and not line.startswith("#")]
-    summary = store.attribute(forecast(fitted, ask(plans, 540.0)), "summary")
+    summary = store.attribute(forecast(fitted, ask(plans, 1080.0)), "summary")
     verdicts = {name: summary[name]["benefit"]["holiday"]["verdict"] for name in ("P01", "P02", "P03")}
     assert verdicts == {"P01": "benefit", "P02": "harm", "P03": "cannot tell"}

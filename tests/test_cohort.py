@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 
 from persist.errors import DataError, UsageError
 from persist.inference.cohort import case, observable, one_schedule, pad
-from persist.inference.model import follow, sampled
+from persist.inference.model import follow, sites
 from persist.inference.priors import load_pack, quantile
 from persist.inference.sampler import Target, _problem
 from persist.inference.starts import coordinates
@@ -45,12 +44,10 @@ def test_padding_does_not_change_the_density() -> None:
     assert len(alone.length) < len(company.length)
     assert len(alone.value) < len(company.value)
     pack, target = load_pack("clinical", "psa"), Target("spr", "clinical", "psa", 1.0)
-    middle, _ = coordinates(pack, sampled(pack, "spr"), alone)
+    middle, _ = coordinates(pack, sites(pack, "spr"), alone)
     energy, _ = _problem(target)
-    one, other = (jax.value_and_grad(energy(row))(middle) for row in (alone, company))
-    assert float(one[0]) == pytest.approx(float(other[0]), abs=1e-10)
-    for name in middle:
-        assert one[1][name] == pytest.approx(float(other[1][name]), rel=1e-9, abs=1e-10), name
+    one, other = (float(energy(row)(middle)) for row in (alone, company))
+    assert one == pytest.approx(other, abs=1e-10)
 
 
 def test_the_grid_leads_to_every_visit() -> None:

@@ -24,7 +24,7 @@ from persist.types import Cells, Rates, Series, Table
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
-HORIZON = 540.0
+HORIZON = 1080.0
 PATHS = 8
 
 
@@ -178,7 +178,7 @@ def test_the_plans_of_the_demonstration(demo) -> None:
     assert [one[0] for one in words] == ["check", "fit", "diagnose", "forecast", "report"]
     assert words[1].count("--patient") == 3
     assert "--patient" not in demo.commands(everyone=True)[1]
-    assert '--plan "holiday=off 120, on" --horizon 540' in demo.shown(["persist", *words[3]])
+    assert '--plan "holiday=off 180, on" --horizon 1080' in demo.shown(["persist", *words[3]])
 
 
 @pytest.mark.parametrize(("codes", "left", "ran"), [([0, 3, 3, 0, 0], 0, 5), ([0, 2], 2, 2)])

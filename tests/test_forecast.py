@@ -23,7 +23,7 @@ def planted():
 
 @pytest.fixture(scope="module")
 def outcome(planted):
-    return forecast(planted, ask(PLANS, 540.0, draws=60, replicates=2))
+    return forecast(planted, ask(PLANS, 1080.0, draws=60, replicates=2))
 
 
 def summary(result):
@@ -67,8 +67,8 @@ def test_futures_do_not_depend_on_the_chunks(planted, monkeypatch):
 
 def test_days_on_drug_are_those_of_the_plan(outcome):
     plans = summary(outcome)["P01"]["plans"]
-    assert plans["on"]["days_on_drug"] == pytest.approx(540.0)
-    assert plans["holiday"]["days_on_drug"] == pytest.approx(360.0)
+    assert plans["on"]["days_on_drug"] == pytest.approx(1080.0)
+    assert plans["holiday"]["days_on_drug"] == pytest.approx(900.0)
 
 
 def test_the_burden_starts_where_the_patient_was_seen_last(planted, outcome):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,7 +42,7 @@ class Settings(NamedTuple):
     drug: str | None = None
     chains: int = 4
     warmup: int = 600
-    draws: int = 800
+    draws: int = 1000
     seed: int = 0
 
 
@@ -165,11 +166,11 @@ class _Kept:
     def read(self) -> Draws | None:
         """The draws, or None where there are none, they are damaged, or they were made from something else."""
         try:
-            with np.load(self.path, allow_pickle=False) as kept:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 if str(kept["fingerprint"]) != self.fingerprint:
                     return None
                 parts = {name: kept[name] for name in kept.files}
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
         def pick(head: str) -> dict[str, np.ndarray]:

@@ -20,7 +20,9 @@ from persist.validation.identify import informed
 if TYPE_CHECKING:
     import xarray as xr
 
-MAX_RHAT, MIN_ESS, MAX_DIVERGENT_SHARE = 1.01, 400.0, 0.0
+MAX_RHAT, MIN_ESS = 1.01, 400.0
+MAX_DIVERGENT_SHARE = 0.002
+"""Single divergent transitions occur at the cliff where a clone would become visible; more than these point to a fault."""
 MODE_NATS = 3.0
 
 
@@ -43,12 +45,18 @@ class Health(NamedTuple):
 def examine(fit: xr.DataTree, patient: str) -> Health:
     """Diagnostics of one patient over all sampled and derived parameters."""
     posterior = fit["posterior"].to_dataset().sel(patient=patient)
-    summary = az.summary(posterior, kind="diagnostics", round_to="none")
+    still = [str(name) for name, draws in posterior.data_vars.items() if not np.ptp(draws.values) > 0]  # also NaN
+    summary = az.summary(posterior.drop_vars(still), kind="diagnostics", round_to="none")
     sizes = summary[["ess_bulk", "ess_tail"]].astype(float)
     rhat = summary["r_hat"].astype(float)
     stats = fit["sample_stats"].to_dataset().sel(patient=patient)
     divergences = int(np.asarray(stats["diverging"]).sum())
-    problems = _problems(rhat, sizes, divergences, np.asarray(stats["lp"]))
+    problems = [
+        f"{name} never moved or is no number: the sampler failed; fit again with another --seed"
+        for name in still
+        if name in fit["prior"] or not np.isfinite(posterior[name]).all()  # derived rates may be 0 throughout
+    ]
+    problems += _problems(rhat, sizes, divergences, np.asarray(stats["lp"]))
     return Health(
         float(rhat.max()),
         float(sizes["ess_bulk"].min()),
@@ -73,7 +81,7 @@ def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray
             found.append(
                 f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {MIN_ESS:.0f}); use --draws"
             )
-    if divergences:
+    if divergences > MAX_DIVERGENT_SHARE * log_posterior.size:
         found.append(
             f"{divergences} divergent transitions: a region of the posterior may be missed; use a longer --warmup"
         )

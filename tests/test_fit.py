@@ -1,0 +1,197 @@
+"""Whole fits, short ones: a patient's numbers are its own, and a broken run goes on as if it had not been broken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from persist.errors import DataError, PrecisionError, UsageError
+from persist.inference import fit as fitting
+from persist.inference import store
+from persist.inference.fit import Settings, fit
+from persist.inference.model import DERIVED, sampled
+from persist.inference.priors import load_pack, quantile
+from persist.inference.sampler import Draws, Target
+from persist.types import Schedule, Series, Table
+
+SHORT = Settings(chains=2, warmup=50, draws=50)
+OWN = ("posterior", "sample_stats", "log_likelihood", "posterior_predictive", "prior", "fitted")
+"""Groups of a fit whose numbers belong to one patient."""
+
+
+def simulated(name: str, decline: float) -> Series:
+    """A patient who answers by ``decline`` a day, grows off drug, and answers again."""
+    day = np.arange(0.0, 200.0, 14.0)
+    on = np.minimum(day, 84.0) + np.maximum(day - 140.0, 0.0)
+    error = 0.08 * np.random.default_rng(len(name)).standard_normal(len(day))
+    burden = 12.0 * np.exp(-decline * on + 0.012 * (day - on) + error)
+    schedule = Schedule(np.array([0.0, 140.0]), np.array([84.0, np.inf]), np.ones(2))
+    return Series(name, "psa", "ng/mL", day, burden, np.zeros(len(day), int), {"drug": schedule})
+
+
+A, B = simulated("A", 0.03), simulated("BB", 0.015)
+
+
+def table(*series: Series) -> Table:
+    return Table(series, (), "-".join(one.patient_id for one in series))
+
+
+def same(one, other, patient: str) -> None:
+    """All numbers of a patient are exactly the same in two fits."""
+    for group in OWN:
+        mine, yours = (tree[group].to_dataset().sel(patient=patient) for tree in (one, other))
+        assert set(mine.data_vars) == set(yours.data_vars)
+        for name in mine.data_vars:
+            np.testing.assert_array_equal(mine[name], yours[name], err_msg=f"{group}.{name}")
+
+
+@pytest.fixture(scope="module")
+def both():
+    return fit(table(A, B), SHORT)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with A's finished draws (the medians of the priors, made up) as a run of `SHORT` would leave it."""
+    where, pack = tmp_path_factory.mktemp("partial"), load_pack("clinical", "psa")
+    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    values = {name: quantile(prior, np.full((2, 50), 0.5)) for name, prior in entries.items()}
+    stats = dict.fromkeys(("lp", "energy", "n_steps", "acceptance_rate", "step_size"), np.zeros((2, 50)))
+    draws = Draws(values, stats | {"diverging": np.zeros((2, 50), bool)}, np.arange(3.0), 1.0)
+    target = Target("spr", "clinical", "psa", 1.0)
+    fitting._Kept(where, "A", SHORT, target, fitting._case(A, SHORT, counted=False)).write(draws)
+    return where, draws
+
+
+def never(*_args, **_rest):
+    raise AssertionError("sampled again")
+
+
+def test_finished_patients_are_taken_from_the_folder(folder, monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "draw", never)
+    where, draws = folder
+    found = fit(table(A), SHORT, partial=where)
+    np.testing.assert_array_equal(found["posterior"]["decline_s"][..., 0], draws.values["decline_s"])
+    assert found["sample_stats"]["diverging"].dtype == bool
+    assert found.attrs["seconds"] == 1.0
+
+
+OTHER = [
+    (A, SHORT._replace(seed=1)),
+    (A, SHORT._replace(draws=100)),
+    (A, SHORT._replace(model="sr")),
+    (A._replace(burden=A.burden * 1.01), SHORT),
+    (A._replace(censoring=np.append(A.censoring[:-1], -1)), SHORT),
+    (A._replace(schedules={"drug": Schedule(np.zeros(1), np.array([84.0]), np.ones(1))}), SHORT),
+    (A._replace(patient_id="C"), SHORT),
+]
+KINDS = ("seed", "draws", "model", "burden", "censoring", "treatment", "patient")
+
+
+@pytest.mark.parametrize(("series", "settings"), OTHER, ids=KINDS)
+def test_draws_of_another_run_are_not_taken(folder, monkeypatch, series, settings) -> None:
+    monkeypatch.setattr(fitting, "draw", never)
+    with pytest.raises(AssertionError, match="sampled again"):
+        fit(table(series), settings, partial=folder[0])
+
+
+def test_draws_under_other_priors_are_not_taken(folder, monkeypatch) -> None:
+    pack = load_pack("clinical", "psa")
+    changed = pack._replace(entries=pack.entries | {"reversion": pack.entries["reversion"]._replace(high=0.4)})
+    monkeypatch.setattr(fitting, "draw", never)
+    monkeypatch.setattr(fitting, "load_pack", lambda *_: changed)
+    with pytest.raises(AssertionError, match="sampled again"):
+        fit(table(A), SHORT, partial=folder[0])
+
+
+@pytest.mark.parametrize("spoil", ["empty", "cut", "text", "flipped"])
+def test_a_damaged_file_is_not_taken(folder, monkeypatch, tmp_path, spoil: str) -> None:
+    kept = next(folder[0].glob("*.npz"))
+    whole = kept.read_bytes()
+    middle = len(whole) // 2
+    damaged = {
+        "empty": b"",
+        "cut": whole[:middle],
+        "text": b"patient_id,day\n",
+        "flipped": whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 64]) + whole[middle + 64 :],
+    }[spoil]
+    (tmp_path / kept.name).write_bytes(damaged)
+    monkeypatch.setattr(fitting, "draw", never)
+    with pytest.raises(AssertionError, match="sampled again"):
+        fit(table(A), SHORT, partial=tmp_path)
+
+
+def test_what_cannot_be_fitted_is_said_before_sampling(monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "draw", never)
+    with pytest.raises(UsageError, match=r'no model is called "magic"'):
+        fit(table(A), SHORT._replace(model="magic"))
+    with pytest.raises(DataError, match="never given"):
+        fit(table(A), SHORT._replace(drug="other"))
+    with jax.enable_x64(False), pytest.raises(PrecisionError):
+        fit(table(A), SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_fit_has_all_its_numbers(both) -> None:
+    names = set(sampled(load_pack("clinical", "psa"), "spr")) | set(DERIVED)
+    assert set(both["posterior"].data_vars) == names
+    assert both["posterior"].sizes == {"chain": 2, "draw": 50, "patient": 2}
+    assert all(np.isfinite(both["posterior"][name]).all() for name in names)
+    assert set(store.GROUPS["fit"]) <= set(both.children)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_neither_company_nor_order_changes_a_patient(both, tmp_path) -> None:
+    """The fit of one leaves its draws; a second run in another order takes those and makes the other's again."""
+    alone = fit(table(A), SHORT, partial=tmp_path)
+    same(both, alone, "A")
+    swapped = fit(table(B, A), SHORT, partial=tmp_path)
+    same(both, swapped, "A")
+    same(both, swapped, "BB")
+
+
+PROGRAM = """
+import sys, jax
+jax.config.update("jax_enable_x64", True)
+import test_fit
+from persist.inference import store
+from persist.inference.fit import fit
+store.save(fit(test_fit.table(test_fit.A, test_fit.B), test_fit.SHORT, partial=sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_killed_run_goes_on_as_if_it_had_not_been(both, tmp_path) -> None:
+    here = Path(__file__).resolve().parent
+    where, out = tmp_path / "partial", tmp_path / "fit.nc"
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    command = [sys.executable, "-c", PROGRAM, str(where), str(out)]
+    run = subprocess.Popen(command, env=os.environ | cache | {"PYTHONPATH": paths})
+    until = time.monotonic() + 300.0
+    while not list(where.glob("*[0-9a-f].npz")):
+        assert run.poll() is None, "the run ended before its first patient was kept"
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert not out.exists()
+    kept = [path for path in where.iterdir() if not path.name.endswith(".tmp.npz")]
+    assert len(kept) == 1
+    before = kept[0].stat().st_mtime_ns
+    subprocess.run(command, env=os.environ | cache | {"PYTHONPATH": paths}, check=True, timeout=300)
+    assert kept[0].stat().st_mtime_ns == before
+    resumed = store.load(out, "fit")
+    same(both, resumed, "A")
+    same(both, resumed, "BB")

@@ -1,0 +1,141 @@
+"""Health of a fit: what was planted in the chains is found, and good draws pass; what the data inform."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from persist.inference import store
+from persist.validation.health import examine, rates
+from persist.validation.identify import INFORMED, contraction, informed
+
+CHAINS, DRAWS = 4, 1000
+DIMS = ("chain", "draw", "patient")
+
+
+def fit(columns: dict[str, np.ndarray], *, lp: np.ndarray | None = None, diverging: int = 0, prior=None):
+    """A fit of one patient, A, with these draws ``(chains, draws)``."""
+    shape = next(iter(columns.values())).shape
+    axes = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1]), "patient": ["A"]}
+    divergent = np.zeros(shape, bool)
+    divergent.flat[:diverging] = True
+    if prior is None:
+        prior = {name: np.exp(np.linspace(-2, 2, 50)) for name in columns if name != "birth_s"}
+    level = np.random.default_rng(9).standard_normal(shape) if lp is None else lp
+    wide = {name: (DIMS, values[..., None]) for name, values in columns.items()}
+    groups = {
+        "posterior": store.dataset(wide, axes),
+        "sample_stats": store.dataset(
+            {"diverging": (DIMS, divergent[..., None]), "lp": (DIMS, level[..., None])}, axes
+        ),
+        "prior": store.dataset(
+            {name: (DIMS, draws[None, :, None]) for name, draws in prior.items()},
+            {"patient": ["A"]},
+        ),
+    }
+    return store.tree("fit", groups, {"observable": "psa", "unit": "ng/mL", "settings": {"pack": "clinical"}})
+
+
+@pytest.fixture
+def good() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {name: np.exp(rng.standard_normal((CHAINS, DRAWS))) for name in ("net_growth_s", "reversion", "birth_s")}
+
+
+def slow(rho: float) -> np.ndarray:
+    """Chains that forget slowly: autoregressive of correlation ``rho`` from one draw to the next."""
+    rng = np.random.default_rng(1)
+    path = np.empty((CHAINS, DRAWS))
+    path[:, 0] = rng.standard_normal(CHAINS)
+    for at in range(1, DRAWS):
+        path[:, at] = rho * path[:, at - 1] + np.sqrt(1 - rho**2) * rng.standard_normal(CHAINS)
+    return path
+
+
+def test_good_draws_pass(good) -> None:
+    health = examine(fit(good), "A")
+    assert health.ok, health.problems
+    assert health.chains == CHAINS
+    assert health.min_ess_bulk > 3000
+    assert health.max_rhat < 1.01
+
+
+def test_a_chain_apart_is_found_and_named(good) -> None:
+    good["reversion"][2] *= np.e
+    health = examine(fit(good), "A")
+    assert not health.ok
+    assert "R-hat of reversion" in health.problems[0]
+    assert "--warmup" in health.problems[0]
+
+
+def test_a_chain_of_another_width_is_found(good) -> None:
+    """Same median, four times the spread: only the folded, rank-normalised R-hat sees it."""
+    good["reversion"][2] = good["reversion"][2] ** 4
+    assert "R-hat of reversion" in examine(fit(good), "A").problems[0]
+
+
+def test_few_effective_draws_are_found(good) -> None:
+    health = examine(fit(good | {"reversion": np.exp(slow(0.9))}), "A")
+    assert health.min_ess_bulk < 400
+    assert any("few effective draws: ess_bulk of reversion" in problem for problem in health.problems)
+
+
+def test_divergences_are_counted(good) -> None:
+    health = examine(fit(good, diverging=3), "A")
+    assert health.divergences == 3
+    assert "3 divergent transitions" in health.problems[0]
+
+
+def test_modes_of_different_height_are_found(good) -> None:
+    level = np.random.default_rng(2).standard_normal((CHAINS, DRAWS))
+    level[1] -= 6.0
+    assert "different heights" in examine(fit(good, lp=level), "A").problems[0]
+
+
+def test_chains_of_one_height_are_not(good) -> None:
+    level = 4.0 * np.random.default_rng(2).standard_normal((CHAINS, DRAWS))
+    assert examine(fit(good, lp=level), "A").ok
+
+
+def test_draws_that_are_no_numbers_are_not_healthy(good) -> None:
+    good["reversion"][0, 5] = np.nan
+    assert "reversion never moved or is no number" in examine(fit(good), "A").problems[0]
+
+
+def test_a_parameter_that_never_moved_is_not_healthy(good) -> None:
+    health = examine(fit(good | {"reversion": np.full((CHAINS, DRAWS), 0.1)}), "A")
+    assert "reversion never moved" in health.problems[0]
+
+
+def test_a_derived_rate_that_is_nothing_throughout_is_no_problem(good) -> None:
+    """A variant without persisters has a birth rate of persisters of 0."""
+    assert examine(fit(good | {"birth_s": np.zeros((CHAINS, DRAWS))}), "A").ok
+
+
+def test_rates_come_with_unit_and_with_what_the_data_say(good) -> None:
+    wide = np.exp(3.0 * np.random.default_rng(4).standard_normal(500))
+    narrow = np.exp(np.random.default_rng(5).standard_normal(500))
+    rows = rates(fit(good, prior={"net_growth_s": wide, "reversion": narrow}), "A")
+    assert rows["net_growth_s"]["informed"] is True
+    assert rows["reversion"]["informed"] is False
+    assert rows["birth_s"]["informed"] is None
+    assert rows["net_growth_s"]["unit"] == "1/day"
+    assert rows["reversion"]["q05"] < rows["reversion"]["q50"] < rows["reversion"]["q95"]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("width", "asked"), [(0.1, 0.9), (0.5, 0.5), (1.0, 0.0)])
+def test_contraction_is_the_shrinkage_of_the_log_interval(width: float, asked: float, sign: float) -> None:
+    z = np.random.default_rng(6).standard_normal(10_000)
+    assert contraction(sign * np.exp(width * z + 3.0), sign * np.exp(z)) == pytest.approx(asked, abs=1e-9)
+
+
+def test_half_the_width_is_the_border() -> None:
+    z = np.random.default_rng(7).standard_normal((4, 500))
+    assert INFORMED == 0.5
+    assert informed(np.exp(0.49 * z), np.exp(z))
+    assert not informed(np.exp(0.51 * z), np.exp(z))
+
+
+def test_a_prior_without_width_informs_nothing() -> None:
+    assert not informed(np.ones(10), np.ones(10))
