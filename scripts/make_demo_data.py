@@ -109,7 +109,12 @@ def advance(at: Tumour, days: float, dose: float, name: str, rng: np.random.Gene
     exposure = relax(grid, at.rates.onset_days, at.rates.washout_days, at.exposure)
     key = keys.key(SEED, name, f"cells from day {at.day:g}")
     path = simulate(key, at.cells, at.rates, grid, exposure, trajectories=1, max_step=STEP)
-    last = relax(Grid(np.append(grid.length, 0.0), np.append(grid.dose, dose)), at.rates.onset_days, at.rates.washout_days, at.exposure)
+    last = relax(
+        Grid(np.append(grid.length, 0.0), np.append(grid.dose, dose)),
+        at.rates.onset_days,
+        at.rates.washout_days,
+        at.exposure,
+    )
     decay = np.exp(-days / at.truth["wander_days"])
     wander = decay * at.wander + at.truth["wander_sd"] * np.sqrt(1.0 - decay**2) * rng.standard_normal()
     cells = Cells(*(float(state[0, -1]) for state in path))
@@ -154,7 +159,9 @@ def drawn(name: str) -> tuple[dict[str, float], list[tuple[float, float, str]], 
     raise RuntimeError(f"no draw for {name} responds; choose another seed")
 
 
-def intermittent(name: str, truth: dict[str, float], rng: np.random.Generator) -> tuple[list[tuple[float, float, str]], list[tuple[float, float]]]:
+def intermittent(
+    name: str, truth: dict[str, float], rng: np.random.Generator
+) -> tuple[list[tuple[float, float, str]], list[tuple[float, float]]]:
     """On for 252 days or more and until PSA < 4, off until PSA > 10; seen every 28 days for four years."""
     at, rows, on, dose = begin(truth, rng), [], [], 1.0
     since = 0.0
@@ -183,7 +190,9 @@ def main(folder: Path) -> None:
         tables["burden"] += [[name, f"{day:g}", f"{value:g}", "ng/mL", mark] for day, value, mark in rows]
         tables["treatments"] += [[name, f"{start:g}", f"{stop:g}", "drug", 1] for start, stop in on]
         rates = patient(truth, 1.0).rates
-        known = truth | {key: float(getattr(rates, key)) for key in ("birth_s", "death_s", "kill_s", "kill_r", "birth_p")}
+        known = truth | {
+            key: float(getattr(rates, key)) for key in ("birth_s", "death_s", "kill_s", "kill_r", "birth_p")
+        }
         tables["truth"] += [[name, key, f"{value:.6g}"] for key, value in sorted(known.items())]
     heads = {
         "burden": ["patient_id", "time_days", "burden", "unit", "censoring"],

@@ -36,7 +36,9 @@ def posterior(table: Table, values: dict[str, dict[str, float]], *, chains: int 
     for series in table.series:
         mine = values[series.patient_id]
         near = {name: value * np.exp(0.01 * rng.standard_normal((chains, draws))) for name, value in mine.items()}
-        stats = {name: rng.standard_normal((chains, draws)) for name in ("lp", "energy", "acceptance_rate", "step_size")}
+        stats = {
+            name: rng.standard_normal((chains, draws)) for name in ("lp", "energy", "acceptance_rate", "step_size")
+        }
         stats |= {"diverging": np.zeros((chains, draws), bool), "n_steps": np.full((chains, draws), 31)}
         results.append(Draws(near, stats, np.arange(4.0), 1.0))
     cases = [fitting._case(series, settings, counted=False) for series in table.series]

@@ -129,16 +129,30 @@ def _flows(rates: Rates, levels: list[Array], g: float, sigma: float, table: Rea
 
 
 def _advance(cells: Cells, rates: Rates, row: _Step) -> Cells:
-    """One step, with the rates frozen at the crowding and signal of a midpoint that the present growth predicts."""
-    now = _freeze(cells, rates, row)
-    gain = (
-        (now.s_s + now.p_s + now.r_s) * cells.sensitive
-        + (now.s_p + now.p_p + now.r_p) * cells.persister
-        + now.r_r * cells.resistant
-    )
-    grow = jnp.exp(jnp.clip(0.5 * row.days * gain / jnp.maximum(cells.total, 1e-30), -30.0, 3.0))
+    """One step, with the rates frozen at the crowding and signal of a predicted midpoint.
+
+    The midpoint follows a logistic curve, N e^{rt} / (1 + b N/K (e^{rt} - 1)/r), with r the present growth per cell and b
+    the part of it that crowding takes away: a long step cannot overshoot the capacity.
+    """
+    total, half = jnp.maximum(cells.total, 1e-30), 0.5 * row.days
+    crowded = _growth(row.crowded, cells) / total
+    rate = jnp.clip((_growth(row.base, cells) / total + crowded) * half, -30.0, 30.0)
+    small = jnp.abs(rate) < 1e-4
+    lift = half * jnp.where(small, 1.0 + 0.5 * rate, jnp.expm1(rate) / jnp.where(small, 1.0, rate))
+    grow = jnp.exp(rate) / (1.0 + crowded * total / rates.capacity * lift)
     middle = Cells(*(count * grow for count in cells))
+    if row.signal is not None:
+        middle = _solve(_freeze(cells, rates, row), cells, half)
     return _solve(_freeze(middle, rates, row), cells, row.days)
+
+
+def _growth(flow: Flows, cells: Cells) -> Array:
+    """Cells that the flows add a day, all states together."""
+    return jnp.asarray(
+        (flow.s_s + flow.p_s + flow.r_s) * cells.sensitive
+        + (flow.s_p + flow.p_p + flow.r_p) * cells.persister
+        + flow.r_r * cells.resistant
+    )
 
 
 def _freeze(at: Cells, rates: Rates, row: _Step) -> Flows:

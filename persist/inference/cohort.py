@@ -12,7 +12,10 @@ from persist.treatment.schedule import grid
 from persist.types import Cohort, Schedule, Series
 
 MAX_STEP_DAYS = {"clinical": 30.0, "in-vitro": 0.5}
-_STEP_BUCKET, _VISIT_BUCKET = 96, 64
+SETTLING_DAYS = {"clinical": (5.0, 10.0, 20.0), "in-vitro": (0.2, 0.5, 1.0)}
+"""Steps also end so many days after a change of dose, while the exposure moves: without them, a month's step is off by
+2.6 % of N in the median prior draw and 13 % in the worst of twenty; with them by 0.4 % and 3 %."""
+_STEP_BUCKET, _VISIT_BUCKET = 64, 64
 """Padded sizes are multiples of these: wide, since another size means another half minute of compiling."""
 
 
@@ -71,7 +74,7 @@ def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | Non
     Raises `DataError` / `UsageError` as `one_schedule` and `observable` do.
     """
     kind = observable(series[0].observable)
-    rows = [_grid_row(one, drug, MAX_STEP_DAYS[pack]) for one in series]
+    rows = [_grid_row(one, drug, pack) for one in series]
     n_steps = _bucket(max(len(row.length) for row in rows), _STEP_BUCKET)
     n_visits = _bucket(max(len(one.day) for one in series), _VISIT_BUCKET)
     values = [_values(one, kind.ceiling) for one in series]
@@ -118,13 +121,16 @@ class _Row(NamedTuple):
     step: np.ndarray
 
 
-def _grid_row(series: Series, drug: str | None, max_step: float) -> _Row:
+def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
     """Steps from the start of treatment or the first visit, whichever is earlier, to the last visit."""
     schedule = one_schedule(series, drug)
     first, last = float(series.day[0]), float(series.day[-1])
     start = min([first, *schedule.start[schedule.start < first]])
-    steps, index = grid(schedule, series.day, start=start, stop=last, max_step=max_step)
-    length = np.asarray(steps.length)
+    changes = np.concatenate([schedule.start, schedule.stop])
+    settling = (changes[:, None] + np.array(SETTLING_DAYS[pack])).ravel()
+    marks = np.concatenate([series.day, settling[(settling > start) & (settling < last)]])
+    steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[pack])
+    index, length = index[: len(series.day)], np.asarray(steps.length)
     moving = start + np.cumsum(length) > first + 1e-6
     return _Row(length, np.asarray(steps.dose), moving, index)
 

@@ -18,7 +18,6 @@ from numpyro.distributions import transforms
 from persist.errors import RatesError
 
 _Z95 = 1.6448536269514722
-_T95 = 2.131846786326649  # of Student's t with 4 degrees of freedom
 
 
 class Prior(NamedTuple):
@@ -46,11 +45,10 @@ class Prior(NamedTuple):
         """Standard deviation on the scale on which the prior is normal."""
         if self.kind == "half-normal":
             return self.high / _Z95
-        width = float(self._link(self.high) - self._link(self.low)) / 2.0
-        return width / (_T95 if self.kind == "logit-student" else _Z95)
+        return float(self._link(self.high) - self._link(self.low)) / (2.0 * _Z95)
 
     def _link(self, value: float) -> float:
-        if self.kind.startswith("logit"):
+        if self.kind == "logit-normal":
             return float(np.log((value - self.lower) / (self.upper - value)))
         return float(np.log(value))
 
@@ -63,13 +61,11 @@ class Pack(NamedTuple):
     cells_per_unit: Prior | None
 
 
-KINDS = ("log-normal", "logit-normal", "logit-student", "negative-log-normal", "half-normal")
+KINDS = ("log-normal", "logit-normal", "negative-log-normal", "half-normal")
 
 
 def base(prior: Prior) -> Any:
-    """The law of an entry on the scale on which it is normal (or Student's t): of log x or of the logit."""
-    if prior.kind == "logit-student":
-        return dist.StudentT(4.0, prior.location, prior.scale)
+    """The law of an entry on the scale on which it is normal: of log x or of the logit."""
     return dist.Normal(prior.location, prior.scale)
 
 
@@ -79,7 +75,7 @@ def distribution(prior: Prior) -> Any:
         return dist.HalfNormal(prior.scale)
     if prior.kind == "log-normal":
         return dist.LogNormal(prior.location, prior.scale)
-    if prior.kind.startswith("logit"):
+    if prior.kind == "logit-normal":
         stretch = transforms.AffineTransform(
             prior.lower, prior.upper - prior.lower, domain=dist.constraints.unit_interval
         )
@@ -100,19 +96,10 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     if prior.kind == "negative-log-normal":
         share = 1.0 - share
     z = np.array([NormalDist().inv_cdf(p) for p in share.ravel()]).reshape(share.shape)
-    if prior.kind == "logit-student":
-        z = _student_quantile(share)
     normal = prior.location + prior.scale * z
-    if prior.kind.startswith("logit"):
+    if prior.kind == "logit-normal":
         return prior.lower + (prior.upper - prior.lower) / (1.0 + np.exp(-normal))
     return -np.exp(normal) if prior.kind == "negative-log-normal" else np.exp(normal)
-
-
-def _student_quantile(share: np.ndarray) -> np.ndarray:
-    """Quantiles of Student's t with 4 degrees of freedom, in closed form."""
-    root = np.sqrt(4.0 * share * (1.0 - share))
-    stretch = np.cos(np.arccos(root) / 3.0) / root
-    return np.sign(share - 0.5) * 2.0 * np.sqrt(np.maximum(stretch - 1.0, 0.0))
 
 
 @cache
