@@ -98,7 +98,7 @@ def test_mistakes_in_what_is_asked():
         ask(("off onn",), 100.0)
 
 
-def test_quantiles_that_are_not_reached_are_null(outcome):
-    on = summary(outcome)["P02"]["plans"]["on"]
+def test_quantiles_that_are_not_reached_are_null(planted):
+    on = summary(forecast(planted, ask(("on",), 200.0, draws=20, replicates=1)))["P02"]["plans"]["on"]
     assert on["progressed_by_horizon"] < 0.95
     assert on["time_to_progression"]["q95"] is None

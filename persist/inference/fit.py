@@ -41,8 +41,8 @@ class Settings(NamedTuple):
     pack: str = "clinical"
     drug: str | None = None
     chains: int = 4
-    warmup: int = 600
-    draws: int = 1000
+    warmup: int = 500
+    draws: int = 800
     seed: int = 0
 
 

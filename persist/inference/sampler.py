@@ -57,7 +57,7 @@ class Effort(NamedTuple):
     chains: int = 4
     warmup: int = 500
     draws: int = 500
-    accept: float = 0.95
+    accept: float = 0.97
 
 
 class Draws(NamedTuple):
