@@ -133,7 +133,8 @@ class Cohort(NamedTuple):
 
     ``day, log_burden, censoring`` ``(n_patients, n_visits)``, ``seen`` the mask of real visits; ``length, dose``
     ``(n_patients, n_steps)`` a `Grid`, ``moving`` False on the steps before the first visit (the exposure builds up,
-    the cells are not followed yet), ``step`` ``(n_patients, n_visits)`` the number of steps that lead up to a visit.
+    the cells are not followed yet), ``step`` ``(n_patients, n_visits)`` the number of steps that lead up to a visit,
+    ``sight`` ``(n_patients,)`` the visit at which a growing clone would show first.
     """
 
     patient_id: tuple[str, ...]
@@ -145,6 +146,7 @@ class Cohort(NamedTuple):
     dose: np.ndarray
     moving: np.ndarray
     step: np.ndarray
+    sight: np.ndarray
 
 
 class Status(NamedTuple):

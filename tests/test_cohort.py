@@ -7,7 +7,7 @@ import pytest
 
 from persist.errors import DataError, UsageError
 from persist.inference.cohort import case, observable, one_schedule, pad
-from persist.inference.model import follow, sites
+from persist.inference.model import follow, sampled
 from persist.inference.priors import load_pack, quantile
 from persist.inference.sampler import Target, _problem
 from persist.inference.starts import coordinates
@@ -44,7 +44,7 @@ def test_padding_does_not_change_the_density() -> None:
     assert len(alone.length) < len(company.length)
     assert len(alone.value) < len(company.value)
     pack, target = load_pack("clinical", "psa"), Target("spr", "clinical", "psa", 1.0)
-    middle, _ = coordinates(pack, sites(pack, "spr"), alone)
+    middle, _ = coordinates(pack, sampled(pack, "spr"), alone)
     energy, _ = _problem(target)
     one, other = (float(energy(row)(middle)) for row in (alone, company))
     assert one == pytest.approx(other, abs=1e-10)
@@ -121,3 +121,13 @@ def test_no_treatment_at_all_is_an_empty_schedule(drug: str | None) -> None:
 def test_an_unknown_observable_cannot_be_fitted() -> None:
     with pytest.raises(UsageError, match=r"mood.*choose.*psa"):
         pad([series([0], [1], kind="mood")], pack="clinical")
+
+
+@pytest.mark.parametrize(("burden", "seen"), [([20, 2, 0.5, 1, 0.4], 4), ([20, 2, 0.1, 5, 3], 2)])
+def test_a_clone_would_show_where_the_tumour_is_smallest(burden: list[float], seen: int) -> None:
+    given = {"drug": on((0.0, 60.0), (90.0, 120.0))}
+    row = case(pad([series([0, 30, 60, 90, 120], burden, given)], pack="clinical"), 0, counted=False)
+    day = 30.0 * seen
+    assert (row.sight_days, np.exp(row.sight_log)) == (day, pytest.approx(burden[seen]))
+    assert row.sight_on == pytest.approx(60.0 + max(0.0, day - 90.0))
+    assert row.sight_area == pytest.approx(np.trapezoid(burden[: seen + 1], dx=30.0))

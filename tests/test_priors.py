@@ -123,10 +123,10 @@ def test_every_pack_passes_its_gate(judged, name: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "change", "word"),
     [
-        ("decline_s", {"low": 0.1, "high": 0.7, "centre": 0.3}, "nadir in time"),
+        ("decline_s", {"low": 0.001, "high": 0.007, "centre": 0.003}, "nadir in time"),
         ("resistant_0", {"low": 1e-12, "high": 1e-9}, "nadir in time"),
         ("net_growth_s", {"low": 1e-4, "high": 2e-3, "centre": 5e-4}, "nadir in time"),
-        ("birth_p_share", {"kind": "log-normal", "low": 200.0, "high": 300.0}, "nadir in time"),
+        ("birth_p_share", {"kind": "log-normal", "low": 20.0, "high": 30.0}, "nadir in time"),
     ],
 )
 def test_a_spoiled_pack_is_rejected(entry: str, change: dict, word: str) -> None:

@@ -19,6 +19,8 @@ from jax.scipy.special import log_ndtr, logsumexp
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax import Array
     from jax.typing import ArrayLike
 
@@ -58,41 +60,48 @@ def log_likelihood(
         decay = jnp.exp(-visit.gap / wander_days)
         mean = decay * state.mean
         variance = decay**2 * state.variance + wander_sd**2 * (1.0 - decay**2)
-        density, after = _update(visit, level, Wander(mean, variance), spread)
-        kept = Wander(*(jnp.where(visit.seen, new, old) for new, old in zip(after, state, strict=True)))
-        return kept, jnp.where(visit.seen, density, 0.0)
+        kind = jnp.where(visit.seen, 1 + jnp.abs(visit.censoring), 0)
+        return jax.lax.switch(kind, (_skip(state), _measured, _censored), visit, level, Wander(mean, variance), spread)
 
     start = Wander(jnp.zeros(()), jnp.asarray(wander_sd, float) ** 2)
     last, pointwise = jax.lax.scan(step, start, (Visits(*map(jnp.asarray, visits)), curve))
     return pointwise, last
 
 
-def _update(visit: Visits, level: Array, before: Wander, spread: Array) -> tuple[Array, Wander]:
-    """Log density of one value and the wander after it; the components of the noise stand on the last axis ``(k,)``."""
+def _skip(state: Wander) -> Callable[..., tuple[Wander, Array]]:
+    """A padded visit: nothing is learned, and no time passes."""
+    return lambda *_: (state, jnp.zeros(()))
+
+
+def _measured(visit: Visits, level: Array, before: Wander, spread: Array) -> tuple[Wander, Array]:
+    """The wander after a measured value, and its log density; components of the noise stand on the last axis ``(k,)``."""
     total = before.variance + spread**2 + visit.counting
     scaled = (visit.value - level - before.mean) / jnp.sqrt(total)
-    log_density, shift, shrink = _component(scaled, jnp.asarray(visit.censoring), jnp.asarray(total))
+    log_density = -0.5 * scaled**2 - _LOG_ROOT_2PI - 0.5 * jnp.log(total)
+    return _mixed(before, total, log_density, scaled, jnp.ones(()))
+
+
+def _censored(visit: Visits, level: Array, before: Wander, spread: Array) -> tuple[Wander, Array]:
+    """The same for a value under (-1) or over (1) a limit, whose moments are those of a truncated normal."""
+    total = before.variance + spread**2 + visit.counting
+    sign = -jnp.asarray(visit.censoring, float)
+    tail = sign * (visit.value - level - before.mean) / jnp.sqrt(total)
+    log_tail = log_ndtr(tail)
+    hazard = jnp.exp(-0.5 * tail**2 - _LOG_ROOT_2PI - log_tail)
+    return _mixed(before, total, log_tail, -sign * hazard, hazard * (hazard + tail))
+
+
+def _mixed(
+    before: Wander, total: Array, log_density: Array, shift: Array, shrink: Array
+) -> tuple[Wander, Array]:
+    """Wander and log density over the components, from the standardised shift of the mean and loss of variance of each.
+
+    measured: phi(a) / sqrt(total), a, 1;   left: Phi(a), -h, h (h + a);   right: Phi(-a), h, h (h - a);   h = phi / Phi
+    """
     joint = jnp.log(jnp.asarray(NOISE_WEIGHT)) + log_density
     norm = logsumexp(joint)
     weight = jnp.exp(joint - norm)
     move = before.variance / jnp.sqrt(total) * shift
     mean = jnp.sum(weight * move)
     variance = jnp.sum(weight * (before.variance - before.variance**2 / total * shrink + (move - mean) ** 2))
-    return norm, Wander(before.mean + mean, variance)
-
-
-def _component(scaled: Array, censoring: Array, total: Array) -> tuple[Array, Array, Array]:
-    """Log density, and the standardised shift of the mean and loss of variance of w, for a residual ``scaled``.
-
-    measured: phi(a) / sqrt(total), a, 1;   left: Phi(a), -h, h (h + a);   right: Phi(-a), h, h (h - a);   h = phi / Phi
-    """
-    sign = -censoring.astype(float)
-    tail = sign * scaled
-    log_tail = log_ndtr(tail)
-    hazard = jnp.exp(-0.5 * tail**2 - _LOG_ROOT_2PI - log_tail)
-    measured = censoring == 0
-    return (
-        jnp.where(measured, -0.5 * scaled**2 - _LOG_ROOT_2PI - 0.5 * jnp.log(total), log_tail),
-        jnp.where(measured, scaled, -sign * hazard),
-        jnp.where(measured, 1.0, hazard * (hazard + tail)),
-    )
+    return Wander(before.mean + mean, variance), norm

@@ -21,8 +21,9 @@ import numpyro.distributions as dist
 from persist.dynamics.moments import mean_field
 from persist.dynamics.observe import log_burden
 from persist.errors import UsageError
+from persist.inference.coordinates import CLONE, CLONE_SITE, pairs, place_clone, place_pair
 from persist.inference.likelihood import Visits, Wander, log_likelihood
-from persist.inference.priors import Pack, base, distribution
+from persist.inference.priors import Pack, distribution
 from persist.types import Cells, Exposure, Grid, Rates
 
 if TYPE_CHECKING:
@@ -61,10 +62,6 @@ DERIVED = (
 )
 
 
-RESISTANT_END = "resistant_end"
-"""The sampler's coordinate in place of resistant_0: see `model`."""
-
-
 class Patient(NamedTuple):
     """The start of one patient as the rates give it: constants, cells at the first visit, log of cells per unit burden."""
 
@@ -91,11 +88,6 @@ def sampled(pack: Pack, variant: str) -> tuple[str, ...]:
         raise UsageError(f'no model is called "{variant}"', where="--model", remedy=f"choose {', '.join(VARIANTS)}")
     names = [name for name in pack.entries if name not in VARIANTS[variant]]
     return (*names, *(("cells_per_unit",) if pack.cells_per_unit is not None else ()))
-
-
-def sites(pack: Pack, variant: str) -> tuple[str, ...]:
-    """Names of the coordinates in which the sampler moves: those of `sampled`, with `RESISTANT_END` for resistant_0."""
-    return tuple(RESISTANT_END if name == "resistant_0" else name for name in sampled(pack, variant))
 
 
 def patient(values: dict[str, Any], power: float) -> Patient:
@@ -166,41 +158,35 @@ def _last(exposure: Exposure, length: Any) -> Array:
 def model(case: Case, pack: Pack, variant: str, power: float) -> None:
     """The NumPyro model: priors of ``pack`` (burdens relative to the series' own), then the series' log-likelihood.
 
-    What a series shows of R is its size when it can be seen, at the end, not its share at the start; in the latter the
-    posterior is a thin curved ridge with the rates of R. So the sampler moves in
-
-        resistant_end = logit resistant_0 + G,    G = growth of log R over the series (`resistant_growth`)
-
-    with the prior of resistant_0 at the value that follows: a shift, whose Jacobian is 1.
+    Where a series shows parameters only together, the sampler moves in the coordinates of `inference.coordinates`.
     """
-    shifts = {"settled_burden": case.log_largest, "burden_0": case.log_first}
-    values = {}
-    for name in sites(pack, variant):
-        if name == RESISTANT_END:
-            continue
-        prior = pack.cells_per_unit if name == "cells_per_unit" else pack.entries[name]
-        assert prior is not None
-        if name in shifts:
-            law = dist.LogNormal(prior.location + shifts[name], prior.scale)
-        else:
-            law = distribution(prior)
-        values[name] = numpyro.sample(name, law)
-    if RESISTANT_END in sites(pack, variant):
-        end = numpyro.sample(RESISTANT_END, dist.ImproperUniform(dist.constraints.real, (), ()))
-        logit = end - resistant_growth(values, case)
-        numpyro.factor("resistant_0_prior", base(pack.entries["resistant_0"]).log_prob(logit))
-        values["resistant_0"] = numpyro.deterministic("resistant_0", jax.nn.sigmoid(logit))
+    names = sampled(pack, variant)
+    joint = pairs(names)
+    aside = {CLONE, *(pair.first for pair in joint), *(pair.second for pair in joint)}
+    values = {name: numpyro.sample(name, _law(name, case, pack)) for name in names if name not in aside}
+    for pair in joint:
+        *both, density = place_pair(pair, _free(pair.total), _free(pair.split), values, pack)
+        numpyro.factor(f"{pair.total}_prior", density)
+        for name, value in zip(pair[:2], both, strict=True):
+            values[name] = numpyro.deterministic(name, value)
+    if CLONE in names:
+        share, density = place_clone(_free(CLONE_SITE), values, case, pack, power)
+        numpyro.factor(f"{CLONE_SITE}_prior", density)
+        values[CLONE] = numpyro.deterministic(CLONE, share)
     numpyro.factor("series", jnp.sum(follow(values, case, power).pointwise))
 
 
-def resistant_growth(values: dict[str, Any], case: Case) -> Array:
-    """About how much log R grows over the series: (1 - c) lambda (days - area under the burden / N* - kill share x days on).
+def _law(name: str, case: Case, pack: Pack) -> Any:
+    """The prior of one parameter; burdens count in units of the series' own."""
+    prior = pack.cells_per_unit if name == "cells_per_unit" else pack.entries[name]
+    assert prior is not None
+    shifts = {"settled_burden": case.log_largest, "burden_0": case.log_first}
+    return dist.LogNormal(prior.location + shifts[name], prior.scale) if name in shifts else distribution(prior)
 
-    The crowding of R by a tumour of size N is 1 - N / N*; the burden that was measured stands in for N.
-    """
-    growth = (1.0 - values["cost_r"]) * values["net_growth_s"]
-    room = case.days - jnp.minimum(case.burden_days / values["settled_burden"], 0.9 * case.days)
-    return jnp.asarray(growth * (room - values["kill_r_share"] * case.days_on))
+
+def _free(site: str) -> Array:
+    """A coordinate on the whole line, whose density is given apart."""
+    return jnp.asarray(numpyro.sample(site, dist.ImproperUniform(dist.constraints.real, (), ())))
 
 
 def derive(values: dict[str, Any], power: float) -> dict[str, Array]:

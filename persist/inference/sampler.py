@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +20,8 @@ from jax.flatten_util import ravel_pytree
 from numpyro.infer import hmc as numpyro_hmc
 from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy
 
-from persist.inference.model import RESISTANT_END, model, sites
+from persist.inference.coordinates import sites
+from persist.inference.model import model, sampled
 from persist.inference.priors import load_pack
 from persist.inference.starts import LANES, coordinates, find_starts
 
@@ -36,6 +36,9 @@ BLOCK = 50
 TOGETHER = 2
 """Chains that run in one compiled step; others run beside them on their own threads. Fixed, so that numbers are too."""
 MAX_DEPTH = (6, 9)  # in warm-up, after
+FIRST_STEP = 0.1
+ADAPTED = 1000
+"""The counter from which a state adapts no more; NumPyro's own windows, at 75 and later, are never reached in a block."""
 
 
 _COMPILING = Lock()
@@ -57,7 +60,7 @@ class Effort(NamedTuple):
     chains: int = 4
     warmup: int = 500
     draws: int = 500
-    accept: float = 0.97
+    accept: float = 0.95
 
 
 class Draws(NamedTuple):
@@ -94,29 +97,29 @@ def _problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     def constrain(case: Case, z: Any) -> Any:
         values = constrain_fn(bound, (case,), {}, z, return_deterministic=True)
-        return {name: value for name, value in values.items() if name != RESISTANT_END}
+        return {name: values[name] for name in sampled(pack, target.variant)}
 
     return potential, constrain
 
 
 @cache
-def _kernel(target: Target, effort: Effort, stage: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Compiled start and block of NUTS over chains: ``begin(keys, starts, case, spread)`` and ``block(state, case)``.
+def _kernel(target: Target, accept: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compiled start and block of NUTS over chains: ``begin(keys, starts, step_size, spread, case)``, ``block(state, case)``.
 
-    Stage 0 adapts step size and metric; stage 1 adapts the step size to a given metric, then draws.
+    A state adapts its step size until its counter is set to `ADAPTED`.
     """
     potential, _ = _problem(target)
     init, sample = numpyro_hmc.hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def begin(key: Array, start: ParamInfo, case: Case, spread: Array) -> Any:
+    def begin(key: Array, start: ParamInfo, step_size: Array, spread: Array, case: Case) -> Any:
         return init(
             start,
-            (_first(effort), _second(effort))[stage],
-            step_size=0.1,
+            ADAPTED,
+            step_size=step_size,
             inverse_mass_matrix=spread,
             dense_mass=True,
-            adapt_mass_matrix=stage == 0,
-            target_accept_prob=effort.accept,
+            adapt_mass_matrix=False,
+            target_accept_prob=accept,
             max_tree_depth=MAX_DEPTH,
             model_args=(case,),
             rng_key=key,
@@ -130,23 +133,17 @@ def _kernel(target: Target, effort: Effort, stage: int) -> tuple[Callable[..., A
 
         return jax.lax.scan(step, state, length=BLOCK)
 
-    shared_spread = (0, 0, None, None if stage else 0)
-    return jax.jit(jax.vmap(begin, in_axes=shared_spread)), jax.jit(jax.vmap(block, in_axes=(0, None)))
+    return jax.jit(jax.vmap(begin, in_axes=(0, 0, None, 0, None))), jax.jit(jax.vmap(block, in_axes=(0, None)))
 
 
-def _second(effort: Effort) -> int:
-    """Warm-up iterations of stage 1: a quarter, in whole blocks."""
-    return BLOCK * max(1, round(effort.warmup / (4 * BLOCK)))
-
-
-def _first(effort: Effort) -> int:
-    """Warm-up iterations of stage 0, in whole blocks."""
-    return max(BLOCK, BLOCK * -(-effort.warmup // BLOCK) - _second(effort))
+def _rounds(effort: Effort) -> tuple[int, int]:
+    """Blocks of warm-up and of draws, each rounded up."""
+    return max(1, -(-effort.warmup // BLOCK)), max(1, -(-effort.draws // BLOCK))
 
 
 def iterations(effort: Effort) -> int:
-    """Iterations a chain: warm-up (both stages) and draws, each rounded up to whole blocks."""
-    return _first(effort) + _second(effort) + BLOCK * -(-effort.draws // BLOCK)
+    """Iterations a chain: warm-up and draws, each rounded up to whole blocks."""
+    return BLOCK * sum(_rounds(effort))
 
 
 def draw(
@@ -158,123 +155,128 @@ def draw(
     """
     _, constrain = _problem(target)
     pack = load_pack(target.pack, target.cells)
-    location, scale = coordinates(pack, sites(pack, target.variant), case)
+    location, scale = coordinates(pack, sampled(pack, target.variant), case)
     flat, unflatten = ravel_pytree(location)
     slope = partial(_slope(target), case)
     search, run = jax.random.split(key)
     found = find_starts(search, slope, np.asarray(flat), np.asarray(ravel_pytree(scale)[0]), effort.chains)
     energy, bend = (part[: effort.chains] for part in slope(_lanes(found.point)))
     start = ParamInfo(jax.vmap(unflatten)(jnp.asarray(found.point)), energy, jax.vmap(unflatten)(bend))
-    tell = _Tally(progress, iterations(effort))
-    first, second = jax.random.split(run)
-    warm = _stage(0, first, target, effort, case, start, jnp.asarray(found.spread), _first(effort), tell)
-    half = [part[:, part.shape[1] // 2 :] for part in jax.tree.leaves(_joined(warm)[0])]
-    last = ParamInfo(*(jax.tree.map(jnp.asarray, part) for part in _joined_states(warm)))
-    count = _second(effort) + BLOCK * -(-effort.draws // BLOCK)
-    runs = _stage(1, second, target, effort, case, last, jnp.asarray(_metric(half)), count, tell)
-    z, *stats = jax.tree.map(lambda part: part[:, _second(effort) :], _joined(runs))
+    rounds = _Rounds(run, target, effort, case, progress)
+    kept = rounds.draw(rounds.warm(start, found.spread))
+    z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
     values = jax.vmap(jax.vmap(partial(constrain, case)))(z)
     arrays = {name: np.asarray(value) for name, value in values.items()}
-    step_size = np.concatenate([np.asarray(one.state.adapt_state.step_size) for one in runs])
-    seconds = max(one.seconds for one in warm) + max(one.seconds for one in runs)
-    return Draws(arrays, _named_stats(stats, step_size), found.energy, seconds)
+    return Draws(arrays, _named_stats(stats, rounds.step_size), found.energy, rounds.seconds())
 
 
-def _metric(half: list[np.ndarray]) -> np.ndarray:
-    """Covariance of the later warm-up draws of all chains together ``(n, n)``, a little shrunk; leaves ``(chains, draws)``."""
-    draws = np.stack([part.ravel() for part in half])
-    share = draws.shape[1] / (draws.shape[1] + 5.0)
-    return np.asarray(share * np.cov(draws) + 1e-3 * (1.0 - share) * np.eye(len(draws)))
+class _Rounds:
+    """Blocks of all chains, `TOGETHER` in a program and the programs on threads; after each, what was learned is shared.
 
+    Chains that adapt alone, on some hundred draws, end with step sizes that differ by ten times. So all chains share one
+    step size (the geometric mean of what each would take) and one metric (the covariance of the later half of all draws
+    so far); only the first block runs with the normal approximation at each chain's start.
+    """
 
-def _stage(
-    stage: int,
-    key: Array,
-    target: Target,
-    effort: Effort,
-    case: Case,
-    start: ParamInfo,
-    spread: Array,
-    count: int,
-    tell: _Tally,
-) -> list[_Run]:
-    """``count`` iterations of all chains, `TOGETHER` in a program, on as many threads as there are cores."""
-    begin, block = _kernel(target, effort, stage)
-    keys = jax.random.split(key, effort.chains)
+    def __init__(
+        self, key: Array, target: Target, effort: Effort, case: Case, progress: Callable[[Report], None] | None
+    ) -> None:
+        self.begin, self.block = _kernel(target, effort.accept)
+        self.key, self.case, self.chains = key, case, effort.chains
+        self.counts, self.progress = _rounds(effort), progress
+        self.step_size = FIRST_STEP
+        self.pace: list[float] = []
 
-    def some(first: int) -> _Run:
-        mine = slice(first, first + TOGETHER)
+    def warm(self, start: ParamInfo, spread: np.ndarray) -> list[Any]:
+        """Adapt; the states, by program, from which to draw."""
+        past: list[np.ndarray] = []
+        states: list[Any] = []
+        for number in range(self.counts[0]):
+            keys = jax.random.split(jax.random.fold_in(self.key, number), self.chains)
+            if past:
+                half = np.concatenate(past[len(past) // 2 :])
+                half = half if len(past) > 1 else half[len(half) // 2 :]
+                spread = np.broadcast_to(_metric(half), spread.shape)
+            states = self._each(lambda mine, k=keys, s=start, m=spread: self._begin(k, s, m, mine))
+            states, rows = self._advance(states)
+            past.append(_flat(rows[0]))
+            self.step_size = _shared_step(states)
+            start = _where(states)
+        return states
+
+    def draw(self, states: list[Any]) -> list[Any]:
+        """Blocks of draws and statistics, each ``(chains, BLOCK, ...)``, at the shared step size."""
+        states = [_settled(state, self.step_size) for state in states]
+        kept = []
+        for _ in range(self.counts[1]):
+            states, rows = self._advance(states)
+            kept.append(rows)
+        return kept
+
+    def seconds(self) -> float:
+        """Run time; the first block, which may compile, counts as the median one."""
+        return float(np.sum(self.pace[1:]) + min(self.pace[0], np.median(self.pace)))
+
+    def _begin(self, keys: Array, start: ParamInfo, spread: np.ndarray, mine: slice) -> Any:
         with _COMPILING:
-            state = begin(
-                keys[mine], jax.tree.map(lambda part: part[mine], start), case, spread if stage else spread[mine]
-            )
-        return _run(block, state, case, count, partial(tell, stage, first))
+            part = jax.tree.map(lambda leaf: leaf[mine], start)
+            return self.begin(keys[mine], part, jnp.asarray(self.step_size), jnp.asarray(spread[mine]), self.case)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(threads.map(some, range(0, effort.chains, TOGETHER)))
+    def _advance(self, states: list[Any]) -> tuple[list[Any], Any]:
+        """One block of every chain: the new states by program, and the rows of all chains ``(chains, BLOCK, ...)``."""
+        began = time.perf_counter()
+        if not self.pace:  # compile once, not on every thread
+            jax.block_until_ready(self.block(states[0], self.case))
+        done = self._each(lambda mine: jax.block_until_ready(self.block(states[mine.start // TOGETHER], self.case)))
+        self.pace.append(time.perf_counter() - began)
+        if self.progress is not None:
+            self.progress(Report(BLOCK * len(self.pace), BLOCK * sum(self.counts)))
+        rows = jax.tree.map(lambda *parts: np.concatenate(parts), *(part for _, part in done))
+        return [state for state, _ in done], rows
+
+    def _each(self, work: Callable[[slice], Any]) -> list[Any]:
+        """``work`` for the chains of every program, on as many threads as there are cores."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return list(threads.map(work, (slice(at, at + TOGETHER) for at in range(0, self.chains, TOGETHER))))
 
 
-def _joined(runs: list[_Run]) -> Any:
-    """Draws and statistics of all chains, ``(chains, draws)``."""
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *(one.kept for one in runs))
+def _flat(draws: Any) -> np.ndarray:
+    """Draws of all chains and coordinates ``(BLOCK, chains, n)`` from a tree of ``(chains, BLOCK)``."""
+    return np.stack([np.asarray(leaf).T for leaf in jax.tree.leaves(draws)], axis=-1)
 
 
-def _joined_states(runs: list[_Run]) -> tuple[Any, Any, Any]:
+def _metric(draws: np.ndarray) -> np.ndarray:
+    """Covariance ``(n, n)`` of draws ``(..., n)``, shrunk towards its diagonal while there are few of them."""
+    rows = draws.reshape(-1, draws.shape[-1])
+    share = len(rows) / (len(rows) + 2.0 * rows.shape[1])
+    spread = np.cov(rows.T)
+    return np.asarray(share * spread + (1.0 - share) * np.diag(np.diag(spread)) + 1e-9 * np.eye(len(spread)))
+
+
+def _shared_step(states: list[Any]) -> float:
+    """Geometric mean over the chains of the step size that dual averaging has come to."""
+    averages = np.concatenate([np.asarray(state.adapt_state.ss_state[1]) for state in states])
+    return float(np.exp(averages.mean()))
+
+
+def _settled(state: Any, step_size: float) -> Any:
+    """The same state with this step size, which adapts no more."""
+    sizes = jnp.full_like(state.adapt_state.step_size, step_size)
+    adapted = state.adapt_state._replace(step_size=sizes)
+    return state._replace(adapt_state=adapted, i=jnp.full_like(state.i, ADAPTED))
+
+
+def _where(states: list[Any]) -> ParamInfo:
     """Where all chains stand: coordinates, energy, gradient, ``(chains,)``."""
-    parts = [(one.state.z, one.state.potential_energy, one.state.z_grad) for one in runs]
-    joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
-    return joined[0], joined[1], joined[2]
-
-
-class _Run(NamedTuple):
-    """What some chains gave: draws and statistics ``(chains, draws)``, the state they ended in, run time in seconds."""
-
-    kept: Any
-    state: Any
-    seconds: float
-
-
-def _run(block: Any, state: Any, case: Case, count: int, tell: Callable[[int], None]) -> _Run:
-    """Iterations of some chains, block by block; the first block counts as the median one (it may compile)."""
-    kept, pace = [], []
-    for number in range(count // BLOCK):
-        with _COMPILING if number == 0 else nullcontext():
-            began = time.perf_counter()
-            state, rows = jax.block_until_ready(block(state, case))  # type: ignore[no-untyped-call]
-        kept.append(jax.tree.map(np.asarray, rows))
-        pace.append(time.perf_counter() - began)
-        tell(BLOCK)
-    seconds = float(np.sum(pace[1:]) + min(pace[0], np.median(pace)))
-    return _Run(jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept), state, seconds)
-
-
-class _Tally:
-    """Progress of chains that run on several threads: a patient is as far as the last of them."""
-
-    def __init__(self, progress: Callable[[Report], None] | None, total: int) -> None:
-        self.progress, self.total, self.shown = progress, total, 0
-        self.done: dict[int, int] = {}
-        self.before = 0
-        self.stage = 0
-        self.lock = Lock()
-
-    def __call__(self, stage: int, who: int, more: int) -> None:
-        """Note that the chains ``who`` did ``more`` iterations, and report where the slowest has moved."""
-        with self.lock:
-            if stage > self.stage:
-                self.before, self.stage, self.done = self.shown, stage, {}
-            self.done[who] = self.done.get(who, 0) + more
-            slowest = self.before + min(self.done.values())
-            if self.progress is not None and slowest > self.shown:
-                self.shown = slowest
-                self.progress(Report(slowest, self.total))
+    parts = [ParamInfo(state.z, state.potential_energy, state.z_grad) for state in states]
+    return ParamInfo(*jax.tree.map(lambda *rows: jnp.concatenate(rows), *(tuple(part) for part in parts)))
 
 
 @cache
 def _slope(target: Target) -> Callable[[Case, Array], tuple[Array, Array]]:
     """Compiled energy and gradient at `LANES` points ``(LANES, n)`` of flat unconstrained coordinates."""
     potential, _ = _problem(target)
-    names = sorted(sites(load_pack(target.pack, target.cells), target.variant))
+    names = sorted(sites(sampled(load_pack(target.pack, target.cells), target.variant)))
 
     def slope(case: Case, points: Array) -> tuple[Array, Array]:
         energy = potential(case)
@@ -288,7 +290,7 @@ def _lanes(points: np.ndarray) -> Array:
     return jnp.asarray(np.pad(points, ((0, LANES - len(points)), (0, 0)), mode="edge"))
 
 
-def _named_stats(stats: list[np.ndarray], step_size: np.ndarray) -> dict[str, np.ndarray]:
+def _named_stats(stats: list[np.ndarray], step_size: float) -> dict[str, np.ndarray]:
     """Sampler statistics under ArviZ's names, each ``(chains, draws)``."""
     potential, energy, steps, accept, diverging = stats
     return {
@@ -297,5 +299,5 @@ def _named_stats(stats: list[np.ndarray], step_size: np.ndarray) -> dict[str, np
         "n_steps": steps,
         "acceptance_rate": accept,
         "diverging": diverging,
-        "step_size": np.broadcast_to(step_size[:, None], potential.shape).copy(),
+        "step_size": np.full(potential.shape, step_size),
     }

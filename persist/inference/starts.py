@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist.inference.model import RESISTANT_END
-from persist.inference.priors import Prior
+from persist.inference.coordinates import sites, starting_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 LANES = 16
 N_SCORED, N_STEPS, RATE, NUDGE = 256, 250, 0.05, 1e-4
-VISIBLE = Prior("logit-normal", 1e-4, 0.9, None, "", "", "")
-"""Where the search begins for `RESISTANT_END`: a clone at the end that is too small to be seen, or all of the tumour."""
-
 NEAR_NATS = 6.0
 """Chains start only where the log posterior density is within this of the best end found."""
 
@@ -43,15 +39,16 @@ class Starts(NamedTuple):
 
 
 def coordinates(pack: Pack, names: tuple[str, ...], case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Location and scale of the prior in the sampler's unconstrained coordinates (where every prior is normal)."""
-    entries: dict[str, Prior] = dict(pack.entries)
-    entries[RESISTANT_END] = VISIBLE
+    """Location and scale of the prior of the parameters ``names`` in the sampler's coordinates (about, in some), by site."""
+    entries = dict(pack.entries)
     if pack.cells_per_unit is not None:
         entries["cells_per_unit"] = pack.cells_per_unit
-    location = {name: jnp.asarray(entries[name].location) for name in names}
+    own = starting_range(names, pack)
+    reach = {site: own[site] if site in own else (entries[site].location, entries[site].scale) for site in sites(names)}
+    location = {site: jnp.asarray(at) for site, (at, _) in reach.items()}
     location["settled_burden"] = location["settled_burden"] + case.log_largest
     location["burden_0"] = location["burden_0"] + case.log_first
-    return location, {name: jnp.asarray(entries[name].scale) for name in names}
+    return location, {site: jnp.asarray(width) for site, (_, width) in reach.items()}
 
 
 def find_starts(

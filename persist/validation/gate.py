@@ -4,8 +4,6 @@ Of simulated patients on continuous full-dose drug, at least `LEAST` must satisf
 
     nadir at 1-12 months;   relapse (burden at least 25 % over the nadir) at 2-60 months;   nadir over baseline 0.001-0.8
 
-The nadir counts as reached when the burden is first within 25 % of its lowest value: the floor of a curve is flat, and no
-series with the errors of the pack could date it better.
 and at least `LEAST_GROWING` of the untreated tumours must grow over the first 12 months, or until they settle. Cell lines are
 10-50 times faster: the in-vitro gate is the same with **days for months**. Patients follow the mean field, without wander and
 noise; burdens count in units of the first one, which is also the largest seen.
@@ -34,7 +32,7 @@ MONTH_DAYS = {"clinical": 365.25 / 12.0, "in-vitro": 1.0}
 
 MONTHS, STEPS_A_MONTH = 60, 4
 NADIR_MONTHS, RELAPSE_MONTHS, GROWTH_MONTHS = (1.0, 12.0), (2.0, 60.0), 12
-NADIR_DEPTH, NADIR_NEAR, RELAPSE_RISE = (1e-3, 0.8), 1.25, 1.25
+NADIR_DEPTH, RELAPSE_RISE = (1e-3, 0.8), 1.25
 SETTLED_SHARE = 0.95
 """A tumour that starts at this share of its settled burden, or more, has settled and is not asked to grow."""
 
@@ -80,7 +78,7 @@ class Gate(NamedTuple):
         return not self.problems
 
 
-def gate(pack: Pack, n: int = 1000, seed: int = 0) -> Gate:
+def gate(pack: Pack, n: int = 5000, seed: int = 0) -> Gate:
     """Judge a pack by ``n`` patients drawn from it; `PrecisionError` without float64."""
     drawn = prior_predictive(pack, n, seed)
     nadir_month, depth, relapse_month = _course(drawn.month, drawn.treated)
@@ -129,13 +127,13 @@ def _totals(values: dict[str, Any], grid: Grid) -> jax.Array:
 
 
 def _course(month: np.ndarray, burden: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Month in which the nadir is reached, its depth, and month of the relapse (inf: none), each ``(n,)``."""
+    """Month of the nadir, its depth, and month of the relapse (inf: none), each ``(n,)``."""
+    lowest = burden.argmin(axis=0)
     depth = burden.min(axis=0)
-    reached = (burden <= NADIR_NEAR * depth).argmax(axis=0)
-    after = np.arange(len(month))[:, None] > burden.argmin(axis=0)
+    after = np.arange(len(month))[:, None] > lowest
     risen = after & (burden >= RELAPSE_RISE * depth)
     relapse = np.where(risen.any(axis=0), month[risen.argmax(axis=0)], np.inf)
-    return month[reached], depth, relapse
+    return month[lowest], depth, relapse
 
 
 def _share_within(values: np.ndarray, bounds: tuple[float, float]) -> float:
