@@ -62,14 +62,14 @@ PLANTED = {
         ((0.0, 170.0), (290.0, 460.0), (580.0, 720.0)),
         tuple(np.arange(0.0, 721.0, 20.0)),
     ),
-    # a clone that the drug nearly holds and that grows fast without it: every pause lifts the plateau that follows
+    # a clone that the drug slows by more than half, and the rest gone: every pause sets it free, with nothing to win back
     "P02": Planted(
         SHARED
-        | {"net_growth_s": 0.02, "decline_s": -0.06, "tolerance_drug": 2e-5, "reversion": 0.05, "birth_p_share": 0.2}
-        | {"death_p": 0.004, "persister_0": 1e-4, "resistant_0": 1.5e-4, "cost_r": 0.05, "kill_r_share": 0.78}
+        | {"net_growth_s": 0.015, "decline_s": -0.06, "tolerance_drug": 2e-5, "reversion": 0.05, "birth_p_share": 0.2}
+        | {"death_p": 0.004, "persister_0": 1e-4, "resistant_0": 7e-5, "cost_r": 0.05, "kill_r_share": 0.6}
         | {"settled_burden": 140.0, "noise_sd": 0.07, "wander_sd": 0.1},
-        ((0.0, 160.0), (220.0, 380.0), (440.0, 640.0)),
-        tuple(np.arange(0.0, 641.0, 20.0)),
+        ((0.0, 150.0), (180.0, 340.0), (370.0, 540.0), (570.0, 740.0)),
+        tuple(np.arange(0.0, 741.0, 20.0)),
     ),
     # one on-period and seven values: nothing says what a holiday would do
     "P03": Planted(

@@ -40,7 +40,7 @@ def posterior(table: Table, values: dict[str, dict[str, float]], *, chains: int 
             name: rng.standard_normal((chains, draws)) for name in ("lp", "energy", "acceptance_rate", "step_size")
         }
         stats |= {"diverging": np.zeros((chains, draws), bool), "n_steps": np.full((chains, draws), 31)}
-        results.append(Draws(near, stats, np.arange(4.0), 1.0))
+        results.append(Draws(near, stats, np.arange(4.0), np.full(4, np.nan), 1.0))
     cases = [fitting._case(series, settings, counted=False) for series in table.series]
     curves = [fitting._curves(found.values, case, power) for found, case in zip(results, cases, strict=True)]
     derived = [{name: np.asarray(v) for name, v in derive(found.values, power).items()} for found in results]

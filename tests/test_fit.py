@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
     entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
     values = {name: quantile(prior, np.full((2, 50), 0.5)) for name, prior in entries.items()}
     stats = dict.fromkeys(("lp", "energy", "n_steps", "acceptance_rate", "step_size"), np.zeros((2, 50)))
-    draws = Draws(values, stats | {"diverging": np.zeros((2, 50), bool)}, np.arange(3.0), 1.0)
+    draws = Draws(values, stats | {"diverging": np.zeros((2, 50), bool)}, np.arange(3.0), np.full(3, 0.2), 1.0)
     target = Target("spr", "clinical", "psa", 1.0)
     fitting._Kept(where, "A", SHORT, target, fitting._case(A, SHORT, counted=False)).write(draws)
     return where, draws

@@ -13,8 +13,11 @@ CHAINS, DRAWS = 4, 1000
 DIMS = ("chain", "draw", "patient")
 
 
-def fit(columns: dict[str, np.ndarray], *, lp: np.ndarray | None = None, diverging: int = 0, prior=None):
-    """A fit of one patient, A, with these draws ``(chains, draws)``."""
+ENDS = {"start_energy": [50.0, 50.1, 56.0, 80.0], "start_resistant": [0.2, 0.2, 0.25, 0.9]}
+
+
+def fit(columns, *, lp: np.ndarray | None = None, diverging: int = 0, prior=None, resistant=None, ends=None):
+    """A fit of one patient, A, with these draws ``(chains, draws)``, mean shares of R and ends of the search for starts."""
     shape = next(iter(columns.values())).shape
     axes = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1]), "patient": ["A"]}
     divergent = np.zeros(shape, bool)
@@ -22,11 +25,15 @@ def fit(columns: dict[str, np.ndarray], *, lp: np.ndarray | None = None, divergi
     if prior is None:
         prior = {name: np.exp(np.linspace(-2, 2, 50)) for name in columns if name != "birth_s"}
     level = np.random.default_rng(9).standard_normal(shape) if lp is None else lp
+    share = np.random.default_rng(8).uniform(0.15, 0.3, shape) if resistant is None else resistant
     wide = {name: (DIMS, values[..., None]) for name, values in columns.items()}
+    kept = {"diverging": divergent, "lp": level, "resistant_share": share}
     groups = {
         "posterior": store.dataset(wide, axes),
-        "sample_stats": store.dataset(
-            {"diverging": (DIMS, divergent[..., None]), "lp": (DIMS, level[..., None])}, axes
+        "sample_stats": store.dataset({name: (DIMS, values[..., None]) for name, values in kept.items()}, axes),
+        "constant_data": store.dataset(
+            {name: (("patient", "end"), np.array([values])) for name, values in (ENDS | (ends or {})).items()},
+            {"patient": ["A"]},
         ),
         "prior": store.dataset(
             {name: (DIMS, draws[None, :, None]) for name, draws in prior.items()},
@@ -95,6 +102,32 @@ def test_modes_of_different_height_are_found(good) -> None:
 def test_chains_of_one_height_are_not(good) -> None:
     level = 4.0 * np.random.default_rng(2).standard_normal((CHAINS, DRAWS))
     assert examine(fit(good, lp=level), "A").ok
+
+
+def test_a_rival_that_no_chain_visited_is_named(good) -> None:
+    """Six nats below the best, and nearly all resistant: the draws, at 15 to 30 %, know nothing of it."""
+    rival = {"start_resistant": [0.2, 0.2, 0.9, 0.9]}
+    health = examine(fit(good, ends=rival), "A")
+    assert "6.0 nats below the best has 90%" in health.problems[0]
+    assert not health.ok
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"start_energy": [50.0, 50.1, 61.0, 80.0], "start_resistant": [0.2, 0.2, 0.9, 0.9]},  # too far below
+        {"start_resistant": [0.2, 0.2, 0.36, 0.9]},  # of about the same composition
+        {"start_energy": [50.0, np.nan, np.nan, np.nan], "start_resistant": [0.2, np.nan, np.nan, np.nan]},  # padded
+    ],
+)
+def test_what_is_no_rival_is_not_named(good, ends) -> None:
+    assert examine(fit(good, ends=ends), "A").ok
+
+
+def test_chains_of_another_composition_are_found(good) -> None:
+    share = np.random.default_rng(8).uniform(0.15, 0.3, (CHAINS, DRAWS))
+    share[3] += 0.5
+    assert "R-hat of resistant_share" in examine(fit(good, resistant=share), "A").problems[0]
 
 
 def test_draws_that_are_no_numbers_are_not_healthy(good) -> None:

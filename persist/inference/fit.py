@@ -21,7 +21,7 @@ import numpy as np
 from persist import keys
 from persist.errors import PrecisionError
 from persist.inference.cohort import Case, case, observable, one_schedule, pad
-from persist.inference.model import derive, sampled, trace_curves
+from persist.inference.model import derive, resistant_share, sampled, trace_curves
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
 from persist.inference.sampler import Draws, Effort, Report, Target, draw, iterations
@@ -41,8 +41,8 @@ class Settings(NamedTuple):
     pack: str = "clinical"
     drug: str | None = None
     chains: int = 4
-    warmup: int = 500
-    draws: int = 800
+    warmup: int = 400
+    draws: int = 600
     seed: int = 0
 
 
@@ -121,12 +121,19 @@ def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
 
 
 def _curves(values: dict[str, np.ndarray], one: Any, power: float) -> dict[str, np.ndarray]:
-    """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, shares of S, P, R ``(..., 3)``."""
+    """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, shares of S, P, R ``(..., 3)``, and
+    the mean share of R ``(chains, draws)``.
+    """
 
     def run(row: dict[str, Any]) -> dict[str, Any]:
         curve = trace_curves(row, one, power)
         shares = jnp.stack(curve.cells, axis=-1) / jnp.maximum(curve.cells.total, 1e-6)[..., None]
-        return {"level": curve.level, "log_likelihood": curve.pointwise, "shares": shares}
+        return {
+            "level": curve.level,
+            "log_likelihood": curve.pointwise,
+            "shares": shares,
+            "resistant_share": resistant_share(curve, one),
+        }
 
     found = jax.lax.map(run, {name: jnp.asarray(value) for name, value in values.items()})
     return {name: np.asarray(value) for name, value in found.items()}
@@ -176,15 +183,15 @@ class _Kept:
         def pick(head: str) -> dict[str, np.ndarray]:
             return {name[len(head) :]: value for name, value in parts.items() if name.startswith(head)}
 
-        return Draws(pick("value."), pick("stat."), parts["start_energy"], float(parts["seconds"]))
+        ends = parts["start_energy"], parts["start_resistant"]
+        return Draws(pick("value."), pick("stat."), *ends, float(parts["seconds"]))
 
     def write(self, draws: Draws) -> None:
         """Write whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         columns: Any = {f"value.{name}": v for name, v in draws.values.items()}
         columns |= {f"stat.{name}": v for name, v in draws.stats.items()}
+        columns |= {"start_energy": draws.start_energy, "start_resistant": draws.start_resistant}
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez(
-            temporary, fingerprint=self.fingerprint, start_energy=draws.start_energy, seconds=draws.seconds, **columns
-        )
+        np.savez(temporary, fingerprint=self.fingerprint, seconds=draws.seconds, **columns)
         os.replace(temporary, self.path)

@@ -198,3 +198,9 @@ def derive(values: dict[str, Any], power: float) -> dict[str, Array]:
 def trace_curves(values: dict[str, Any], case: Case, power: float) -> Curve:
     """`follow` for many draws: ``values`` each ``(n_draws,)``; each result gains a leading ``(n_draws,)``."""
     return jax.vmap(lambda row: follow(row, case, power))(values)
+
+
+def resistant_share(curve: Curve, case: Case) -> Array:
+    """Mean share of R over the visits of a curve, ``(...)``; which state carries the series, in one number."""
+    share = curve.cells.resistant / jnp.maximum(curve.cells.total, 1e-6)
+    return jnp.sum(jnp.where(case.seen, share, 0.0), axis=-1) / jnp.sum(jnp.asarray(case.seen))

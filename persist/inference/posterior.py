@@ -38,6 +38,10 @@ def assemble(
     axes = {"chain": np.arange(chains), "draw": np.arange(draws), "patient": names}
     dims = ("chain", "draw", "patient")
     values = [found.values | more for found, more in zip(results, derived, strict=True)]
+    stats = [
+        found.stats | {"resistant_share": curve["resistant_share"]}
+        for found, curve in zip(results, curves, strict=True)
+    ]
     visits = max(len(series.day) for series in table.series)
     pairs = list(zip(curves, table.series, strict=True))
     pointwise = [_pad(curve["log_likelihood"], one, visits, 0.0) for curve, one in pairs]
@@ -49,7 +53,7 @@ def assemble(
     grid = axes | {"visit": np.arange(visits)}
     groups = {
         "posterior": store.dataset(_columns(values, dims), axes),
-        "sample_stats": store.dataset(_columns([found.stats for found in results], dims), axes),
+        "sample_stats": store.dataset(_columns(stats, dims), axes),
         "prior": _prior(table, settings),
         "log_likelihood": store.dataset({"burden": ((*dims, "visit"), np.stack(pointwise, 2))}, grid),
         "posterior_predictive": store.dataset({"burden": ((*dims, "visit"), np.stack(predicted, 2))}, grid),
@@ -142,7 +146,7 @@ def _observed(table: Table, visits: int) -> store.Dataset:
 
 
 def _constant(names: list[str], schedules: list[Schedule], results: list[Draws]) -> store.Dataset:
-    """Treatment segments (padded with NaN) and the energies at which the search for starts ended."""
+    """Treatment segments, and where the search for starts ended (energy, mean share of R); padded with NaN."""
     segments = max(1, *(len(schedule.start) for schedule in schedules))
 
     def column(rows: list[np.ndarray], size: int) -> np.ndarray:
@@ -153,7 +157,8 @@ def _constant(names: list[str], schedules: list[Schedule], results: list[Draws])
         for part in ("start", "stop", "dose")
     }
     ends = max(len(found.start_energy) for found in results)
-    data["start_energy"] = (("patient", "end"), column([found.start_energy for found in results], ends))
+    for part in ("start_energy", "start_resistant"):
+        data[part] = (("patient", "end"), column([getattr(found, part) for found in results], ends))
     return store.dataset(data, {"patient": names})
 
 

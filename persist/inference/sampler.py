@@ -21,7 +21,7 @@ from numpyro.infer import hmc as numpyro_hmc
 from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy
 
 from persist.inference.coordinates import sites
-from persist.inference.model import model, sampled
+from persist.inference.model import model, resistant_share, sampled, trace_curves
 from persist.inference.priors import load_pack
 from persist.inference.starts import LANES, coordinates, find_starts
 
@@ -58,19 +58,21 @@ class Effort(NamedTuple):
     """How long to sample: chains, warm-up and kept draws per chain, and the acceptance that the step size aims at."""
 
     chains: int = 4
-    warmup: int = 500
-    draws: int = 500
-    accept: float = 0.95
+    warmup: int = 400
+    draws: int = 600
+    accept: float = 0.98
 
 
 class Draws(NamedTuple):
-    """Posterior draws ``(chains, draws)`` by name, what the sampler reported of them, the energies at which the search for
-    starts ended, and the run time without compiling (the first block counts as the median one).
+    """Posterior draws ``(chains, draws)`` by name, what the sampler reported of them, where the search for starts ended
+    (energy and mean share of R over the visits, each ``(ends,)``, best first), and the run time without compiling (the
+    first block counts as the median one).
     """
 
     values: dict[str, np.ndarray]
     stats: dict[str, np.ndarray]
     start_energy: np.ndarray
+    start_resistant: np.ndarray
     seconds: float
 
 
@@ -166,8 +168,10 @@ def draw(
     kept = rounds.draw(rounds.warm(start, found.spread))
     z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
     values = jax.vmap(jax.vmap(partial(constrain, case)))(z)
+    ends = jax.vmap(lambda end: constrain(case, unflatten(end)))(jnp.asarray(found.end))
+    shares = np.asarray(resistant_share(trace_curves(ends, case, target.power), case))
     arrays = {name: np.asarray(value) for name, value in values.items()}
-    return Draws(arrays, _named_stats(stats, rounds.step_size), found.energy, rounds.seconds())
+    return Draws(arrays, _named_stats(stats, rounds.step_size), found.energy, shares, rounds.seconds())
 
 
 class _Rounds:

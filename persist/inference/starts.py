@@ -31,10 +31,13 @@ NEAR_NATS = 6.0
 
 
 class Starts(NamedTuple):
-    """Points ``(chains, n)``, the covariance of a normal fitted at each ``(chains, n, n)``, energies of all ends found."""
+    """Points ``(chains, n)``, the covariance of a normal fitted at each ``(chains, n, n)``; of all ends found, best first,
+    where they are ``(LANES, n)`` and their energies ``(LANES,)``.
+    """
 
     point: np.ndarray
     spread: np.ndarray
+    end: np.ndarray
     energy: np.ndarray
 
 
@@ -67,7 +70,8 @@ def find_starts(
     chosen = near[np.arange(chains) % len(near)]
     point = ends[chosen]
     spread = np.stack([_spread(slope, at, location, scale) for at in point])
-    return Starts(location + scale * point, spread, np.sort(energy))
+    order = np.argsort(energy)
+    return Starts(location + scale * point, spread, location + scale * ends[order], energy[order])
 
 
 def _scaled(slope: Any, point: np.ndarray, location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 MAX_RHAT, MIN_ESS = 1.01, 400.0
 MODE_NATS = 3.0
+RIVAL_NATS, RIVAL_GAP = 10.0, 0.1
+"""Another end of the search for starts is a rival of the posterior if its density is within so many nats of the best end's,
+while its mean share of R lies so far outside of all the draws'. (A posterior may settle in a mode that the data do not
+deserve: there all resistant, though a later response shows cells that are not.)"""
 
 
 class Health(NamedTuple):
@@ -41,13 +45,16 @@ class Health(NamedTuple):
 
 
 def examine(fit: xr.DataTree, patient: str) -> Health:
-    """Diagnostics of one patient over all sampled and derived parameters."""
+    """Diagnostics of one patient over all sampled and derived parameters and the composition."""
     posterior = fit["posterior"].to_dataset().sel(patient=patient)
     still = [str(name) for name, draws in posterior.data_vars.items() if not np.ptp(draws.values) > 0]  # also NaN
-    summary = az.summary(posterior.drop_vars(still), kind="diagnostics", round_to="none")
+    stats = fit["sample_stats"].to_dataset().sel(patient=patient)
+    watched = posterior.drop_vars(still)
+    if np.ptp(stats["resistant_share"].values) > 0:
+        watched = watched.assign(resistant_share=stats["resistant_share"])
+    summary = az.summary(watched, kind="diagnostics", round_to="none")
     sizes = summary[["ess_bulk", "ess_tail"]].astype(float)
     rhat = summary["r_hat"].astype(float)
-    stats = fit["sample_stats"].to_dataset().sel(patient=patient)
     divergences = int(np.asarray(stats["diverging"]).sum())
     problems = [
         f"{name} never moved or is no number: the sampler failed; fit again with another --seed"
@@ -55,6 +62,7 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
         if name in fit["prior"] or not np.isfinite(posterior[name]).all()  # derived rates may be 0 throughout
     ]
     problems += _problems(rhat, sizes, divergences, np.asarray(stats["lp"]))
+    problems += _rivals(fit["constant_data"].to_dataset().sel(patient=patient), np.asarray(stats["resistant_share"]))
     return Health(
         float(rhat.max()),
         float(sizes["ess_bulk"].min()),
@@ -90,6 +98,22 @@ def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray
             "there is more than one mode, and the draws weigh them by chance"
         )
     return found
+
+
+def _rivals(constant: xr.Dataset, resistant: np.ndarray) -> list[str]:
+    """Whether the search for starts found an explanation of another composition that no chain has visited."""
+    energy, share = (np.asarray(constant[name]) for name in ("start_energy", "start_resistant"))
+    low, high = np.quantile(resistant, (0.005, 0.995))
+    near = energy < np.nanmin(energy) + RIVAL_NATS
+    away = near & ((share < low - RIVAL_GAP) | (share > high + RIVAL_GAP))
+    if not away.any():
+        return []
+    first = int(np.flatnonzero(away)[np.argmin(energy[away])])
+    return [
+        f"another explanation was left aside: the draws have {low:.0%} to {high:.0%} resistant cells on average over the "
+        f"visits, one found {energy[first] - np.nanmin(energy):.1f} nats below the best has {share[first]:.0%}; "
+        "do not trust the composition, and compare with --model sp"
+    ]
 
 
 def rates(fit: xr.DataTree, patient: str) -> dict[str, dict[str, Any]]:
