@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import persist
+from persist.cli import doctor
 from persist.cli import main as main_module
 from persist.cli.common import claim_output, emit_json, plain
 from persist.cli.main import COMMANDS, main
@@ -121,7 +122,11 @@ BAD = {
     ),
     "text": ("patient_id,time_days,burden\nA,0,x\n", (), ("row 2, column burden", "'x'", "plain number")),
     "zero": ("patient_id,time_days,burden\nA,0,0\nA,1,1\n", (), ("row 2, column burden", "'0'", "--floor")),
-    "one value": ("patient_id,time_days,burden\nA,0,1\n", (), ("row 2, column burden", "1 value", "--pool")),
+    "one value": (
+        "patient_id,time_days,burden\nA,0,1\n",
+        (),
+        ("row 2, column burden", "1 value", "add values", "by --patient"),
+    ),
     "patient": (BURDEN, ("--patient", "C"), ("column patient_id", "'C'", "A, B")),
     "file": (None, (), ("b.csv", "no such file", "check the path")),
     "floor": (BURDEN, ("--floor", "low"), ("--floor", "'low'", "auto, none")),
@@ -129,6 +134,7 @@ BAD = {
     "full dose": (BURDEN, ("--full-dose", "x"), ("--full-dose", "DRUG=AMOUNT")),
     "full dose without treatments": (BURDEN, ("--full-dose", "x=2"), ("'x'", "--treatments")),
     "observable": (BURDEN, ("--observable", "pas"), ("'pas'", "psa")),
+    "pooling": (BURDEN, ("--pool",), ("--pool", "check --help")),
     "option": (BURDEN, ("--patients", "A"), ("--patients", "--patient", "check --help")),
     "line end in a name": (BURDEN, ("--patient", "C\nD"), ("C",)),
 }
@@ -147,10 +153,34 @@ def test_bad_input_is_one_line_and_exit_2(folder: Path, name: str, as_json: bool
     assert sorted(folder.iterdir()) == before
 
 
-def test_one_value_is_good_for_a_pool(folder: Path) -> None:
-    (folder / "b.csv").write_text("patient_id,time_days,burden\nA,0,1\n")
-    got = json.loads(run("check", "b.csv", "--pool", "--json").stdout)
-    assert not got["patients"]["A"]["enough_to_fit_alone"]
+@pytest.mark.parametrize(
+    ("observable", "sentence"),
+    [
+        ("PSA", None),
+        ("blasts", None),
+        ("fraction", "cannot be fitted by this version (it fits psa, "),
+        (None, "--observable NAME"),
+    ],
+)
+def test_check_says_what_cannot_be_fitted(folder: Path, observable: str | None, sentence: str | None) -> None:
+    (folder / "b.csv").write_text("patient_id,time_days,burden\nA,0,0.5\nA,1,0.2\n")
+    options = () if observable is None else ("--observable", observable)
+    got = json.loads(run("check", "b.csv", *options, "--json").stdout)
+    assert got["can_be_fitted"] is (sentence is None)
+    shown = run("check", "b.csv", *options).stdout
+    assert shown.count("fitted by this version") == (observable == "fraction")
+    if sentence is not None:
+        assert sentence in got["notes"][-1]
+        assert sentence in shown
+
+
+def test_every_observable_that_is_read_is_fitted_or_said_not_to_be() -> None:
+    from persist.cli.check import no_fit
+    from persist.dynamics.observe import OBSERVABLES
+    from persist.records.burden import OBSERVABLES as KNOWN
+
+    assert set(OBSERVABLES) <= set(KNOWN)
+    assert {name for name in KNOWN if no_fit(name)} == set(KNOWN) - set(OBSERVABLES)
 
 
 @pytest.mark.parametrize("arguments", [[], ["chek"], ["check"], ["--nonsense"]])
@@ -227,3 +257,29 @@ def test_doctor(folder: Path) -> None:
     assert got["versions"]["persist"] == persist.__version__
     assert all(check["ok"] for check in got["checks"].values())
     assert "float64" in run("doctor").stdout
+
+
+def test_doctor_leaves_with_3_where_one_check_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "poisson_error", lambda seed: 0.29)
+    result = run("doctor", "--json")
+    got = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert not got["ok"]
+    assert [name for name, check in got["checks"].items() if not check["ok"]] == ["poisson_spread"]
+    shown = run("doctor")
+    assert shown.exit_code == 3
+    assert [line.split()[1] for line in shown.stdout.splitlines() if "FAILS" in line] == ["poisson_spread:"]
+    assert run("doctor", "--quiet").exit_code == 3
+
+
+def test_doctor_judges_the_precision_of_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    plain_ones = jnp.ones
+    monkeypatch.setattr(jnp, "ones", lambda shape: plain_ones(shape, jnp.float32))
+    result = run("doctor", "--json")
+    got = json.loads(result.stdout)
+    assert jax.config.jax_enable_x64
+    assert (result.exit_code, got["precision"]) == (3, "float32")
+    assert not got["checks"]["precision"]["ok"]

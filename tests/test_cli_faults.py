@@ -124,7 +124,7 @@ FAULTS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "unknown drug": (fit("--patient", "B", *TREATED, "--drug", "z"), ("--drug", '"z"', "x, y")),
     "one value": (
         fit("--patient", "C", "--observable", "psa"),
-        ("b.csv: row 6, column burden", "'C' has 1 value", "--pool"),
+        ("b.csv: row 6, column burden", "'C' has 1 value", "add values", "by --patient"),
     ),
     "unknown patient": (fit("--patient", "D", "--observable", "psa"), ("b.csv", "column patient_id", "'D'", "A, B, C")),
     "unknown observable": (fit("--patient", "A", "--observable", "pas"), ("--observable", "'pas'", "'psa'")),
@@ -138,7 +138,10 @@ FAULTS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "unknown pack": (fit(*PSA, "--pack", "mice"), ("--pack", '"mice"', "clinical or in-vitro")),
     "one chain": (fit(*PSA, "--chains", "1"), ("--chains", "2<=x<=16")),
     "no draws": (fit(*PSA, "--draws", "0"), ("--draws", "x>=50")),
-    "seed below 0": (fit(*PSA, "--seed", "-1"), ("--seed", "x>=0")),
+    "seed below 0": (fit(*PSA, "--seed", "-1"), ("--seed", "0<=x<=9223372036854775807")),
+    "seed without sense": (fit(*PSA, "--seed", str(2**63)), ("--seed", "0<=x<=9223372036854775807")),
+    "seed of a forecast": (forecast("--seed", str(2**64)), ("--seed", "0<=x<=9223372036854775807")),
+    "seed of a simulation": (simulate("--seed", str(2**63)), ("--seed", "0<=x<=9223372036854775807")),
     # rates
     "no rates": (simulate(rates="absent.toml"), ("absent.toml", "no such file", "check the path")),
     "rates in another form": (simulate(rates="b.csv"), ("b.csv", "not TOML", "line 1")),
@@ -234,6 +237,20 @@ def test_an_absent_gpu_is_an_error(folder: Path, words: list[str]) -> None:
     if any(device.platform == "gpu" for device in jax.devices()):
         pytest.skip("there is a GPU")
     told(folder, [*words, "--device", "gpu"], ("--device gpu", "no GPU", "--device cpu"))
+
+
+@pytest.mark.parametrize("more", [(), ("--quiet",), ("--quiet", "--json")])
+def test_a_marked_fit_is_warned_of_even_in_quiet(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    about = {"summary": {}, "settings": {}, "warnings": {"A": ["chains disagree"], "B": []}}
+    result_file(folder / "made.nc", "forecast", **{name: store.as_attribute(one) for name, one in about.items()})
+    made = store.load(folder / "made.nc")
+    monkeypatch.setattr("persist.forecast.outcome.forecast", lambda *_: made)
+    result = CliRunner().invoke(main, forecast(*more))
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "persist: warning: the posterior of A is marked: chains disagree\n"
+    assert bool(result.stdout) == (more != ("--quiet",))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -9,8 +9,8 @@ from persist.errors import DataError, UsageError
 from persist.inference.cohort import case, observable, one_schedule, pad
 from persist.inference.model import follow, sampled
 from persist.inference.priors import load_pack, quantile
-from persist.inference.sampler import Target, _problem
 from persist.inference.starts import coordinates
+from persist.inference.target import Target, problem
 from persist.types import Schedule, Series
 
 EMPTY = Schedule(np.zeros(0), np.zeros(0), np.zeros(0))
@@ -45,7 +45,7 @@ def test_padding_does_not_change_the_density() -> None:
     assert len(alone.value) < len(company.value)
     pack, target = load_pack("clinical", "psa"), Target("spr", "clinical", "psa", 1.0)
     middle, _ = coordinates(pack, sampled(pack, "spr"), alone)
-    energy, _ = _problem(target)
+    energy, _ = problem(target)
     one, other = (float(energy(row)(middle)) for row in (alone, company))
     assert one == pytest.approx(other, abs=1e-10)
 
@@ -130,4 +130,7 @@ def test_a_clone_would_show_where_the_tumour_is_smallest(burden: list[float], se
     day = 30.0 * seen
     assert (row.sight_days, np.exp(row.sight_log)) == (day, pytest.approx(burden[seen]))
     assert row.sight_on == pytest.approx(60.0 + max(0.0, day - 90.0))
+    low = int(np.argmin(burden))
+    assert row.low_on == pytest.approx({4: 30.0, 2: 60.0}[low])
+    assert row.low_fall == pytest.approx(np.log(burden[{4: 3, 2: 0}[low]] / burden[low]))
     assert row.sight_area == pytest.approx(np.trapezoid(burden[: seen + 1], dx=30.0))

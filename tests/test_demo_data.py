@@ -61,6 +61,13 @@ def test_twelve_patients_are_read(table: Table, truth: dict[str, dict[str, float
     assert not any("unknown" in note or "sorted" in note for note in table.notes)
 
 
+def test_those_from_the_priors_are_drawn_as_is_told(table: Table, truth: dict[str, dict[str, float]]) -> None:
+    for series in table.series[3:]:
+        (schedule,) = series.schedules.values()
+        assert len(schedule.start) >= 2
+        assert truth[series.patient_id]["turnover_s"] <= 0.95
+
+
 def test_the_written_truth_gives_the_written_rates(truth: dict[str, dict[str, float]]) -> None:
     for values in truth.values():
         rates = patient(values, 1.0).rates

@@ -19,7 +19,8 @@ from persist.inference import store
 from persist.inference.fit import Settings, fit
 from persist.inference.model import DERIVED, sampled
 from persist.inference.priors import load_pack, quantile
-from persist.inference.sampler import Draws, Target
+from persist.inference.sampler import Draws
+from persist.inference.target import Target
 from persist.types import Schedule, Series, Table
 
 SHORT = Settings(chains=2, warmup=50, draws=50)
@@ -108,6 +109,13 @@ def test_draws_under_other_priors_are_not_taken(folder, monkeypatch) -> None:
     changed = pack._replace(entries=pack.entries | {"reversion": pack.entries["reversion"]._replace(high=0.4)})
     monkeypatch.setattr(fitting, "draw", never)
     monkeypatch.setattr(fitting, "load_pack", lambda *_: changed)
+    with pytest.raises(AssertionError, match="sampled again"):
+        fit(table(A), SHORT, partial=folder[0])
+
+
+def test_draws_of_other_code_are_not_taken(folder, monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "draw", never)
+    monkeypatch.setattr(fitting, "_code", lambda: "another")
     with pytest.raises(AssertionError, match="sampled again"):
         fit(table(A), SHORT, partial=folder[0])
 

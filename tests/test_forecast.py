@@ -8,9 +8,11 @@ import pytest
 import fakes
 from persist.errors import DataError, ScheduleError, UsageError
 from persist.forecast import futures
+from persist.forecast import outcome as outcome_module
 from persist.forecast.outcome import ask, forecast
 from persist.inference import store
 from persist.records.table import read
+from persist.types import Schedule, Series
 
 PLANS = ("on", "holiday=off 180, on", "off")
 
@@ -39,7 +41,57 @@ def test_a_plan_that_is_never_on_drug_gets_no_verdict(outcome):
     one = summary(outcome)["P01"]
     assert one["plans"]["off"]["days_on_drug"] == 0.0
     assert one["benefit"]["off"]["verdict"] == "cannot tell"
-    assert "never judged" in one["sentences"]["off"]
+    assert "progression is not judged" in one["sentences"]["off"]
+
+
+def test_a_plan_with_too_few_visits_on_drug_gets_no_verdict(planted):
+    """Back on drug for the last twenty days: two visits cannot show a nadir, a rise and its confirmation."""
+    result = forecast(planted, ask(("on", "late=off 1060, on"), 1080.0, draws=20, replicates=1))
+    late = summary(result)["P02"]["benefit"]["late"]
+    assert late["probability"] > 0.9
+    assert late["verdict"] == "cannot tell"
+
+
+def test_a_burden_that_ends_much_higher_is_said_beside_the_verdict(planted):
+    """A holiday is not judged while it lasts, so a very long one delays progression, and the tumour grows."""
+    one = summary(forecast(planted, ask(("on", "long=off 800, on"), 1080.0, draws=20, replicates=1)))["P02"]
+    ends = {name: plan["burden_at_horizon"]["q50"] for name, plan in one["plans"].items()}
+    assert ends["long"] > 1.5 * ends["on"]
+    assert "Mind that its median burden after 1080 days is" in one["sentences"]["long"]
+
+
+def test_draws_that_hang_together_count_for_fewer(planted, monkeypatch):
+    question = ask(("on", "holiday=off 60, on"), 200.0, draws=40, replicates=1)
+    free = summary(forecast(planted, question))["P01"]["benefit"]["holiday"]["gain_days"]["mcse"]
+    monkeypatch.setattr(outcome_module.posterior, "effective_draws", lambda *_: 10.0)
+    tied = summary(forecast(planted, question))["P01"]["benefit"]["holiday"]["gain_days"]["mcse"]
+    assert tied == pytest.approx(2.0 * free)
+
+
+SCHEDULE = Schedule(np.array([0.0, 85.0, 120.0]), np.array([62.0, 120.0, 200.0]), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("day", "start", "nadir"),
+    [
+        ((0, 30, 60), 60.0, 1.0),
+        ((0, 30, 60, 90, 130), 130.0, 6.0),  # restarted on day 85, between two visits; the next segment follows at once
+        ((0, 30, 60), 75.0, None),  # stopped on day 62, before the futures begin
+        ((0, 30, 60), 87.0, None),  # restarted, but not seen since
+        ((0, 30, 60, 90, 130), 260.0, None),
+    ],
+)
+def test_the_nadir_counts_from_the_restart(day, start, nadir):
+    burden = np.array([20.0, 1.0, 2.0, 6.0, 7.0])[: len(day)]
+    one = Series("A", "psa", "", np.array(day, float), burden, np.zeros(len(day), int), {"drug": SCHEDULE})
+    assert outcome_module._nadir(one, SCHEDULE, start) == nadir
+
+
+def test_a_start_before_the_last_value_is_said(planted):
+    early = forecast(planted, ask(("on",), 100.0, draws=10, replicates=1, start=600.0))
+    assert any("P01" in note and "fitted to 6 values after day 600" in note for note in store.attribute(early, "notes"))
+    late = forecast(planted, ask(("on",), 100.0, draws=10, replicates=1))
+    assert store.attribute(late, "notes") == []
 
 
 def test_with_any_time_such_a_plan_is_judged(planted):

@@ -23,6 +23,7 @@ from persist.inference.model import DERIVED, sampled
 from persist.inference.priors import load_pack, quantile
 from persist.report import inline, page, words
 from persist.report.rates import density
+from persist.validation import health
 
 LEVELS = [0.05, 0.25, 0.5, 0.75, 0.95]
 STATES = ["sensitive", "persister", "resistant"]
@@ -31,8 +32,12 @@ CHAINS, DRAWS, VISITS, PRIORS = 4, 250, 9, 200
 HOSTILE = "<script>alert('x')</script>"
 
 
-def made_fit(names: tuple[str, ...] = ("A 1", HOSTILE), poor: bool = False, seed: int = 1) -> store.DataTree:
-    """A posterior in the layout of `persist fit`, of random numbers; ``poor``: its chains stand apart."""
+def made_fit(
+    names: tuple[str, ...] = ("A 1", HOSTILE), poor: bool = False, seed: int = 1, rival: bool = False
+) -> store.DataTree:
+    """A posterior in the layout of `persist fit`, of random numbers; ``poor``: its chains stand apart; ``rival``: the
+    search for starts found another composition that no chain has visited.
+    """
     rng = np.random.default_rng(seed)
     pack = load_pack("clinical", "psa")
     assert pack.cells_per_unit is not None
@@ -48,6 +53,7 @@ def made_fit(names: tuple[str, ...] = ("A 1", HOSTILE), poor: bool = False, seed
     after |= {name: (dims, rng.lognormal(-3.0, 0.2, (CHAINS, DRAWS, count))) for name in DERIVED}
     shape = (CHAINS, DRAWS, count)
     stats = {"lp": (dims, rng.normal(size=shape)), "diverging": (dims, np.zeros(shape, bool))}
+    stats["resistant_share"] = (dims, rng.uniform(0.1, 0.2, shape))
     day = np.tile(np.arange(VISITS) * 28.0, (count, 1))
     burden = np.exp(rng.normal(1.0, 0.3, (count, VISITS)))
     censoring = np.zeros((count, VISITS), np.int8)
@@ -65,6 +71,8 @@ def made_fit(names: tuple[str, ...] = ("A 1", HOSTILE), poor: bool = False, seed
         part: (("patient", "segment"), np.tile(np.array(values, float), (count, 1)))
         for part, values in (("start", (0, 140)), ("stop", (84, math.inf)), ("dose", (1, 0.5)))
     }
+    ends = {"start_energy": (100.0, 103.0), "start_resistant": (0.15, 0.9 if rival else 0.15)}
+    given_to |= {part: (("patient", "end"), np.tile(np.array(pair), (count, 1))) for part, pair in ends.items()}
     where = {"patient": list(names), "visit": np.arange(VISITS)}
     groups = {
         "posterior": store.dataset(after, axes),
@@ -180,6 +188,10 @@ def run(folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["report", *(str(folder / a) if "." in a else a for a in arguments)])
 
 
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 # ---------------------------------------------------------------- the page
 
 
@@ -226,9 +238,28 @@ def test_verdicts_and_figures_are_there(report: page.Report) -> None:
 
 def test_marked_fit_shows_its_banner() -> None:
     text = page.build(made_fit(("A", "B"), poor=True)).html
-    assert "The chains of A and B fail" in text
+    assert "The fit of A and B is marked: it fails a check; the reasons stand in their sections." in one_line(text)
     assert text.count("Marked fit: do not rely on this section.") == 2
     assert "chains disagree: R-hat" in text
+
+
+def test_a_fit_marked_for_a_rival_alone_is_not_said_to_lack_convergence() -> None:
+    told = page.build(made_fit(("A", "B"), rival=True))
+    for name in ("A", "B"):
+        (problem,) = told.twin["fit"]["patients"][name]["problems"]
+        assert problem.startswith("another explanation was left aside")
+        assert "3.0 nats" in problem
+    text = one_line(told.html)
+    assert text.count("another explanation was left aside") == 2
+    assert "The fit of A and B is marked: it fails a check" in text
+    assert "onvergence" not in text
+    assert "chains" not in text.split("<h3>Checks</h3>")[0].split("</style>")[1]
+
+
+def test_the_limits_of_the_checks_are_those_that_judge(lonely: store.DataTree) -> None:
+    text = one_line(page.build(lonely).html)
+    assert f"(good: at most {health.MAX_RHAT})" in text
+    assert f"in the tails (good: at least {health.MIN_ESS:.0f} and {health.MIN_TAIL:.0f})" in text
 
 
 def test_without_forecast_the_page_says_so(lonely: store.DataTree) -> None:
@@ -281,6 +312,23 @@ def test_command_writes_page_and_twin(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["fit.nc", "fut.nc", "r.html", "r.json"]
 
 
+def test_diagnose_echoes_its_seed_and_leaves_with_3_for_a_marked_fit(folder: Path) -> None:
+    good = CliRunner().invoke(main, ["diagnose", str(folder / "fit.nc"), "--seed", "7", "--json"])
+    assert (good.exit_code, json.loads(good.stdout)["seed"]) == (0, 7)
+    store.save(made_fit(("A 1",), rival=True), folder / "marked.nc")
+    marked = CliRunner().invoke(main, ["diagnose", str(folder / "marked.nc")])
+    assert marked.exit_code == 3
+    assert "another explanation was left aside" in marked.stdout
+
+
+def test_a_marked_fit_is_warned_of_even_in_quiet(folder: Path) -> None:
+    store.save(made_fit(("A 1",), rival=True), folder / "marked.nc")
+    result = run(folder, "marked.nc", "-o", "r.html", "--quiet")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("persist: warning: the posterior of A 1 is marked: another explanation")
+    assert result.stderr.count("\n") == 1
+
+
 def test_existing_output_needs_force(folder: Path) -> None:
     (folder / "r.json").write_text("mine")
     result = run(folder, "fit.nc", "-o", "r.html")
@@ -317,6 +365,14 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         page.write({tmp_path / "a.html": "good", tmp_path / "a.json": "\ud800"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_forecast_of_another_fit_is_refused_by_its_path(folder: Path) -> None:
+    store.save(made_forecast(made_fit(("A 1",), seed=5)), folder / "other.nc")
+    result = run(folder, "fit.nc", "other.nc", "-o", "r.html")
+    assert result.exit_code == 2
+    assert f"{folder / 'other.nc'}: the forecast was made from another fit" in result.stderr
+    assert not (folder / "r.html").exists()
 
 
 # ---------------------------------------------------------------- words, paths, densities

@@ -78,6 +78,14 @@ def test_the_table_has_start_middle_and_end(folder: Path) -> None:
     assert run("--engine", "mean", "--force", "--quiet").output == ""
 
 
+def test_the_largest_seed_runs(folder: Path) -> None:
+    seed = str(2**63 - 1)
+    result = run("--engine", "leap", "--trajectories", "3", "--seed", seed, "--json", days=2)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["seed"] == 2**63 - 1
+    assert store.attribute(store.load("s.nc"), "provenance")["seed"] == 2**63 - 1
+
+
 def asked(**options: object) -> simulation.Order:
     return simulation.order("on 2, off", 3, **({"engine": "ssa"} | options))
 
@@ -95,6 +103,22 @@ def test_blocks_and_keeping_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     for name in STATES:
         np.testing.assert_array_equal(parts["trajectories"][name], whole["trajectories"][name][:20])
     assert "the first 20 trajectories" in store.attribute(parts, "notes")[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "doses"),
+    [
+        ("on", [1.0, 1.0, 1.0, 1.0]),
+        ("off", [0.0, 0.0, 0.0, 0.0]),
+        ("on 2, off", [1.0, 1.0, 0.0, 0.0]),
+        ("off 2, dose 0.5", [0.0, 0.0, 0.5, 0.5]),
+        ("off 3, on", [0.0, 0.0, 0.0, 0.0]),
+        ("on 1, off 1, repeat", [1.0, 0.0, 1.0, 1.0]),
+    ],
+)
+def test_the_last_day_has_the_dose_up_to_it(plan: str, doses: list[float]) -> None:
+    made = simulation.run(FEW, RATES, simulation.order(plan, 3, engine="mean"))
+    assert made["summary"]["dose"].values.tolist() == doses
 
 
 def test_seeds_decide() -> None:
@@ -171,3 +195,31 @@ def test_the_drug_is_chosen(folder: Path) -> None:
     got = json.loads(run("--engine", "mean", "--drug", "A", "--json", plan="on").stdout)
     assert got["drug"] == "A"
     assert got["mean"]["sensitive"][-1] == pytest.approx(200.0 * math.exp(-0.14 * 4))
+    assert got["notes"][-1] == "r.toml: the drug that is given is A"
+
+
+def test_the_only_drug_is_named(folder: Path) -> None:
+    assert json.loads(run("--engine", "mean", "--json").stdout)["drug"] is None
+    (folder / "r.toml").write_text(f"{GROWTH.replace('kill_s = 0.1', '')}[drugs.X]\nkill_s = 0.2\n")
+    got = json.loads(run("--engine", "mean", "--json", "--force", plan="on").stdout)
+    assert got["drug"] == "X"
+    assert got["notes"][-1] == "r.toml: the drug that is given is X"
+    assert store.attribute(store.load("s.nc"), "notes") == got["notes"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "more", "where"),
+    [
+        ("sensitive = 200", "sensitive = 20.5", (), "r.toml: [cells], sensitive: 20.5 cells"),
+        ("sensitive = 200", "sensitive = 1e9", ("--engine", "ssa"), "r.toml: [cells]: about day 0 "),
+        ("birth_s = 0.12", "birth_s = 300.0", ("--engine", "mean"), "r.toml: [rates], capacity: about day "),
+    ],
+)
+def test_faults_found_while_running_name_the_file_and_the_key(
+    folder: Path, old: str, new: str, more: tuple[str, ...], where: str
+) -> None:
+    (folder / "r.toml").write_text(GROWTH.replace(old, new))
+    result = run(*more)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"persist: error: {where}")
+    assert not (folder / "s.nc").exists()

@@ -18,7 +18,6 @@ HEADER = ("patient", "values", "first day", "last day", "lowest", "highest", "ce
 
 @click.command("check")
 @table_options
-@click.option("--pool", is_flag=True, help="Judge as for a pooled fit: a patient with one value is good.")
 @common_options
 def command(
     burden: Path,
@@ -27,17 +26,31 @@ def command(
     observable: str | None,
     floor: Literal["auto", "none"] | tuple[float, ...],
     full_dose: dict[str, float],
-    pool: bool,
     seed: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Read BURDEN (and treatments), validate them, and print what was read and assumed."""
-    table = read_table(burden, treatments, patients, observable, floor, full_dose, min_values=1 if pool else 2)
+    table = read_table(burden, treatments, patients, observable, floor, full_dose)
+    obstacle = no_fit(table.series[0].observable)
+    if obstacle:
+        table = table._replace(notes=(*table.notes, obstacle))
     if as_json:
-        emit_json(_report(table, burden, treatments, seed))
+        emit_json(_report(table, burden, treatments, seed) | {"can_be_fitted": not obstacle})
     elif not quiet:
         _print(table)
+
+
+def no_fit(observable: str) -> str:
+    """Why a burden of this name cannot be fitted by this version, in a sentence; "" where it can."""
+    from persist.dynamics.observe import OBSERVABLES
+    from persist.records.burden import UNNAMED
+
+    if observable in OBSERVABLES:
+        return ""
+    if observable == UNNAMED:
+        return "to fit it, say what the burden is by --observable NAME"
+    return f"{observable} is read, but cannot be fitted by this version (it fits {', '.join(OBSERVABLES)})"
 
 
 def episodes(schedules: dict[str, Schedule]) -> list[tuple[float, float]]:
@@ -67,7 +80,6 @@ def _patient(series: Series) -> dict[str, Any]:
         "on_treatment": [{"start_days": start, "stop_days": stop} for start, stop in on],
         "days_on": sum(max(0.0, min(stop, last) - max(start, first)) for start, stop in on),
         "drugs": sorted(series.schedules),
-        "enough_to_fit_alone": len(series.day) > 1,
     }
 
 

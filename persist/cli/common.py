@@ -63,10 +63,17 @@ _PATH = click.Path(path_type=Path)
 MOST_DAYS = 100_000.0
 """Days that anything may be followed for: longer than a life."""
 
+MOST_SEED = 2**63 - 1
+"""The largest seed: what the random keys and the files hold."""
+
 common_options = _stack(
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."),
+    click.option(
+        "--seed", type=click.IntRange(0, MOST_SEED), default=0, show_default=True, help="Seed of all randomness."
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else there."),
-    click.option("--quiet", is_flag=True, help="Print nothing but errors and what was asked for by --json."),
+    click.option(
+        "--quiet", is_flag=True, help="Print nothing but errors, warnings of a marked fit, and what --json asks for."
+    ),
 )
 """Adds the arguments ``seed: int, as_json: bool, quiet: bool``."""
 
@@ -108,8 +115,6 @@ def read_table(
     observable: str | None,
     floor: Literal["auto", "none"] | tuple[float, ...],
     full_dose: Mapping[str, float],
-    *,
-    min_values: int = 2,
 ) -> Table:
     """`persist.records.table.read` with the arguments of `table_options`."""
     from persist.records.table import read
@@ -121,7 +126,6 @@ def read_table(
         patients=patients,
         floor=floor,
         full_dose=full_dose,
-        min_values=min_values,
     )
 
 
@@ -214,6 +218,13 @@ def plain(value: Any) -> Any:
 def emit_json(content: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output."""
     click.echo(json.dumps(plain(content), allow_nan=False, ensure_ascii=False))
+
+
+def warn_marked(problems: Mapping[str, Sequence[str]]) -> None:
+    """A line on standard error for each marked posterior, patient -> problems; said even where --quiet is asked for."""
+    for patient, found in problems.items():
+        if found:
+            click.echo(f"persist: warning: the posterior of {patient} is marked: {'; '.join(found)}", err=True)
 
 
 def progress(line: str, *, quiet: bool = False) -> None:

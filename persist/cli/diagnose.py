@@ -21,7 +21,8 @@ def command(fit: Path, seed: int, as_json: bool, quiet: bool) -> int:
     result = store.load(fit, "fit")
     report = health.as_json(result)
     if as_json:
-        emit_json({"command": "diagnose", "fit": fit, "seconds": result.attrs["seconds"], "patients": report})
+        about = {"command": "diagnose", "fit": fit, "seed": seed, "seconds": result.attrs["seconds"]}
+        emit_json(about | {"patients": report})
     elif not quiet:
         print_health(report)
         print_rates(report)

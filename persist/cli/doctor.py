@@ -22,16 +22,17 @@ OPTIONAL_PACKAGES = ("dask", "distributed", "scipy")
 def command(seed: int, as_json: bool, quiet: bool) -> int:
     """Show versions, devices, precision and memory, and check itself; exit code 3 if a check fails."""
     use_float64()
+    seen = devices()
     report = {
         "command": "doctor",
         "seed": seed,
         "versions": versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **devices(),
+        **seen,
         "memory_bytes": memory(),
         "cpus": os.cpu_count(),
-        "checks": checks(seed),
+        "checks": {"precision": precision_check(seen["precision"])} | checks(seed),
     }
     report["ok"] = all(check["ok"] for check in report["checks"].values())
     if as_json:
@@ -53,13 +54,14 @@ def versions() -> dict[str, str | None]:
 
 
 def devices() -> dict[str, Any]:
-    """The devices that JAX sees, the default one, and the precision it works in."""
+    """The devices that JAX sees, the default one, and the precision in which an array comes out there."""
     import jax
+    import jax.numpy as jnp
 
     return {
         "backend": jax.default_backend(),
         "devices": [str(device) for device in jax.devices()],
-        "precision": "float64" if jax.config.jax_enable_x64 else "float32",
+        "precision": str((jnp.ones(1) / 3.0).dtype),
     }
 
 
@@ -69,6 +71,11 @@ def memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def precision_check(found: str) -> dict[str, Any]:
+    """Whether arrays hold cell numbers: float64."""
+    return {"found": found, "needed": "float64", "ok": found == "float64"}
 
 
 def checks(seed: int) -> dict[str, dict[str, Any]]:

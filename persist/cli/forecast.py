@@ -18,6 +18,7 @@ from persist.cli.common import (
     progress,
     use_device,
     use_float64,
+    warn_marked,
 )
 
 
@@ -89,13 +90,14 @@ def command(
     summary, warnings = store.attribute(result, "summary"), store.attribute(result, "warnings")
     if as_json:
         content = {"command": "forecast", "output": output, "seed": seed, "patients": summary, "warnings": warnings}
+        content["notes"] = store.attribute(result, "notes")
         emit_json(content | {"settings": store.attribute(result, "settings")})
     elif not quiet:
         _print(summary, horizon)
         click.echo(f"\nWritten: {output} (seed {seed}). Not for clinical use.")
-    for name, problems in warnings.items():
-        if problems and not quiet:
-            click.echo(f"persist: warning: the posterior of {name} is marked: {'; '.join(problems)}", err=True)
+    warn_marked(warnings)
+    for note in store.attribute(result, "notes"):
+        click.echo(f"persist: note: {note}", err=True)
 
 
 def _print(summary: dict[str, Any], horizon: float) -> None:

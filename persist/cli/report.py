@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from persist.cli.common import claim_output, common_options, emit_json, output_options, plain, progress
+from persist.cli.common import claim_output, common_options, emit_json, output_options, plain, progress, warn_marked
 from persist.errors import UsageError
 
 
@@ -28,7 +28,7 @@ def command(fit: Path, forecast: Path | None, output: Path, force: bool, seed: i
     posterior = store.load(fit, "fit")
     future = None if forecast is None else store.load(forecast, "forecast")
     progress("drawing the page", quiet=quiet)
-    report = page.build(posterior, future)
+    report = page.build(posterior, future, where=str(forecast))
     content = {"command": "report", "output": output, "seed": seed} | report.twin
     text = json.dumps(plain(content), allow_nan=False, ensure_ascii=False, indent=1)
     page.write({output: report.html, beside: text + "\n"})
@@ -36,8 +36,7 @@ def command(fit: Path, forecast: Path | None, output: Path, force: bool, seed: i
         emit_json(content)
     elif not quiet:
         _print(report.twin, output, beside)
-    if not quiet:
-        _warn(report.twin["fit"]["patients"])
+    warn_marked({name: one["problems"] for name, one in report.twin["fit"]["patients"].items()})
 
 
 def _twin_path(output: Path, inputs: list[Path]) -> Path:
@@ -57,9 +56,3 @@ def _print(twin: dict[str, Any], output: Path, beside: Path) -> None:
         for sentence in one["sentences"].values():
             click.echo(f"patient {name}: {sentence}")
     click.echo(f"Written: {output} and {beside}. Not for clinical use.")
-
-
-def _warn(patients: dict[str, Any]) -> None:
-    for name, one in patients.items():
-        if one["problems"]:
-            click.echo(f"persist: warning: the posterior of {name} is marked: {'; '.join(one['problems'])}", err=True)

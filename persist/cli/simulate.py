@@ -18,6 +18,7 @@ from persist.cli.common import (
     use_device,
     use_float64,
 )
+from persist.errors import RatesError
 
 if TYPE_CHECKING:
     from persist.inference.store import DataTree
@@ -75,9 +76,10 @@ def command(
 ) -> None:
     """Simulate cell numbers from the rates in FILE under PLAN, recorded daily."""
     claim_output(output, force, [rates])
-    from persist.records.rates import digest, read_rates
+    from persist.records.rates import digest, given_drug, read_rates
 
     given, cells = read_rates(rates, drug)
+    drug = given_drug(rates, drug)
     use_device(device)
     use_float64()
     keep_compiled()
@@ -91,7 +93,12 @@ def command(
     def tell(done: int, total: int) -> None:
         progress(f"{done} of {total} trajectories done", quiet=quiet)
 
-    result = simulation.run(cells, given, asked, sha256=digest(rates), progress=tell)
+    notes = [f"{rates.name}: the drug that is given is {drug}"] if drug is not None else []
+    try:
+        result = simulation.run(cells, given, asked, sha256=digest(rates), notes=notes, progress=tell)
+    except RatesError as error:
+        where = ": ".join(filter(None, (rates.name, error.where)))
+        raise RatesError(error.what, where=where, remedy=error.remedy) from None
     store.save(result, output)
     if as_json:
         emit_json({"command": "simulate", "output": output, "seed": seed} | _report(result, drug))

@@ -3,9 +3,9 @@
     log y = power * (log N - log cells_per_unit) + w(t) + e,   power 1 for volumes and markers, 1/3 for diameters
 
 ``w`` is a stationary Ornstein-Uhlenbeck process (sd ``wander_sd``, relaxation ``wander_days``): real series wander from any
-smooth curve. ``e`` is robust: a scale mixture of normals, the five-point Gauss-Laguerre reading of Student's t with four
-degrees of freedom (Andrews & Mallows 1974, 10.1111/j.2517-6161.1974.tb00989.x), with one gross error in ten thousand. The
-mixture *is* the noise of this program: the likelihood integrates it and the simulators draw from it.
+smooth curve. ``e`` is robust: Student's t with four degrees of freedom and scale ``noise_sd``, written as a mixture of five
+normals (Andrews & Mallows 1974, 10.1111/j.2517-6161.1974.tb00989.x), with one gross error in ten thousand. The mixture *is* the
+noise of this program: the likelihood integrates it and the simulators draw from it. Its standard deviation is 1.4 ``noise_sd``.
 """
 
 from __future__ import annotations
@@ -24,17 +24,15 @@ _STUDENT_DF = 4.0
 _BLUNDER_SHARE, _BLUNDER_SCALE = 1e-4, 30.0
 
 
-def _student_mixture(df: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and standard deviations, each ``(size,)``, of the normal mixture that stands for Student's t.
+def _student_mixture(df: float, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of normals of these scales (evenly spaced in their log) that together stand for Student's t, and the scales.
 
-    t = z / sqrt(lambda) with lambda ~ Gamma(df/2, rate df/2); the Gamma integral by generalised Gauss-Laguerre nodes from
-    the eigenvalues of the Jacobi matrix (Golub & Welsch 1969, 10.1090/S0025-5718-69-99647-1).
+    t = z / sqrt(lambda) with lambda ~ Gamma(df/2, rate df/2): the integral over log lambda by the trapezoidal rule. With the
+    scales below, tails are within 7 % of the t's out to 4 scales and within 30 % out to 7.
     """
-    shape = df / 2.0 - 1.0
-    order = np.arange(size)
-    off = np.sqrt(order[1:] * (order[1:] + shape))
-    nodes, vectors = np.linalg.eigh(np.diag(2.0 * order + 1.0 + shape) + np.diag(off, 1) + np.diag(off, -1))
-    return vectors[0] ** 2, 1.0 / np.sqrt(nodes / (df / 2.0))
+    precision = scale**-2.0
+    weight = precision ** (df / 2.0) * np.exp(-df / 2.0 * precision)
+    return weight / weight.sum(), scale
 
 
 def _with_blunders(weight: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +40,7 @@ def _with_blunders(weight: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, n
     return np.append((1.0 - _BLUNDER_SHARE) * weight / weight.sum(), _BLUNDER_SHARE), np.append(scale, _BLUNDER_SCALE)
 
 
-NOISE_WEIGHT, NOISE_SCALE = _with_blunders(*_student_mixture(_STUDENT_DF, 5))
+NOISE_WEIGHT, NOISE_SCALE = _with_blunders(*_student_mixture(_STUDENT_DF, np.geomspace(0.55, 4.2, 5)))
 """Weights and scales ``(6,)`` of the components of the noise, in units of ``noise_sd``."""
 
 

@@ -7,6 +7,7 @@ random numbers), so that differences between plans are not noise. Progress is ju
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 
 from persist import keys
 from persist.dynamics.observe import log_burden, noise, wander
+from persist.dynamics.sampling import poisson
 from persist.dynamics.trajectories import simulate
 from persist.forecast.endpoints import Rule, time_to_progression
 from persist.inference.model import patient, trace_curves
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from jax import Array
 
+    from persist.dynamics.observe import Observable
     from persist.inference.cohort import Case
     from persist.treatment.schedule import Plan
 
@@ -38,7 +41,8 @@ CHUNK_BYTES = 512 * 2**20
 
 class Landmark(NamedTuple):
     """Where futures start, one entry a draw ``(n_draws,)``: constants, cells, exposure, wander, scale and noise; ``day``
-    is the last visit up to the landmark, ``nadir`` the lowest burden since the last restart if on drug then (else None).
+    is the last visit up to the landmark, ``counted`` as of `Observable`, ``nadir`` the lowest burden since the last
+    restart if on drug then (else None).
     """
 
     day: float
@@ -50,6 +54,7 @@ class Landmark(NamedTuple):
     log_unit: Array
     values: dict[str, np.ndarray]
     power: float
+    counted: bool
     nadir: float | None
 
 
@@ -65,7 +70,8 @@ class Look(NamedTuple):
 class Futures(NamedTuple):
     """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``,
     mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
-    progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug.
+    progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug; the most
+    visits in a row at which progression is judged, being on drug.
     """
 
     day: np.ndarray
@@ -75,12 +81,13 @@ class Futures(NamedTuple):
     time_to_progression: np.ndarray
     extinct: np.ndarray
     days_on_drug: float
+    visits_on_drug: int
 
 
-def landmark(values: dict[str, np.ndarray], case: Case, day: float, power: float, nadir: float | None) -> Landmark:
+def landmark(values: dict[str, np.ndarray], case: Case, day: float, kind: Observable, nadir: float | None) -> Landmark:
     """State of every draw at the last visit of ``case`` (cut at the landmark before); ``values`` each ``(n_draws,)``."""
-    curve = trace_curves({name: jnp.asarray(value) for name, value in values.items()}, case, power)
-    start = patient(values, power)
+    curve = trace_curves({name: jnp.asarray(value) for name, value in values.items()}, case, kind.power)
+    start = patient(values, kind.power)
     last = int(np.flatnonzero(np.asarray(case.seen))[-1])
     count = len(next(iter(values.values())))
     return Landmark(
@@ -92,7 +99,8 @@ def landmark(values: dict[str, np.ndarray], case: Case, day: float, power: float
         wander_sd=jnp.sqrt(curve.wander.variance),
         log_unit=start.log_cells_per_unit,
         values=values,
-        power=power,
+        power=kind.power,
+        counted=kind.counted,
         nadir=nadir,
     )
 
@@ -155,6 +163,7 @@ def _under(
         time_to_progression=times.reshape(draws, replicates),
         extinct=gone.reshape(draws, replicates),
         days_on_drug=_days_on_drug(schedule, look),
+        visits_on_drug=_longest_run(on),
     )
 
 
@@ -186,15 +195,24 @@ def _chunk(
     drift = _drift(keys.key(seed, name, "wander"), numbers, when, take(at.wander_mean), take(at.wander_sd), values)
     error = jax.vmap(lambda key: noise(key, (len(marks),)))(keys.numbered(keys.key(seed, name, "noise"), numbers))
     burden = np.exp(np.asarray(level + drift))
-    measured = burden * np.exp(np.asarray(values["noise_sd"][:, None] * error))
+    scatter = np.asarray(values["noise_sd"][:, None] * error)
+    if at.counted:  # the likelihood's variance of the log of a count
+        shock = _normal(keys.key(seed, name, "counts"), numbers, len(marks))
+        scatter = scatter + shock / np.sqrt(np.maximum(burden, 1.0))
+    measured = burden * np.exp(scatter)
     return burden, measured, cells / np.maximum(total, 1.0)[..., None], total[:, -1] <= 0.0
+
+
+def _normal(key: Array, numbers: Array, size: int) -> np.ndarray:
+    """Standard normal numbers of the paths ``numbers``, ``(n, size)``."""
+    return np.asarray(jax.vmap(partial(jax.random.normal, shape=(size,)))(keys.numbered(key, numbers)))
 
 
 def _whole(key: Array, numbers: Array, cells: Cells) -> Cells:
     """Whole cells: S and P rounded, R Poisson about its mean while that is small."""
     mean = cells.resistant
-    draw = jax.vmap(jax.random.poisson)(keys.numbered(key, numbers), jnp.minimum(mean, POISSON_BELOW))
-    resistant = jnp.where(mean < POISSON_BELOW, draw.astype(float), jnp.round(mean))
+    draw = jax.vmap(poisson)(keys.numbered(key, numbers), jnp.minimum(mean, POISSON_BELOW))
+    resistant = jnp.where(mean < POISSON_BELOW, draw, jnp.round(mean))
     return Cells(jnp.round(cells.sensitive), jnp.round(cells.persister), resistant)
 
 
@@ -214,6 +232,12 @@ def _times(measured: np.ndarray, day: np.ndarray, on: np.ndarray, nadir: float |
         measured = np.concatenate([np.full((len(measured), 1), nadir), measured], axis=1)
         day, on = np.append(0.0, day), np.append(True, on)
     return np.asarray(time_to_progression(day, measured, on, rule))
+
+
+def _longest_run(on: np.ndarray) -> int:
+    """The most true values in a row."""
+    breaks = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(on, int), [0]])))
+    return int(np.max(np.diff(breaks)[::2], initial=0))
 
 
 def _days_on_drug(schedule: Schedule, look: Look) -> float:

@@ -14,13 +14,20 @@ from persist.forecast.endpoints import rule_for
 from persist.forecast.futures import LEVELS, Futures, Look, landmark, run
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
-from persist.treatment.schedule import Plan, dose_at, parse_plan
+from persist.treatment.schedule import Plan, parse_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from persist.forecast.endpoints import Rule
-    from persist.types import Series
+    from persist.types import Schedule, Series
+
+
+VISITS_NEEDED = 3
+"""A nadir, a rise and its confirmation: with fewer visits in a row on drug, progression cannot be seen."""
+MUCH_HIGHER = 1.5
+"""A median burden at the horizon of so many times the reference's is said beside a verdict."""
+MEDIAN = LEVELS.index(0.5)
 
 
 class Ask(NamedTuple):
@@ -103,18 +110,25 @@ def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any,
     schedule = next(iter(series.schedules.values()))
     one = case(cohort, 0, counted=kind.counted)
     last = float(cut.day[-1])
-    return landmark(values, one, last, kind.power, _nadir(cut, schedule)), schedule
+    return landmark(values, one, last, kind, _nadir(cut, schedule, look.start)), schedule
 
 
-def _nadir(series: Series, schedule: Any) -> float | None:
-    """Lowest burden since the last restart, if the patient is on drug at the last visit; else None."""
-    on = dose_at(schedule, series.day) > 0.0
-    on[-1] |= bool(np.any((schedule.start < series.day[-1]) & (schedule.stop >= series.day[-1])))
-    if not on[-1]:
+def _nadir(series: Series, schedule: Schedule, start: float) -> float | None:
+    """Lowest burden since the last restart, if the patient is on drug up to ``start`` (days); else None. A count of 0 is 1."""
+    begin = _restart(schedule, start)
+    since = series.day >= (np.inf if begin is None else begin)
+    if not since.any():
         return None
-    off = np.flatnonzero(~on)
-    since = 0 if len(off) == 0 else off[-1] + 1
-    return float(np.min(series.burden[since:]))
+    return float(np.min(np.where(series.burden > 0.0, series.burden, 1.0)[since]))
+
+
+def _restart(schedule: Schedule, day: float) -> float | None:
+    """First day of the unbroken time on drug that leads up to ``day``; None if off drug then."""
+    begin = day
+    for first, last, dose in sorted(zip(schedule.start, schedule.stop, schedule.dose, strict=True), reverse=True):
+        if dose > 0.0 and first < begin <= last:
+            begin = float(first)
+    return begin if begin < day else None
 
 
 def _assemble(
@@ -148,12 +162,28 @@ def _assemble(
         "observable": fit.attrs["observable"],
         "unit": fit.attrs["unit"],
         "settings": _settings(question, rule, looks),
-        "summary": summary(rows, plans, question.horizon, rule.any_time),
+        "summary": summary(rows, plans, question.horizon, rule.any_time, _effective(fit, list(rows))),
         "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
+        "notes": _notes(fit, looks),
         "fit": json.loads(fit.attrs["provenance"]),
         "provenance": store.provenance(question.seed, hashlib.sha256(fit.attrs["provenance"].encode()).hexdigest()),
     }
     return store.tree("forecast", {"futures": record, "endpoints": ends}, attrs)
+
+
+def _notes(fit: store.DataTree, looks: dict[str, Look]) -> list[str]:
+    """What a reader must know of how the futures were made."""
+    later = {
+        one.patient_id: int(np.sum(one.day > looks[one.patient_id].start))
+        for one in posterior.series(fit)
+        if one.patient_id in looks
+    }
+    return [
+        f"the rates of {name} were fitted to {count} values after day {looks[name].start:g} too, so this is no forecast "
+        "from that day on: to judge one, fit without them"
+        for name, count in later.items()
+        if count
+    ]
 
 
 def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, Any]:
@@ -170,43 +200,60 @@ def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, An
     }
 
 
-def summary(rows: dict[str, list[Futures]], plans: list[str], horizon: float, any_time: bool) -> dict[str, Any]:
-    """The `patients` object of the JSON: endpoints of every plan, and benefit of each against the first."""
+def summary(
+    rows: dict[str, list[Futures]], plans: list[str], horizon: float, any_time: bool, effective: dict[str, float]
+) -> dict[str, Any]:
+    """The `patients` object of the JSON: endpoints of every plan, and benefit of each against the first.
+
+    ``effective`` is the number of posterior draws that those of a patient count for, autocorrelated as they are.
+    """
     patients = {}
     for name, futures in rows.items():
         times = [future.time_to_progression for future in futures]
         ends = {plan: _endpoints(future, horizon) for plan, future in zip(plans, futures, strict=True)}
-        gains = [decide.judge(decide.gain(time, times[0], horizon)) for time in times]
+        gains = [decide.judge(decide.gain(time, times[0], horizon), effective=effective[name]) for time in times]
         gains = [_judgeable(one, future, futures[0], any_time) for one, future in zip(gains, futures, strict=True)]
         told = list(zip(plans, gains, strict=True))[1:]
         patients[name] = {
             "plans": ends,
             "benefit": {plan: decide.as_json(one) for plan, one in told},
             "sentences": {
-                plan: _sentence(plan, plans[0], one, horizon, unjudged=_unjudged(futures[0], futures[i], any_time))
+                plan: _sentence(plan, plans[0], one, horizon, (futures[0], futures[i]), any_time)
                 for i, (plan, one) in enumerate(told, start=1)
             },
         }
     return patients
 
 
+def _effective(fit: store.DataTree, names: list[str]) -> dict[str, float]:
+    return {name: posterior.effective_draws(fit, name) for name in names}
+
+
 def _judgeable(benefit: decide.Benefit, plan: Futures, reference: Futures, any_time: bool) -> decide.Benefit:
-    """A plan without a day on drug is never judged, so its "gain" is none: the verdict is withheld."""
+    """A plan that is hardly ever on drug is never judged, so its "gain" is none: the verdict is withheld."""
     return benefit._replace(verdict="cannot tell") if _unjudged(reference, plan, any_time) else benefit
 
 
 def _unjudged(reference: Futures, plan: Futures, any_time: bool) -> bool:
-    """True if one of the two is never on drug, where progression is judged only on drug."""
-    return not any_time and min(reference.days_on_drug, plan.days_on_drug) <= 0.0
+    """True if one of the two is on drug at fewer than `VISITS_NEEDED` visits in a row, where only those are judged."""
+    return not any_time and min(reference.visits_on_drug, plan.visits_on_drug) < VISITS_NEEDED
 
 
-def _sentence(plan: str, reference: str, benefit: decide.Benefit, horizon: float, *, unjudged: bool) -> str:
-    if not unjudged:
-        return decide.sentence(plan, reference, benefit, horizon)
-    return (
-        f'Against "{reference}", "{plan}": cannot tell, since one of the two is never on drug within {horizon:g} days, so'
-        " its progression is never judged; an endpoint such as psa:any-time compares them."
-    )
+def _sentence(
+    plan: str, reference: str, benefit: decide.Benefit, horizon: float, both: tuple[Futures, Futures], any_time: bool
+) -> str:
+    """The verdict in words; and, since a holiday is not judged while it lasts, a burden that ends much higher is said."""
+    if _unjudged(*both, any_time):
+        return (
+            f'Against "{reference}", "{plan}": cannot tell, since one of the two is on drug at fewer than {VISITS_NEEDED} '
+            f"visits in a row within {horizon:g} days, so its progression is not judged; an endpoint such as psa:any-time "
+            "compares them."
+        )
+    told = decide.sentence(plan, reference, benefit, horizon)
+    rise = float(both[1].burden[-1, MEDIAN] / both[0].burden[-1, MEDIAN])
+    if any_time or rise < MUCH_HIGHER:
+        return told
+    return f'{told} Mind that its median burden after {horizon:g} days is {rise:.1f} times that under "{reference}".'
 
 
 def _endpoints(future: Futures, horizon: float) -> dict[str, Any]:
@@ -221,5 +268,6 @@ def _endpoints(future: Futures, horizon: float) -> dict[str, Any]:
         "progressed_by_horizon": float(np.mean(times <= horizon)),
         "time_to_progression": quantiles,
         "days_on_drug": future.days_on_drug,
+        "burden_at_horizon": dict(zip(("q05", "q50", "q95"), future.burden[-1, [0, MEDIAN, -1]].tolist(), strict=True)),
         "extinct": float(future.extinct.mean()),
     }

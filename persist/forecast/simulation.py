@@ -25,10 +25,10 @@ from persist.treatment.schedule import dose_at, grid, parse_plan, plan_schedule
 from persist.types import Cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from persist.treatment.schedule import Plan
-    from persist.types import Exposure, Grid, Rates
+    from persist.types import Exposure, Grid, Rates, Schedule
 
 MEAN = "mean"
 """The engine without chance: the mean field."""
@@ -71,12 +71,18 @@ def order(plan: str, days: int, **options: Any) -> Order:
 
 
 def run(
-    cells: Cells, rates: Rates, asked: Order, *, sha256: str = "", progress: Callable[[int, int], None] | None = None
+    cells: Cells,
+    rates: Rates,
+    asked: Order,
+    *,
+    sha256: str = "",
+    notes: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> store.DataTree:
     """The DataTree of kind "simulation" for one set of rates, all scalars; the plan starts on day 0, without exposure.
 
-    ``sha256`` is that of the file of the rates; ``progress(done, total)`` counts trajectories. Errors as of
-    `dynamics.trajectories.simulate`.
+    ``sha256`` is that of the file of the rates; ``notes`` on it go with those on the numbers; ``progress(done, total)``
+    counts trajectories. Errors as of `dynamics.trajectories.simulate`; `RatesError` names table and key, not the file.
     """
     began = time.perf_counter()
     schedule = plan_schedule(asked.plan, 0.0, asked.days)
@@ -85,12 +91,12 @@ def run(
     _check(cells, rates, schedule, asked)
     course = _Course(cells, rates, steps, relax(steps, rates.onset_days, rates.washout_days), index)
     result, spent, compiling = (_expected if asked.engine == MEAN else _sampled)(course, asked, progress)
-    told = store.tree("simulation", _groups(result, dose_at(schedule, np.arange(asked.days + 1.0))), {})
+    told = store.tree("simulation", _groups(result, _doses(schedule, steps)), {})
     settings = asked._asdict() | {"plan": {"name": asked.plan.name, "text": asked.plan.text}}
     told.attrs |= {
         "engine": asked.engine,
         "trajectories": 1 if asked.engine == MEAN else asked.trajectories,
-        "notes": store.as_attribute(_notes(result, asked)),
+        "notes": store.as_attribute([*_notes(result, asked), *notes]),
         "settings": store.as_attribute(settings),
         "rates": store.as_attribute({name: _written(value) for name, value in rates._asdict().items()}),
         "cells": store.as_attribute(cells._asdict()),
@@ -100,6 +106,12 @@ def run(
         "wall_seconds": time.perf_counter() - began,
     }
     return told
+
+
+def _doses(schedule: Schedule, steps: Grid) -> np.ndarray:
+    """Dose from each day on, ``(n_days + 1,)``; on the last day, where the schedule is cut, the dose up to it."""
+    days = round(float(np.sum(steps.length)))
+    return np.append(dose_at(schedule, np.arange(float(days))), steps.dose[-1])
 
 
 class _Course(NamedTuple):
@@ -131,7 +143,7 @@ def _check(cells: Cells, rates: Rates, schedule: Any, asked: Order) -> None:
     if len(over):
         when = float(np.sum(np.asarray(steps.length)[: over[0]]))
         what = f"about day {when:.0f} there will be more than {limit:.1g} cells, too many for the engine {asked.engine}"
-        raise RatesError(what, remedy=remedy)
+        raise RatesError(what, where="[rates], capacity" if over[0] else "[cells]", remedy=remedy)
 
 
 def _expected(

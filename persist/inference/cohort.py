@@ -25,7 +25,8 @@ class Case(NamedTuple):
     """One patient of a cohort as the model reads it: the row of each array, and numbers of the whole series.
 
     ``sight_*`` are of the visit at which a growing clone would show first: the days until then, those at full dose, the area
-    under the burden (unit of burden x days) and the log burden there.
+    under the burden (unit of burden x days) and the log burden there. ``low_*`` are of the lowest value, which leaves least
+    room for persisters: the days on drug since the restart before it, and the log of the burden then over the lowest.
     """
 
     gap: np.ndarray
@@ -43,6 +44,8 @@ class Case(NamedTuple):
     sight_on: np.ndarray
     sight_area: np.ndarray
     sight_log: np.ndarray
+    low_on: np.ndarray
+    low_fall: np.ndarray
 
 
 def observable(name: str) -> Observable:
@@ -92,7 +95,9 @@ def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | Non
         dose=_stack([row.dose for row in rows], n_steps, edge=True),
         moving=_stack([row.moving for row in rows], n_steps) > 0,
         step=_stack([row.step for row in rows], n_visits, edge=True).astype(np.int64),
-        sight=np.array([_sight(one.day, value / kind.power, pack) for one, (value, _) in zip(series, values, strict=True)]),
+        sight=np.array(
+            [_sight(one.day, value / kind.power, pack) for one, (value, _) in zip(series, values, strict=True)]
+        ),
     )
 
 
@@ -104,6 +109,9 @@ def case(cohort: Cohort, index: int, *, counted: bool) -> Case:
     sight = int(cohort.sight[index])
     steps = slice(0, cohort.step[index, sight])
     on = cohort.length[index] * cohort.dose[index] * cohort.moving[index]
+    low = int(np.argmin(np.where(seen, value, np.inf)))
+    restart = _restart(on, int(cohort.step[index, low]))
+    before = int(np.flatnonzero(seen & (cohort.step[index] <= restart))[-1])
     return Case(
         gap=np.diff(day, prepend=day[:1]),
         value=value,
@@ -120,12 +128,21 @@ def case(cohort: Cohort, index: int, *, counted: bool) -> Case:
         sight_on=np.asarray(on[steps].sum()),
         sight_area=np.asarray(np.trapezoid(np.exp(value[: sight + 1]), day[: sight + 1])),
         sight_log=np.asarray(value[sight]),
+        low_on=np.asarray(on[slice(restart, cohort.step[index, low])].sum()),
+        low_fall=np.asarray(value[before] - value[low]),
     )
 
 
 def _sight(day: np.ndarray, log_cells: np.ndarray, pack: str) -> int:
     """The visit at which a clone that grows at the usual pace from the start would show first, by its share."""
     return int(np.argmin(log_cells - CLONE_GROWTH[pack] * (day - day[0])))
+
+
+def _restart(on: np.ndarray, step: int) -> int:
+    """The step that begins the unbroken time on drug before ``step``; ``step`` itself where there is none."""
+    while step > 0 and on[step - 1] > 0.0:
+        step -= 1
+    return step
 
 
 class _Row(NamedTuple):

@@ -1,19 +1,29 @@
 """Coordinates in which a series shows what it shows, so that the sampler's paths are straight.
 
-Some pairs of parameters are seen only by their sum: on drug, what slows R is its cost and the kill together. In the pair the
-posterior is bent like a hockey stick; with parts a, b > 0 (`_log_part`) the sampler moves in
+**Sums.** Some parameters are seen only by a sum: what slows R on drug is its cost and the kill together; R at the end comes
+from the start and from mutation; P at the nadir from the start and from the drug. In such parameters the posterior is bent
+like a hockey stick, so the sampler moves in the sum and in how it splits. With two positive parts a and b,
 
     total = log(a + b),    split = log(a / b)        (unit Jacobian from log a, log b)
 
-R is seen not by its share at the start but by its size where the tumour is smallest. In the share at the start, the posterior
-is a thin curved ridge with the rates of R that ends in a cliff, so the sampler moves in
+    R's loss        a = -log(1 - cost_r),   b = -log(1 - kill_r_share); the total is softplus^-1(a + b): R's growth is
+                    lambda exp(-(a + b)), so that a large loss is seen by itself, not by its log
+    P's loss        a = death_p,            b = k_P
+    P's seed        a = persister_0,        b = (s_0 + s_1) / |decline_s|, which splits into s_0 and s_1
+    R's seed        a = resistant_0,        b = mutation b_S / |decline_s|
 
-    u = x + k sigmoid(x),    x = logit resistant_0 + log burden_0 + G(t*) - log y(t*)
+**Sight.** P and R are seen not by their seeds but by their sizes where the tumour is smallest. In the seeds, the posterior is a
+thin curved ridge with the rates that ends in a cliff, so in place of the log x0 of either seed stands
 
-with G(t*) the growth of log R until the visit t* that would show R first (`clone_growth`), and y(t*) the burden there. Below
-sight u = x; where R can be seen, k = `STRETCH` turns the log into the share itself, in which the likelihood is about normal.
+    u = x + k sigmoid(x)
 
-The priors stay those of the named parameters: each function also returns the log density that they have in the coordinates.
+    P:  x = x0 + (b_P - P's loss) (days on drug before the lowest value) + log(burden at the restart / lowest value)
+    R:  x = x0 + G(t*) + log(burden_0 / y(t*)),   G the growth of log R until t* (`clone_growth`)
+
+where t* is the visit that would show a growing clone first. Out of sight u = x; where a state can be seen, k = `STRETCH` turns
+the log into the share itself, in which the likelihood is about normal.
+
+The priors stay those of the named parameters: what is placed here comes with the log density that it has in the coordinates.
 """
 
 from __future__ import annotations
@@ -27,89 +37,140 @@ import numpy as np
 from persist.inference.priors import base
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax import Array
 
     from persist.inference.cohort import Case
     from persist.inference.priors import Pack, Prior
 
+PERSISTERS = {
+    "persister_0": "persister_seen",
+    "tolerance_base": "persister_origin",
+    "tolerance_drug": "tolerance_split",
+    "death_p": "persister_loss",
+    "kill_p_share": "persister_loss_split",
+}
+CLONE = {
+    "cost_r": "resistant_loss",
+    "kill_r_share": "resistant_loss_split",
+    "resistant_0": "resistant_seen",
+    "mutation": "resistant_origin",
+}
+"""The site that stands for each parameter of P and of R; a variant has all of a state's or none."""
 
-class Pair(NamedTuple):
-    """Two parameters that are seen by their sum, and the sites that stand for them."""
-
-    first: str
-    second: str
-    total: str
-    split: str
-
-
-PAIRS = (
-    Pair("tolerance_base", "tolerance_drug", "tolerance_total", "tolerance_split"),
-    Pair("death_p", "kill_p_share", "persister_loss", "persister_split"),
-    Pair("cost_r", "kill_r_share", "resistant_loss", "resistant_split"),
-)
-CLONE, CLONE_SITE = "resistant_0", "resistant_seen"
 STRETCH = 8.0
 """About one over the share of R that a few values with noise and wander can tell from none."""
-
-_CLONE_RANGE = (0.0, 6.0)
 _NEWTON = 8
 
 
-def pairs(names: tuple[str, ...]) -> tuple[Pair, ...]:
-    """The pairs of which both parameters are sampled."""
-    return tuple(pair for pair in PAIRS if pair.first in names and pair.second in names)
+class Placed(NamedTuple):
+    """Parameters ``()`` by name, and their log prior density in the coordinates."""
+
+    values: dict[str, Array]
+    density: Array
+
+
+def placed(names: tuple[str, ...]) -> dict[str, str]:
+    """Those of the parameters that are placed here, with their sites."""
+    found = PERSISTERS if "persister_0" in names else {}
+    return found | (CLONE if "resistant_0" in names else {})
 
 
 def sites(names: tuple[str, ...]) -> tuple[str, ...]:
     """The coordinate that stands for each parameter, in order."""
-    swap = {CLONE: CLONE_SITE}
-    for pair in pairs(names):
-        swap |= {pair.first: pair.total, pair.second: pair.split}
+    swap = placed(names)
     return tuple(swap.get(name, name) for name in names)
 
 
 def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float, float]]:
-    """About where each coordinate of this module lies, and how far it reaches: where a search may begin."""
-    found = {CLONE_SITE: _CLONE_RANGE} if CLONE in names else {}
-    for pair in pairs(names):
-        one, other = pack.entries[pair.first], pack.entries[pair.second]
-        first, second = one.location + np.log(one.upper), other.location + np.log(other.upper)
-        found[pair.total] = (float(np.logaddexp(first, second)), max(one.scale, other.scale))
-        found[pair.split] = (first - second, float(np.hypot(one.scale, other.scale)))
+    """About where each site of this module lies, and how far it reaches: where a search may begin."""
+    middle = {name: prior.location + np.log(prior.upper) for name, prior in pack.entries.items()}
+    decline, growth = pack.entries["decline_s"].location, pack.entries["net_growth_s"].location
+    kill = float(np.logaddexp(decline, growth))
+    found: dict[str, tuple[float, float]] = {}
+    if "persister_0" in names:
+        loss = (middle["death_p"], middle["kill_p_share"] + kill)
+        supply = float(np.logaddexp(middle["tolerance_base"], middle["tolerance_drug"])) - decline
+        found |= {
+            "persister_seen": (0.0, 4.0),
+            "persister_origin": (middle["persister_0"] - supply, 2.5),
+            "tolerance_split": (middle["tolerance_base"] - middle["tolerance_drug"], 3.0),
+            "persister_loss": (float(np.logaddexp(*loss)), 1.0),
+            "persister_loss_split": (loss[0] - loss[1], 1.5),
+        }
+    if "resistant_0" in names:
+        loss = (middle["cost_r"], middle["kill_r_share"])
+        turnover = float(np.log1p(np.exp(pack.entries["turnover_s"].location)))
+        origin = middle["resistant_0"] - (middle["mutation"] + growth + turnover - decline)
+        found |= {
+            "resistant_seen": (0.0, 6.0),
+            "resistant_origin": (origin, 3.0),
+            "resistant_loss": (float(np.logaddexp(*loss)), 1.2),
+            "resistant_loss_split": (loss[0] - loss[1], 2.0),
+        }
     return found
 
 
-def place_pair(pair: Pair, total: Array, split: Array, values: dict[str, Any], pack: Pack) -> tuple[Array, Array, Array]:
-    """Both parameters at the coordinates, each ``()``, and their log prior density in the coordinates."""
-    first, one = _part(pack.entries[pair.first], total + jax.nn.log_sigmoid(split))
-    log_other = total + jax.nn.log_sigmoid(-split)
-    if pair.second == "kill_p_share":  # of kill_s: the sum is one of rates
-        log_other = log_other - jnp.log(values["net_growth_s"] - values["decline_s"])
-    second, other = _part(pack.entries[pair.second], log_other)
-    return first, second, one + other
+def place_persisters(
+    at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float
+) -> Placed:
+    """Start, tolerance and loss of P from their sites, given growth and decline of S and P's division."""
+    total = at("persister_loss")
+    death, kill = _split(total, at("persister_loss_split"))
+    kill = kill - jnp.log(values["net_growth_s"] - values["decline_s"])  # as a share of kill_s
+    seen, stretch = unstretch(at("persister_seen"))
+    growth = values["birth_p_share"] * values["net_growth_s"] - jnp.exp(total)
+    seed = seen - growth * case.low_on - case.low_fall / power
+    start, supply = _split(seed, at("persister_origin"))
+    base_rate, drug_rate = _split(supply + jnp.log(-values["decline_s"]), at("tolerance_split"))
+    names = ("persister_0", "tolerance_base", "tolerance_drug", "death_p", "kill_p_share")
+    found = _parts(pack, dict(zip(names, (start, base_rate, drug_rate, death, kill), strict=True)))
+    return Placed(found.values, found.density + stretch)
 
 
-def _part(prior: Prior, log_part: Array) -> tuple[Array, Array]:
-    """A parameter from the log of its part, and its log prior density there.
+def place_clone(at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float) -> Placed:
+    """Cost, kill, start and mutation of R from their sites, given growth, turnover and decline of S and the burdens."""
+    loss, bend = _log_softplus(at("resistant_loss"))
+    cost, kill = _split(loss, at("resistant_loss_split"))
+    slowed = _parts(pack, {"cost_r": cost, "kill_r_share": kill})
+    seen, stretch = unstretch(at("resistant_seen"))
+    ratio = (jnp.log(values["burden_0"]) - case.sight_log) / power
+    seed = seen - ratio - clone_growth(values | slowed.values, case)
+    start, mutants = _split(seed, at("resistant_origin"))
+    divisions = values["net_growth_s"] / (1.0 - values["turnover_s"]) / -values["decline_s"]
+    grown = _parts(pack, {"resistant_0": start, "mutation": mutants - jnp.log(divisions)})
+    return Placed(slowed.values | grown.values, slowed.density + grown.density + bend + stretch)
+
+
+def _split(total: Array, split: Array) -> tuple[Array, Array]:
+    """Logs of both parts from the log of their sum and the log of their ratio; unit Jacobian."""
+    return total + jax.nn.log_sigmoid(split), total + jax.nn.log_sigmoid(-split)
+
+
+def _log_softplus(site: Array) -> tuple[Array, Array]:
+    """log softplus(site), and the log of its derivative."""
+    log_value = jnp.log(jax.nn.softplus(site))
+    return log_value, jax.nn.log_sigmoid(site) - log_value
+
+
+def _parts(pack: Pack, logs: dict[str, Array]) -> Placed:
+    """Parameters from the logs of their parts, and the log prior density of these logs.
 
     log-normal: the part is the value.   logit-normal up to ``upper``: part = -upper log(1 - value / upper), about the value.
     """
+    found = {name: _part(pack.entries[name], log_part) for name, log_part in logs.items()}
+    density = sum((density for _, density in found.values()), jnp.zeros(()))
+    return Placed({name: value for name, (value, _) in found.items()}, density)
+
+
+def _part(prior: Prior, log_part: Array) -> tuple[Array, Array]:
     if prior.kind == "log-normal":
         return jnp.exp(log_part), base(prior).log_prob(log_part)
     scaled = jnp.exp(log_part) / prior.upper
     share = -jnp.expm1(-scaled)
     density = base(prior).log_prob(jnp.log(share) + scaled)
     return prior.upper * share, density + jnp.log(scaled) - jnp.log(share)
-
-
-def place_clone(u: Array, values: dict[str, Any], case: Case, pack: Pack, power: float) -> tuple[Array, Array]:
-    """resistant_0 at the coordinate ``u``, both ``()``, and its log prior density in the coordinate."""
-    x = unstretch(u)
-    share = jax.nn.sigmoid(x)
-    ratio = (jnp.log(values["burden_0"]) - case.sight_log) / power
-    logit = x - ratio - clone_growth(values, case)
-    density = base(pack.entries[CLONE]).log_prob(logit) - jnp.log1p(STRETCH * share * (1.0 - share))
-    return jax.nn.sigmoid(logit), density
 
 
 def clone_growth(values: dict[str, Any], case: Case) -> Array:
@@ -122,8 +183,8 @@ def clone_growth(values: dict[str, Any], case: Case) -> Array:
     return jnp.asarray(rate * (case.sight_days - crowded - values["kill_r_share"] * case.sight_on))
 
 
-def unstretch(u: Array) -> Array:
-    """The root x of x + k sigmoid(x) = u; any shape.
+def unstretch(u: Array) -> tuple[Array, Array]:
+    """The root x of x + k sigmoid(x) = u, any shape, and the log of dx/du there.
 
     Newton's method from the side on which it falls monotonically: the left half is convex, the right half its mirror image.
     The last step alone is differentiated, which gives the exact derivative at a root.
@@ -135,7 +196,8 @@ def unstretch(u: Array) -> Array:
         x = jax.lax.stop_gradient(x)
         value, slope = _stretched(x)
         x = x - (jax.lax.stop_gradient(value) - left) / jax.lax.stop_gradient(slope)
-    return jnp.where(mirrored, -x, x)
+    x = jnp.where(mirrored, -x, x)
+    return x, -jnp.log(_stretched(x)[1])
 
 
 def _stretched(x: Array) -> tuple[Array, Array]:

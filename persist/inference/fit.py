@@ -11,6 +11,7 @@ import json
 import os
 import time
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,8 +25,10 @@ from persist.inference.cohort import Case, case, observable, one_schedule, pad
 from persist.inference.model import derive, resistant_share, sampled, trace_curves
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
-from persist.inference.sampler import Draws, Effort, Report, Target, draw, iterations
+from persist.inference.rounds import Effort, Report, iterations
+from persist.inference.sampler import Draws, draw
 from persist.inference.store import own_version
+from persist.inference.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +45,7 @@ class Settings(NamedTuple):
     drug: str | None = None
     chains: int = 4
     warmup: int = 400
-    draws: int = 600
+    draws: int = 800
     seed: int = 0
 
 
@@ -158,12 +161,25 @@ def _watch(
     return report
 
 
+@cache
+def _code() -> str:
+    """A digest of the source that decides a patient's draws: what another version of it left behind is not taken."""
+    package = Path(__file__).resolve().parent.parent
+    files = [
+        path for room in ("treatment", "dynamics", "inference") for path in sorted((package / room).glob("*.[pt]*"))
+    ]
+    digest = hashlib.sha256()
+    for path in (*files, package / "types.py", package / "keys.py"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class _Kept:
     """One patient's finished draws on disk, named by patient, marked by a fingerprint of all that decides its numbers."""
 
     def __init__(self, folder: Path, patient_id: str, settings: Settings, target: Target, one: Case) -> None:
         priors = repr(load_pack(target.pack, target.cells))
-        mark = json.dumps([own_version(), jax.__version__, patient_id, settings, target, priors])
+        mark = json.dumps([own_version(), _code(), jax.__version__, patient_id, settings, target, priors])
         digest = hashlib.sha256(mark.encode())
         for part in one:
             digest.update(np.ascontiguousarray(part).tobytes())

@@ -61,7 +61,11 @@ def log_likelihood(
         mean = decay * state.mean
         variance = decay**2 * state.variance + wander_sd**2 * (1.0 - decay**2)
         kind = jnp.where(visit.seen, 1 + jnp.abs(visit.censoring), 0)
-        return jax.lax.switch(kind, (_skip(state), _measured, _censored), visit, level, Wander(mean, variance), spread)
+        before = Wander(mean, variance)
+        after: tuple[Wander, Array] = jax.lax.switch(
+            kind, (_skip(state), _measured, _censored), visit, level, before, spread
+        )
+        return after
 
     start = Wander(jnp.zeros(()), jnp.asarray(wander_sd, float) ** 2)
     last, pointwise = jax.lax.scan(step, start, (Visits(*map(jnp.asarray, visits)), curve))
@@ -91,9 +95,7 @@ def _censored(visit: Visits, level: Array, before: Wander, spread: Array) -> tup
     return _mixed(before, total, log_tail, -sign * hazard, hazard * (hazard + tail))
 
 
-def _mixed(
-    before: Wander, total: Array, log_density: Array, shift: Array, shrink: Array
-) -> tuple[Wander, Array]:
+def _mixed(before: Wander, total: Array, log_density: Array, shift: Array, shrink: Array) -> tuple[Wander, Array]:
     """Wander and log density over the components, from the standardised shift of the mean and loss of variance of each.
 
     measured: phi(a) / sqrt(total), a, 1;   left: Phi(a), -h, h (h + a);   right: Phi(-a), h, h (h - a);   h = phi / Phi

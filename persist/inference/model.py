@@ -21,7 +21,7 @@ import numpyro.distributions as dist
 from persist.dynamics.moments import mean_field
 from persist.dynamics.observe import log_burden
 from persist.errors import UsageError
-from persist.inference.coordinates import CLONE, CLONE_SITE, pairs, place_clone, place_pair
+from persist.inference.coordinates import Placed, place_clone, place_persisters, placed
 from persist.inference.likelihood import Visits, Wander, log_likelihood
 from persist.inference.priors import Pack, distribution
 from persist.types import Cells, Exposure, Grid, Rates
@@ -161,18 +161,12 @@ def model(case: Case, pack: Pack, variant: str, power: float) -> None:
     Where a series shows parameters only together, the sampler moves in the coordinates of `inference.coordinates`.
     """
     names = sampled(pack, variant)
-    joint = pairs(names)
-    aside = {CLONE, *(pair.first for pair in joint), *(pair.second for pair in joint)}
+    aside = placed(names)
     values = {name: numpyro.sample(name, _law(name, case, pack)) for name in names if name not in aside}
-    for pair in joint:
-        *both, density = place_pair(pair, _free(pair.total), _free(pair.split), values, pack)
-        numpyro.factor(f"{pair.total}_prior", density)
-        for name, value in zip(pair[:2], both, strict=True):
-            values[name] = numpyro.deterministic(name, value)
-    if CLONE in names:
-        share, density = place_clone(_free(CLONE_SITE), values, case, pack, power)
-        numpyro.factor(f"{CLONE_SITE}_prior", density)
-        values[CLONE] = numpyro.deterministic(CLONE, share)
+    if "persister_0" in aside:
+        values |= _named("persisters", place_persisters(_free, values, case, pack, power))
+    if "resistant_0" in aside:
+        values |= _named("clone", place_clone(_free, values, case, pack, power))
     numpyro.factor("series", jnp.sum(follow(values, case, power).pointwise))
 
 
@@ -182,6 +176,12 @@ def _law(name: str, case: Case, pack: Pack) -> Any:
     assert prior is not None
     shifts = {"settled_burden": case.log_largest, "burden_0": case.log_first}
     return dist.LogNormal(prior.location + shifts[name], prior.scale) if name in shifts else distribution(prior)
+
+
+def _named(what: str, found: Placed) -> dict[str, Array]:
+    """Enter what was placed, and its density, into the model."""
+    numpyro.factor(f"{what}_prior", found.density)
+    return {name: numpyro.deterministic(name, value) for name, value in found.values.items()}
 
 
 def _free(site: str) -> Array:

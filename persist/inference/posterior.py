@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from numpyro.diagnostics import effective_sample_size
 
 from persist import keys
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES
@@ -46,8 +47,8 @@ def assemble(
     pairs = list(zip(curves, table.series, strict=True))
     pointwise = [_pad(curve["log_likelihood"], one, visits, 0.0) for curve, one in pairs]
     predicted = [
-        _predict(_random(settings["seed"], name, "predict"), curve["level"], value)
-        for name, curve, value in zip(names, curves, values, strict=True)
+        _predict(_random(settings["seed"], one.patient_id, "predict"), curve["level"], value, one)
+        for one, curve, value in zip(table.series, curves, values, strict=True)
     ]
     predicted = [_pad(part, series, visits, np.nan) for part, series in zip(predicted, table.series, strict=True)]
     grid = axes | {"visit": np.arange(visits)}
@@ -96,11 +97,20 @@ def _pad(values: np.ndarray, series: Series, visits: int, fill: float) -> np.nda
     return padded
 
 
-def _predict(rng: np.random.Generator, level: np.ndarray, value: dict[str, np.ndarray]) -> np.ndarray:
-    """A replicated burden at every visit: level, a stationary wander of its own, robust noise; shape of ``level``."""
+def _predict(rng: np.random.Generator, level: np.ndarray, value: dict[str, np.ndarray], one: Series) -> np.ndarray:
+    """A replicated burden at every visit ``(chains, draws, n_visits)``: level, a wander along the visits, robust noise."""
+    level = level[..., : len(one.day)]
     part = rng.choice(len(NOISE_SCALE), level.shape, p=NOISE_WEIGHT / NOISE_WEIGHT.sum())
     noise = value["noise_sd"][..., None] * np.asarray(NOISE_SCALE)[part] * rng.standard_normal(level.shape)
-    burden: np.ndarray = np.exp(level + value["wander_sd"][..., None] * rng.standard_normal(level.shape) + noise)
+    if OBSERVABLES[one.observable].counted:
+        noise = noise + rng.standard_normal(level.shape) * np.exp(-0.5 * np.maximum(level, 0.0))
+    gap = np.diff(one.day, prepend=-np.inf)
+    drift = np.zeros(level.shape[:-1])
+    for visit, shock in enumerate(np.moveaxis(rng.standard_normal(level.shape), -1, 0)):
+        kept = np.exp(-gap[visit] / value["wander_days"])
+        drift = kept * drift + value["wander_sd"] * np.sqrt(1.0 - kept**2) * shock
+        noise[..., visit] += drift
+    burden: np.ndarray = np.exp(level + noise)
     return burden
 
 
@@ -191,6 +201,14 @@ def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarr
     total = values.sizes["chain"] * values.sizes["draw"]
     take = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
     return {name: values[name].values.ravel()[take] for name in names}
+
+
+def effective_draws(fit: store.DataTree, patient: str) -> float:
+    """How many independent draws a patient's count for: the least effective sample size of the sampled parameters."""
+    values = fit["posterior"].to_dataset().sel(patient=patient)
+    moved = [values[str(name)].values for name in fit["prior"].to_dataset().data_vars]
+    sizes = [float(effective_sample_size(draws)) for draws in moved if np.ptp(draws) > 0]
+    return max(1.0, min(sizes, default=1.0))
 
 
 def patients(fit: store.DataTree) -> list[str]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist.errors import FitError
 from persist.inference.coordinates import sites, starting_range
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ LANES = 16
 N_SCORED, N_STEPS, RATE, NUDGE = 256, 250, 0.05, 1e-4
 NEAR_NATS = 6.0
 """Chains start only where the log posterior density is within this of the best end found."""
+
+
+FAR_NATS = 100.0
 
 
 class Starts(NamedTuple):
@@ -66,12 +70,29 @@ def find_starts(
     points = draw.standard_normal((N_SCORED, len(location)))
     level = np.concatenate([_scaled(slope, part, location, scale)[0] for part in np.split(points, N_SCORED // LANES)])
     ends, energy = _descend(partial(_scaled, slope, location=location, scale=scale), points[np.argsort(level)[:LANES]])
+    if not np.isfinite(energy).any():
+        raise FitError(
+            "no starting point has a finite posterior density",
+            where="starts",
+            remedy="look for values that no rate of the pack can explain (`persist check`), or choose another --pack",
+        )
     near = choose.permutation(np.flatnonzero(energy < energy.min() + NEAR_NATS))
     chosen = near[np.arange(chains) % len(near)]
-    point = ends[chosen]
-    spread = np.stack([_spread(slope, at, location, scale) for at in point])
+    spread = np.stack([_spread(slope, at, location, scale) for at in ends[chosen]])
+    point = _apart(slope, location + scale * ends[chosen], spread, choose)
     order = np.argsort(energy)
-    return Starts(location + scale * point, spread, location + scale * ends[order], energy[order])
+    return Starts(point, spread, location + scale * ends[order], energy[order])
+
+
+def _apart(slope: Any, point: np.ndarray, spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A draw from the normal fitted at each point ``(chains, n)``, so that chains of one mode start apart; the point itself
+    where that is `FAR_NATS` less likely, and the normal no guide.
+    """
+    width = np.linalg.cholesky(spread + 1e-12 * np.eye(len(spread[0])))
+    moved = point + np.einsum("cij,cj->ci", width, rng.standard_normal(point.shape))
+    lanes = [jnp.asarray(np.pad(rows, ((0, LANES - len(rows)), (0, 0)), mode="edge")) for rows in (point, moved)]
+    before, after = (np.asarray(slope(rows)[0])[: len(point)] for rows in lanes)
+    return np.where((after < before + FAR_NATS)[:, None], moved, point)
 
 
 def _scaled(slope: Any, point: np.ndarray, location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ from persist.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 1
+SCHEMA = 2
 GROUPS = {
     "fit": ("posterior", "sample_stats", "prior", "observed_data", "constant_data", "fitted"),
     "forecast": ("futures",),
@@ -44,9 +44,7 @@ def provenance(seed: int, sha256: str) -> dict[str, Any]:
         "seed": seed,
         "data_sha256": sha256,
         "versions": {"persist": own_version(), **{name: _version(name) for name in _PACKAGES}},
-        "command": " ".join(["persist", *sys.argv[1:]])
-        if sys.argv[0].endswith(("persist", "__main__.py"))
-        else "Python",
+        "command": _command(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

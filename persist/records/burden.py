@@ -6,7 +6,7 @@ Choices are made on the file as it is (observable, patients) and judged on the r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -65,38 +65,65 @@ def asked_patients(sheet: Sheet, patients: Sequence[str]) -> frozenset[str]:
 
 
 def choose_observable(sheet: Sheet, wanted: frozenset[str], asked: str | None) -> tuple[str, list[Row], str]:
-    """Name of the observable, its rows (of all patients), and a sentence on how it was chosen."""
+    """Name of the observable, its rows (of all patients), and a sentence on how it was chosen; capitals are forgiven."""
     rows = list(sheet.rows)
-    named = any(row.values.get("observable") for row in rows)
-    if not named:
+    meant = None if asked is None else _small(asked)
+    if not any(row.values.get("observable") for row in rows):
         return _as_said(sheet, rows, asked)
-    there = list(dict.fromkeys(row.values["observable"] for row in rows if row.values["patient_id"] in wanted))
+    ours = [row for row in rows if row.values["patient_id"] in wanted]
+    judged = [row for row in ours if meant in (None, _small(row.values["observable"]))]
+    for row in judged:
+        _refuse_unknown(row)
+    names = [_small(row.values["observable"]) for row in ours]
+    there = list(dict.fromkeys(names))
     shown = [name or "(empty)" for name in there]
-    if asked is None:
+    if meant is None:
         if len(there) > 1:
-            second = next(r for r in rows if r.values["patient_id"] in wanted and r.values["observable"] == there[1])
             what = f"the file has several observables: {listed(shown)}"
-            raise second.fault("observable", what, "choose one by --observable NAME")
-        asked = there[0]
+            raise ours[names.index(there[1])].fault("observable", what, "choose one by --observable NAME")
+        meant = there[0]
         sentence = f"{sheet.file}: observable {shown[0]}, the only one in the file"
-    elif asked in there:
-        others = [name for name in shown if name != asked]
-        sentence = f"{sheet.file}: observable {asked}" + (f"; left out: {listed(others)}" if others else "")
+    elif meant in there:
+        others = [name for name in shown if name != meant]
+        sentence = f"{sheet.file}: observable {meant}" + (f"; left out: {listed(others)}" if others else "")
     else:
-        what = f"no row has the observable {asked!r}{did_you_mean(asked, there)}"
+        what = f"no row has the observable {asked!r}{did_you_mean(meant, there)}"
         where = f"{sheet.file}: rows {rows[0].line}-{rows[-1].line}, column observable"
         raise DataError(what, where=where, remedy=f"the observables are {listed(shown)}")
-    return asked or UNNAMED, [row for row in rows if row.values["observable"] == asked], sentence
+    chosen = [row for row in rows if _small(row.values["observable"]) == meant]
+    written = (row.values["observable"] for row in chosen)
+    return meant or UNNAMED, chosen, sentence + _written(meant, written if asked is None else (asked, *written))
+
+
+def _small(name: str) -> str:
+    """A known observable in small letters as it is known; any other name as it is."""
+    return name.lower() if name.lower() in OBSERVABLES else name
+
+
+def _refuse_unknown(row: Row) -> None:
+    """`DataError` for a row whose observable is not known; rows of other observables than the one asked for are left out."""
+    name = row.values["observable"]
+    if name and _small(name) not in OBSERVABLES:
+        what = f"{name!r} is no known observable{did_you_mean(name, OBSERVABLES)}"
+        raise row.fault("observable", what, f"the known ones are {', '.join(OBSERVABLES)}")
+
+
+def _written(name: str, forms: Iterable[str]) -> str:
+    """A part of a sentence on ways of writing an observable that are not ``name`` itself."""
+    others = [form for form in dict.fromkeys(forms) if form != name]
+    return f" ({listed(others)} read as {name})" if others else ""
 
 
 def _as_said(sheet: Sheet, rows: list[Row], asked: str | None) -> tuple[str, list[Row], str]:
     if asked is None:
         sentence = "no observable is named: values are taken as proportional to the number of cells, as psa is"
         return UNNAMED, rows, f"{sheet.file}: {sentence}"
-    if asked not in OBSERVABLES:
+    name = _small(asked)
+    if name not in OBSERVABLES:
         what = f"{asked!r} is no known observable{did_you_mean(asked, OBSERVABLES)}"
         raise UsageError(what, where="--observable", remedy=f"choose one of {', '.join(OBSERVABLES)}")
-    return asked, rows, f"{sheet.file}: no row names an observable: all values are taken as {asked}, as was said"
+    sentence = f"{sheet.file}: no row names an observable: all values are taken as {name}, as was said"
+    return name, rows, sentence + _written(name, [asked])
 
 
 def visits_of(rows: Sequence[Row], observable: str, mark: str, dates: bool) -> dict[str, list[Visit]]:
@@ -165,5 +192,5 @@ def check_enough(
             )
             row = next(row for row in sheet.rows if row.line == line)
             what = f"patient {patient!r} has {counted(len(theirs), 'value')} of {name}"
-            prior = ", or a prior to lean on by --population or --pool" if least > 1 and theirs else ""
-            raise row.fault("burden", what, f"a patient needs at least {counted(least, 'value')}{prior}")
+            remedy = f"a patient needs at least {counted(least, 'value')}: add values, or choose others by --patient"
+            raise row.fault("burden", what, remedy)

@@ -15,6 +15,7 @@ from persist.records.text import Row, Sheet
 
 NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+POINTED = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
 ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)?")
 OTHER_DATE = re.compile(r"[0-9]{1,4}([/.-])[0-9]{1,2}\1[0-9]{1,4}")
 LONGEST_DAYS = 100_000.0
@@ -23,21 +24,42 @@ SECONDS_PER_DAY = 86_400.0
 
 def decimal_mark(sheet: Sheet, rows: Iterable[Row], columns: Sequence[str]) -> str:
     """The decimal mark of these columns, a comma or (else) a point; both in one file is a `DataError`."""
-    first: dict[str, tuple[Row, str]] = {}
-    for row in rows:
-        for column in columns:
-            text = row.values[column]
-            if not NUMBER.fullmatch(text):
-                continue
-            if sheet.delimiter == "," and GROUPED.fullmatch(text):
-                raise row.fault(column, f"{text!r} can be read in two ways", "write it without a comma")
-            for mark in {".", ","} & set(text):
-                first.setdefault(mark, (row, column))
-            if len(first) == 2:
-                other = first["." if "," in text else ","][0].line
-                what = f"{text!r} has another decimal mark than row {other}"
-                raise row.fault(column, what, "write all numbers with points, or all with commas")
+    fields = _numbers(rows, columns)
+    _refuse_groups(sheet, fields)
+    first: dict[str, Row] = {}
+    for row, column in fields:
+        text = row.values[column]
+        for mark in {".", ","} & set(text):
+            first.setdefault(mark, row)
+        if len(first) == 2:
+            other = first["." if "," in text else ","].line
+            what = f"{text!r} has another decimal mark than row {other}"
+            raise row.fault(column, what, "write all numbers with points, or all with commas")
     return next(iter(first), ".")
+
+
+def _numbers(rows: Iterable[Row], columns: Sequence[str]) -> list[tuple[Row, str]]:
+    """The fields of these columns that are numbers."""
+    return [(row, column) for row in rows for column in columns if NUMBER.fullmatch(row.values[column])]
+
+
+def _refuse_groups(sheet: Sheet, fields: Sequence[tuple[Row, str]]) -> None:
+    """`DataError` for 1,200, which may be 1200: among commas; among tabs where no number shows its comma to be decimal."""
+    commas = [(row, column) for row, column in fields if "," in row.values[column]]
+    grouped = [(row, column) for row, column in commas if GROUPED.fullmatch(row.values[column])]
+    if grouped and (sheet.delimiter == "," or (sheet.delimiter == "\t" and len(grouped) == len(commas))):
+        row, column = grouped[0]
+        raise row.fault(column, f"{row.values[column]!r} can be read in two ways", "write it without a comma")
+
+
+def points_noticed(sheet: Sheet, rows: Iterable[Row], columns: Sequence[str]) -> list[str]:
+    """A sentence where columns are parted by semicolons and every point might part thousands, as in 1.200."""
+    points = [(row, column) for row, column in _numbers(rows, columns) if "." in row.values[column]]
+    if sheet.delimiter != ";" or not points or not all(POINTED.fullmatch(row.values[c]) for row, c in points):
+        return []
+    row, column = points[0]
+    said = f"{row.values[column]!r} (row {row.line}) is read as {float(row.values[column]):g}"
+    return [f"{sheet.file}: every number with a point has three digits after it; {said}: points are decimal marks"]
 
 
 def number(row: Row, column: str, mark: str = ".") -> float:

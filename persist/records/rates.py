@@ -55,6 +55,11 @@ def read_rates(path: str | Path, drug: str | None = None) -> tuple[Rates, Cells]
     return Rates(**(rates | given)), Cells(**(dict.fromkeys(Cells._fields, 0.0) | cells))
 
 
+def given_drug(path: str | Path, drug: str | None = None) -> str | None:
+    """The drug whose rates `read_rates` would take: the one named or the file's only one; None where it has no drugs."""
+    return _chosen(tuple(_parsed(Path(path)).get("drugs", {})), drug, Path(path).name)
+
+
 def digest(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal; for the provenance of what is made from it."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -19,10 +19,13 @@ from persist.records.burden import (
     visits_of,
 )
 from persist.records.censoring import Floor, censor, check_floor, floors_in_force
-from persist.records.fields import day, decimal_mark, has_dates
+from persist.records.fields import day, decimal_mark, has_dates, points_noticed
 from persist.records.text import Row, Sheet, counted, shown
 from persist.records.treatments import check_full_doses, judged_rows, read_treatments, schedules
 from persist.types import Schedule, Series, Table
+
+NUMBERS = ("time_days", "burden")
+"""The columns of the burden table that hold numbers."""
 
 
 def read(
@@ -51,7 +54,7 @@ def read(
     rows = [row for row in of_observable if row.values["patient_id"] in wanted]
     known = frozenset(row.values["patient_id"] for row in sheet.rows)
     doses = judged_rows(given, wanted, known, everyone=not patients) if given else []
-    mark = decimal_mark(sheet, rows, ("time_days", "burden"))
+    mark = decimal_mark(sheet, rows, NUMBERS)
     dates = has_dates(_times(rows, doses))
     visits = visits_of(rows, name, mark, dates)
     check_enough(sheet, wanted, visits, max(min_values, 1), name)
@@ -65,7 +68,13 @@ def read(
         for patient, theirs in read_visits.items()
     )
     notes = [*sheet.notes, *(given.notes if given else ()), sentence, *_rows_noticed(sheet, rows, mark, dates, unit)]
-    notes += [*floors.notes, *censored_notes, *dose_notes, *_untreated(series, given)]
+    notes += [
+        *points_noticed(sheet, rows, NUMBERS),
+        *floors.notes,
+        *censored_notes,
+        *dose_notes,
+        *_untreated(series, given),
+    ]
     content = sheet.content + (given.content if given else b"")
     return Table(series, tuple(notes), hashlib.sha256(content).hexdigest())
 

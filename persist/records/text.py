@@ -130,16 +130,17 @@ def _delimiter(text: str) -> str:
 
 
 def _lines(file: str, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """Line number and stripped fields of every line that is not blank."""
+    """Stripped fields of every record that is not blank, and the line on which it begins (quoted fields may span many)."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    lines = []
+    lines, begins = [], 1
     try:
         for fields in reader:
             stripped = [field.strip() for field in fields]
             if any(stripped):
-                lines.append((reader.line_num, stripped))
+                lines.append((begins, stripped))
+            begins = reader.line_num + 1
     except csv.Error as error:
-        where = f"{file}: row {reader.line_num}"
+        where = f"{file}: row {begins}"
         raise DataError(f"not a delimited table ({error})", where=where, remedy="look for a stray quote") from None
     return lines
 

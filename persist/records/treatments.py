@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from persist.errors import UsageError
-from persist.records.fields import day, decimal_mark, number
+from persist.records.fields import day, decimal_mark, number, points_noticed
 from persist.records.text import Row, Sheet, counted, did_you_mean, listed, read_sheet, shown
 from persist.types import Schedule
 
 REQUIRED = ("patient_id", "start_days", "stop_days", "drug", "dose")
 OPTIONAL = ("event",)
+NUMBERS = ("start_days", "stop_days", "dose")
+"""The columns that hold numbers."""
 
 
 class Segment(NamedTuple):
@@ -70,7 +72,7 @@ def schedules(
     full_dose: Mapping[str, float],
 ) -> tuple[dict[str, dict[str, Schedule]], list[str]]:
     """patient -> drug -> `Schedule` in days since the patient's origin, and notes; `DataError` at the row at fault."""
-    mark = decimal_mark(sheet, rows, ("start_days", "stop_days", "dose"))
+    mark = decimal_mark(sheet, rows, NUMBERS)
     segments: dict[tuple[str, str], list[Segment]] = defaultdict(list)
     for row in rows:
         drug = row.values["drug"]
@@ -133,6 +135,7 @@ def _notes(
     notes = [f"{sheet.file}: {counted(len(rows), 'treatment row')} read"]
     if mark == ",":
         notes.append(f"{sheet.file}: numbers have decimal commas")
+    notes += points_noticed(sheet, rows, NUMBERS)
     open_ended = sum(math.isinf(segment.stop) for segment in segments)
     if open_ended:
         notes.append(f"{sheet.file}: {counted(open_ended, 'row')} without a stop: the drug goes on")

@@ -34,15 +34,17 @@ class Report(NamedTuple):
     twin: dict[str, Any]
 
 
-def build(fit: store.DataTree, forecast: store.DataTree | None = None) -> Report:
-    """The report on a fit, and on a forecast that was made from it; `StoreError` for a forecast of another fit."""
+def build(fit: store.DataTree, forecast: store.DataTree | None = None, *, where: str = "the forecast") -> Report:
+    """The report on a fit, and on a forecast that was made from it; `StoreError`, which names ``where`` the forecast
+    was read, for a forecast of another fit.
+    """
     if forecast is not None:
-        belongs(fit, forecast)
+        belongs(fit, forecast, where)
     content = twin(fit, forecast)
     return Report(_render(fit, forecast, content), content)
 
 
-def belongs(fit: store.DataTree, forecast: store.DataTree) -> None:
+def belongs(fit: store.DataTree, forecast: store.DataTree, where: str) -> None:
     """`StoreError` unless ``forecast`` was made from ``fit``: the provenance that it carries is the fit's."""
     patients = set(posterior.patients(fit))
     strangers = sorted(set(store.attribute(forecast, "summary")) - patients)
@@ -52,7 +54,7 @@ def belongs(fit: store.DataTree, forecast: store.DataTree) -> None:
         what = "the forecast was made from another fit"
     else:
         return
-    raise StoreError(what, where="FUT.nc", remedy="make it again from this fit with persist forecast")
+    raise StoreError(what, where=where, remedy="make it again from this fit with persist forecast")
 
 
 def twin(fit: store.DataTree, forecast: store.DataTree | None = None) -> dict[str, Any]:
@@ -87,7 +89,8 @@ def _render(fit: store.DataTree, forecast: store.DataTree | None, content: dict[
     template = environment.from_string(files("persist.report").joinpath("page.html").read_text(encoding="utf-8"))
     marked = [one["name"] for one in sections if not one["health"]["ok"]]
     first = posterior.series(fit)[0]
-    text = {"models": words.MODEL, "joined": words.joined, "burden": plots.axis_name(first)}
+    limits = {"rhat": health.MAX_RHAT, "bulk": health.MIN_ESS, "tail": health.MIN_TAIL}
+    text = {"models": words.MODEL, "joined": words.joined, "burden": plots.axis_name(first), "limits": limits}
     sources = (*words.SOURCES, *_prior_sources(fit))
     return template.render(content, patients=sections, marked=marked, sources=sources, **text)
 

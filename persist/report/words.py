@@ -71,7 +71,7 @@ _HELP = (
     (("decline_s",), "how fast sensitive cells decline", "frequent values in the first 4 to 6 weeks on drug"),
     (("net_growth_s",), "how fast sensitive cells grow", "frequent values in the first weeks off drug"),
 )
-"""Not informed -> what is then open, and the measurement that would tell (see docs on what totals can tell)."""
+"""Not informed -> what is then open, and the measurement that would tell (after the table in the README's "Limits")."""
 
 
 def number(value: float | None) -> str:

@@ -20,7 +20,8 @@ from persist.validation.identify import informed
 if TYPE_CHECKING:
     import xarray as xr
 
-MAX_RHAT, MIN_ESS = 1.01, 400.0
+MAX_RHAT, MIN_ESS, MIN_TAIL = 1.01, 400.0, 200.0
+"""For the tails, at the 5 % and 95 % quantiles, 200 put their Monte-Carlo error at about a tenth of the spread."""
 MODE_NATS = 3.0
 RIVAL_NATS, RIVAL_GAP = 10.0, 0.1
 """Another end of the search for starts is a rival of the posterior if its density is within so many nats of the best end's,
@@ -81,11 +82,11 @@ def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray
             f"chains disagree: R-hat of {rhat.idxmax()} is {rhat.max():.3f} (over {MAX_RHAT}); "
             "run longer with --warmup and --draws, or suspect more than one mode"
         )
-    for kind in ("ess_bulk", "ess_tail"):
+    for kind, least in (("ess_bulk", MIN_ESS), ("ess_tail", MIN_TAIL)):
         low = sizes[kind]
-        if kind == "ess_bulk" and not low.min() >= MIN_ESS:
+        if not low.min() >= least:
             found.append(
-                f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {MIN_ESS:.0f}); use --draws"
+                f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {least:.0f}); use --draws"
             )
     if divergences:
         found.append(
