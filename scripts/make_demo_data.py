@@ -66,8 +66,8 @@ PLANTED = {
     "P02": Planted(
         SHARED
         | {"net_growth_s": 0.016, "decline_s": -0.06, "tolerance_drug": 2e-5, "reversion": 0.05, "birth_p_share": 0.2}
-        | {"death_p": 0.004, "persister_0": 1e-4, "resistant_0": 3e-5, "cost_r": 0.05, "kill_r_share": 0.7}
-        | {"settled_burden": 140.0, "noise_sd": 0.05, "wander_sd": 0.06},
+        | {"death_p": 0.004, "persister_0": 1e-4, "resistant_0": 4e-5, "cost_r": 0.05, "kill_r_share": 0.7}
+        | {"settled_burden": 140.0, "noise_sd": 0.06, "wander_sd": 0.06},
         ((0.0, 150.0), (220.0, 360.0), (430.0, 570.0), (640.0, 780.0)),
         tuple(np.arange(0.0, 781.0, 10.0)),
     ),

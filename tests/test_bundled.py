@@ -26,7 +26,7 @@ AT_LEAST = 8
 @pytest.fixture(scope="module")
 def fitted():
     table = read(fakes.DATA / "burden.csv", fakes.DATA / "treatments.csv", observable="psa")
-    return fit(table, Settings(warmup=400, draws=300))
+    return fit(table, Settings(draws=400))
 
 
 def everything_true() -> dict[str, dict[str, float]]:
@@ -51,9 +51,10 @@ def test_intervals_cover_the_truth(fitted, name):
     assert covered(fitted, name) >= AT_LEAST
 
 
-@pytest.mark.parametrize("name", ["net_growth_s", "kill_s"])
-def test_a_planted_error_is_not_covered(fitted, name):
-    assert covered(fitted, name, 3.0) < AT_LEAST
+@pytest.mark.parametrize(("name", "factor"), [("net_growth_s", 1.5), ("kill_s", 1.5), ("reversion", 20.0)])
+def test_a_planted_error_is_not_covered(fitted, name, factor):
+    """Reversion is mostly the prior's, from one patient's totals: only a large error in it can be seen."""
+    assert covered(fitted, name, factor) < AT_LEAST
 
 
 def test_planted_verdicts_come_out(fitted):
