@@ -45,7 +45,7 @@ class Settings(NamedTuple):
     drug: str | None = None
     chains: int = 4
     warmup: int = 400
-    draws: int = 800
+    draws: int = 600
     seed: int = 0
 
 

@@ -50,7 +50,7 @@ class Effort(NamedTuple):
 
     chains: int = 4
     warmup: int = 400
-    draws: int = 800
+    draws: int = 600
     accept: float = 0.98
 
 
