@@ -20,8 +20,8 @@ def state(steps: list[float]) -> HMCState:
 
 
 def test_iterations_are_whole_blocks() -> None:
-    assert iterations(Effort(warmup=400, draws=600)) == 1000
-    assert iterations(Effort(warmup=1, draws=BLOCK + 1)) == 3 * BLOCK
+    assert iterations(Effort(4, 400, 600)) == 1000
+    assert iterations(Effort(4, 1, BLOCK + 1)) == 3 * BLOCK
 
 
 def test_the_shared_step_is_the_geometric_mean() -> None:

@@ -48,9 +48,9 @@ _COMPILING = Lock()
 class Effort(NamedTuple):
     """How long to sample: chains, warm-up and kept draws per chain, and the acceptance that the step size aims at."""
 
-    chains: int = 4
-    warmup: int = 400
-    draws: int = 600
+    chains: int
+    warmup: int
+    draws: int
     accept: float = 0.98
 
 
