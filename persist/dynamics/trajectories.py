@@ -41,6 +41,9 @@ SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
 CHUNK = 2000
 """Most trajectories that run as one batch: what fits into the memory near a core."""
 
+WORTH_A_THREAD = 200
+"""Fewest trajectories for which a chunk of their own pays on a core that would be idle."""
+
 MOST_CELLS = 1e7
 """Cells at the start beyond which the exact engine is refused: it would take every event of each of them."""
 
@@ -91,13 +94,18 @@ def simulate(
         jax.block_until_ready(ended)  # type: ignore[no-untyped-call]
         return ended
 
-    count = -(-number // CHUNK)
+    count = _chunks(number)
     if count <= 1:
         return chunk(np.arange(number))
     members = np.minimum(np.arange(-(-number // count) * count), number - 1).reshape(count, -1)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         parts = list(threads.map(chunk, members))
     return Cells(*[jnp.concatenate(states)[:number] for states in zip(*parts, strict=True)])
+
+
+def _chunks(number: int) -> int:
+    """Chunks that so many trajectories are run in: few enough to fill the cores, small enough for their caches."""
+    return max(-(-number // CHUNK), min(os.cpu_count() or 1, number // WORTH_A_THREAD))
 
 
 def _taken(members: np.ndarray, axis: int, value: ArrayLike) -> ArrayLike:

@@ -22,7 +22,7 @@ from persist.forecast.endpoints import Rule, time_to_progression
 from persist.inference.model import patient, trace_curves
 from persist.treatment.exposure import relax
 from persist.treatment.schedule import dose_at, grid, plan_schedule, splice
-from persist.types import Cells, Grid, Rates, Schedule
+from persist.types import Cells, Exposure, Grid, Rates, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from persist.treatment.schedule import Plan
 
 POISSON_BELOW = 1e6
+_PER_DRAW = ("rates", "cells", "exposure", "wander_mean", "wander_sd", "log_unit", "values")
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 CHUNK_BYTES = 512 * 2**20
 """Memory that one chunk of futures may take for its record."""
@@ -180,32 +181,48 @@ def _chunk(
     """Paths of some draws at ``marks``: burden, measured burden, shares; and whether all cells are gone at the end."""
     numbers = jnp.asarray((members[:, None] * replicates + np.arange(replicates)).ravel())
     pick = np.repeat(members, replicates)
-
-    def take(part: Any) -> Any:
-        return jax.tree.map(lambda value: jnp.asarray(value)[pick], part)
-
-    rates, values = take(at.rates), take(at.values)
-    exposure = relax(steps, rates.onset_days, rates.washout_days, take(at.exposure))
-    whole = _whole(keys.key(seed, name, "landmark"), numbers, take(at.cells))
-    path = simulate(keys.key(seed, name, "futures"), whole, rates, steps, exposure, first=int(numbers[0]))
+    state = {part: value for part, value in at._asdict().items() if part in _PER_DRAW}
+    mine = jax.tree.map(lambda value: np.asarray(value)[pick], state)
+    own = {what: keys.key(seed, name, what) for what in ("landmark", "futures", "wander", "noise", "counts")}
+    whole, exposure = _begin(own["landmark"], numbers, mine, steps)
+    path = simulate(own["futures"], whole, mine["rates"], steps, exposure, first=int(numbers[0]))
     cells = np.stack([np.c_[first, along][:, index] for first, along in zip(whole, path, strict=True)], axis=-1)
     total = cells.sum(axis=-1)
-    level = log_burden(jnp.asarray(total), take(at.log_unit)[:, None], at.power)
-    when = jnp.asarray(np.concatenate([[at.day], marks]))
-    drift = _drift(keys.key(seed, name, "wander"), numbers, when, take(at.wander_mean), take(at.wander_sd), values)
-    error = jax.vmap(lambda key: noise(key, (len(marks),)))(keys.numbered(keys.key(seed, name, "noise"), numbers))
-    burden = np.exp(np.asarray(level + drift))
-    scatter = np.asarray(values["noise_sd"][:, None] * error)
-    if at.counted:  # the likelihood's variance of the log of a count
-        shock = _normal(keys.key(seed, name, "counts"), numbers, len(marks))
-        scatter = scatter + shock / np.sqrt(np.maximum(burden, 1.0))
-    measured = burden * np.exp(scatter)
-    return burden, measured, cells / np.maximum(total, 1.0)[..., None], total[:, -1] <= 0.0
+    when = np.concatenate([[at.day], marks])
+    burden, measured = _seen(own, numbers, mine, total, when, at.power, counted=at.counted)
+    shares = cells / np.maximum(total, 1.0)[..., None]
+    return np.asarray(burden), np.asarray(measured), shares, total[:, -1] <= 0.0
 
 
-def _normal(key: Array, numbers: Array, size: int) -> np.ndarray:
-    """Standard normal numbers of the paths ``numbers``, ``(n, size)``."""
-    return np.asarray(jax.vmap(partial(jax.random.normal, shape=(size,)))(keys.numbered(key, numbers)))
+@jax.jit
+def _begin(key: Array, numbers: Array, mine: dict[str, Any], steps: Grid) -> tuple[Cells, Exposure]:
+    """Whole cells at the landmark of the paths ``numbers``, and their exposure along the steps."""
+    rates = mine["rates"]
+    return _whole(key, numbers, mine["cells"]), relax(steps, rates.onset_days, rates.washout_days, mine["exposure"])
+
+
+@partial(jax.jit, static_argnames="counted")
+def _seen(
+    own: dict[str, Array],
+    numbers: Array,
+    mine: dict[str, Any],
+    total: Array,
+    when: Array,
+    power: float,
+    *,
+    counted: bool,
+) -> tuple[Array, Array]:
+    """Burden, and burden as measured, of paths with ``total`` cells ``(n, n_days)`` at the days ``when`` but the first."""
+    values, size = mine["values"], total.shape[1]
+    level = log_burden(total, mine["log_unit"][:, None], power)
+    drift = _drift(own["wander"], numbers, when, mine["wander_mean"], mine["wander_sd"], values)
+    burden = jnp.exp(level + drift)
+    error = jax.vmap(lambda key: noise(key, (size,)))(keys.numbered(own["noise"], numbers))
+    scatter = values["noise_sd"][:, None] * error
+    if counted:  # the likelihood's variance of the log of a count
+        shock = jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys.numbered(own["counts"], numbers))
+        scatter = scatter + shock / jnp.sqrt(jnp.maximum(burden, 1.0))
+    return burden, burden * jnp.exp(scatter)
 
 
 def _whole(key: Array, numbers: Array, cells: Cells) -> Cells:
@@ -231,7 +248,10 @@ def _times(measured: np.ndarray, day: np.ndarray, on: np.ndarray, nadir: float |
     if nadir is not None:
         measured = np.concatenate([np.full((len(measured), 1), nadir), measured], axis=1)
         day, on = np.append(0.0, day), np.append(True, on)
-    return np.asarray(time_to_progression(day, measured, on, rule))
+    return np.asarray(_judged(day, measured, on, rule))
+
+
+_judged = jax.jit(time_to_progression, static_argnames="rule")
 
 
 def _longest_run(on: np.ndarray) -> int:

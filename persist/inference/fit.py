@@ -33,6 +33,8 @@ from persist.inference.target import Target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jax import Array
+
     from persist.inference.store import DataTree
     from persist.types import Series, Table
 
@@ -123,23 +125,28 @@ def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
     return case(pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted)
 
 
-def _curves(values: dict[str, np.ndarray], one: Any, power: float) -> dict[str, np.ndarray]:
+def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:
     """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, shares of S, P, R ``(..., 3)``, and
     the mean share of R ``(chains, draws)``.
     """
+    return {name: np.asarray(value) for name, value in _traced(values, one, power).items()}
+
+
+@jax.jit
+def _traced(values: dict[str, Any], one: Any, power: float) -> dict[str, Array]:
+    """`_curves`, compiled; chain after chain, to need less memory."""
 
     def run(row: dict[str, Any]) -> dict[str, Any]:
         curve = trace_curves(row, one, power)
-        shares = jnp.stack(curve.cells, axis=-1) / jnp.maximum(curve.cells.total, 1e-6)[..., None]
         return {
             "level": curve.level,
             "log_likelihood": curve.pointwise,
-            "shares": shares,
+            "shares": jnp.stack(curve.cells, axis=-1) / jnp.maximum(curve.cells.total, 1e-6)[..., None],
             "resistant_share": resistant_share(curve, one),
         }
 
-    found = jax.lax.map(run, {name: jnp.asarray(value) for name, value in values.items()})
-    return {name: np.asarray(value) for name, value in found.items()}
+    found: dict[str, Array] = jax.lax.map(run, values)
+    return found
 
 
 def _watch(

@@ -189,12 +189,14 @@ def _free(site: str) -> Array:
     return jnp.asarray(numpyro.sample(site, dist.ImproperUniform(dist.constraints.real, (), ())))
 
 
+@jax.jit
 def derive(values: dict[str, Any], power: float) -> dict[str, Array]:
     """The rates that follow from the sampled ones (`DERIVED`), for the report's checks; each ``(...)``."""
     rates = patient(values, power).rates
     return {name: jnp.broadcast_to(getattr(rates, name), jnp.shape(values["net_growth_s"])) for name in DERIVED}
 
 
+@jax.jit
 def trace_curves(values: dict[str, Any], case: Case, power: float) -> Curve:
     """`follow` for many draws: ``values`` each ``(n_draws,)``; each result gains a leading ``(n_draws,)``."""
     return jax.vmap(lambda row: follow(row, case, power))(values)

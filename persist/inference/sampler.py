@@ -20,7 +20,7 @@ from persist.inference.model import resistant_share, sampled, trace_curves
 from persist.inference.priors import load_pack
 from persist.inference.rounds import Rounds
 from persist.inference.starts import LANES, coordinates, find_starts
-from persist.inference.target import problem, slopes
+from persist.inference.target import named, slopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def draw(
 
     ``progress`` is called after every block.
     """
-    _, constrain = problem(target)
+    name_of = named(target)
     pack = load_pack(target.pack, target.cells)
     location, scale = coordinates(pack, sampled(pack, target.variant), case)
     flat, unflatten = ravel_pytree(location)
@@ -67,11 +67,18 @@ def draw(
     rounds = Rounds(run, target, effort, case, progress)
     kept = rounds.draw(rounds.warm(start, found.spread))
     z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
-    values = jax.vmap(jax.vmap(partial(constrain, case)))(z)
-    ends = jax.vmap(lambda end: constrain(case, unflatten(end)))(jnp.asarray(found.end))
-    shares = np.asarray(resistant_share(trace_curves(ends, case, target.power), case))
-    arrays = {name: np.asarray(value) for name, value in values.items()}
-    return Draws(arrays, _named_stats(stats, rounds.step_size), found.energy, shares, searched + rounds.seconds())
+    values = {name: np.asarray(value) for name, value in name_of(case, z).items()}
+    ends = name_of(case, jax.tree.map(lambda leaf: leaf[None], jax.vmap(unflatten)(jnp.asarray(found.end))))
+    shares = _resistant({name: leaf[0] for name, leaf in ends.items()}, case, target.power)
+    return Draws(
+        values, _named_stats(stats, rounds.step_size), found.energy, np.asarray(shares), searched + rounds.seconds()
+    )
+
+
+@jax.jit
+def _resistant(values: dict[str, Array], case: Case, power: float) -> Array:
+    """Mean share of R over the visits under each set of parameters ``(n,)``; ``(n,)``."""
+    return resistant_share(trace_curves(values, case, power), case)
 
 
 def _lanes(points: np.ndarray) -> Array:

@@ -51,6 +51,13 @@ def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 @cache
+def named(target: Target) -> Callable[[Case, Any], dict[str, Array]]:
+    """Compiled map from unconstrained coordinates to the sampled parameters by name, all ``(chains, draws)``."""
+    _, constrain = problem(target)
+    return jax.jit(jax.vmap(jax.vmap(constrain, in_axes=(None, 0)), in_axes=(None, 0)))
+
+
+@cache
 def slopes(target: Target) -> Callable[[Case, Array], tuple[Array, Array]]:
     """Compiled energy and gradient at `LANES` points ``(LANES, n)`` of flat unconstrained coordinates."""
     potential, _ = problem(target)
