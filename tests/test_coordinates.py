@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from persist.inference import coordinates
+from persist.dynamics.observe import OBSERVABLES
+from persist.inference import coordinates, model
 from persist.inference.cohort import case, pad
-from persist.inference.model import follow, sampled
+from persist.inference.model import sampled
 from persist.inference.priors import load_pack
+from persist.inference.starts import coordinates as reach
 from persist.inference.target import Target, problem
 from persist.types import Schedule, Series
 
@@ -32,56 +36,102 @@ def normal_scale(prior, value):
     return jnp.log(-value if prior.kind == "negative-log-normal" else value)
 
 
-def gap(pack_name: str, variant: str, at: np.ndarray) -> float:
-    """Energy in the coordinates against priors, likelihood and a Jacobian that JAX works out from the map itself."""
-    target = Target(variant, pack_name, "psa", 1.0)
-    pack, one = load_pack(pack_name, "psa"), case(pad([SERIES], pack=pack_name), 0, counted=False)
+CASES = {
+    "clinical spr psa": ("clinical", "spr", "psa"),
+    "clinical sr psa": ("clinical", "sr", "psa"),
+    "clinical sp psa": ("clinical", "sp", "psa"),
+    "clinical spr sld": ("clinical", "spr", "sld"),
+    "in-vitro spr cells": ("in-vitro", "spr", "cells"),
+}
+
+
+def problem_of(pack_name: str, variant: str, seen: str):
+    """Target, pack and case of the series as seen through an observable."""
+    kind = OBSERVABLES[seen]
+    series = SERIES._replace(observable=seen, burden=SERIES.burden * 100.0)
+    if pack_name == "in-vitro":  # days in place of weeks
+        drug = Schedule(np.array([0.0]), np.array([16.0]), np.array([1.0]))
+        series = series._replace(day=series.day / 10.0, schedules={"drug": drug})
+    one = case(pad([series], pack=pack_name), 0, counted=kind.counted)
+    return Target(variant, pack_name, kind.cells, kind.power), load_pack(pack_name, kind.cells), one
+
+
+@pytest.fixture
+def priors_alone(monkeypatch):
+    """The model without its series: what is checked is the density of the parameters, and that compiles in a second."""
+    nothing = SimpleNamespace(pointwise=jnp.zeros(1))
+    problem.cache_clear()
+    monkeypatch.setattr(model, "follow", lambda *_: nothing)
+    yield
+    problem.cache_clear()
+
+
+def gap(what: str, at: list[np.ndarray]) -> np.ndarray:
+    """At each point, energy in the coordinates against priors, likelihood and a Jacobian that JAX finds from the map itself."""
+    target, pack, one = problem_of(*CASES[what])
     potential, constrain = problem(target)
-    names = sampled(pack, variant)
+    names = sampled(pack, target.variant)
     sites = coordinates.sites(names)
     entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
     shift = {"settled_burden": one.log_largest, "burden_0": one.log_first}
 
+    def values(flat):
+        return constrain(one, dict(zip(sites, flat, strict=True)))
+
     def standard(flat):
-        values = constrain(one, dict(zip(sites, flat, strict=True)))
-        z = [(normal_scale(entries[n], values[n]) - entries[n].location - shift.get(n, 0.0)) for n in names]
+        at = values(flat)
+        z = [(normal_scale(entries[n], at[n]) - entries[n].location - shift.get(n, 0.0)) for n in names]
         return jnp.stack([row / entries[n].scale for row, n in zip(z, names, strict=True)])
 
-    flat = jnp.asarray(at[: len(sites)])
-    values = constrain(one, dict(zip(sites, flat, strict=True)))
-    prior = jnp.sum(jax.scipy.stats.norm.logpdf(standard(flat))) + jnp.linalg.slogdet(jax.jacfwd(standard)(flat))[1]
-    asked = prior + jnp.sum(follow(values, one, 1.0).pointwise)
-    return float(-potential(one)(dict(zip(sites, flat, strict=True))) - asked)
+    @jax.jit
+    def difference(flat):
+        bend = jnp.linalg.slogdet(jax.jacfwd(standard)(flat))[1]
+        asked = jnp.sum(jax.scipy.stats.norm.logpdf(standard(flat))) + bend
+        asked += jnp.sum(model.follow(values(flat), one, target.power).pointwise)
+        return -potential(one)(dict(zip(sites, flat, strict=True))) - asked
+
+    return np.array([difference(jnp.asarray(flat)) for flat in at])
 
 
-def points() -> list[np.ndarray]:
-    """Points about the middle of the clinical priors, by their order in `sites`."""
-    pack, one = load_pack("clinical", "psa"), case(pad([SERIES], pack="clinical"), 0, counted=False)
-    from persist.inference.starts import coordinates as reach
-
-    location, scale = reach(pack, sampled(pack, "spr"), one)
-    order = coordinates.sites(sampled(pack, "spr"))
+def points(what: str) -> list[np.ndarray]:
+    """Points about the middle of the priors, by their order in `sites`."""
+    target, pack, one = problem_of(*CASES[what])
+    location, scale = reach(pack, sampled(pack, target.variant), one)
+    order = coordinates.sites(sampled(pack, target.variant))
     middle, width = (np.array([float(part[site]) for site in order]) for part in (location, scale))
     rng = np.random.default_rng(3)
     return [middle + width * rng.normal(size=len(middle)) for _ in range(4)]
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_the_density_is_that_of_the_named_priors(number: int) -> None:
-    """In log-normal entries NumPyro's coordinate is log x: the standard scale differs by constants that JAX sees."""
-    first = gap("clinical", "spr", points()[0])
-    assert gap("clinical", "spr", points()[number]) == pytest.approx(first, abs=1e-8)
-    assert first == pytest.approx(0.0, abs=1e-8)
+@pytest.mark.usefixtures("priors_alone")
+@pytest.mark.parametrize("what", CASES)
+def test_the_density_is_that_of_the_named_priors(what: str) -> None:
+    np.testing.assert_allclose(gap(what, points(what)), 0.0, atol=1e-8)
 
 
-def test_a_forgotten_jacobian_is_seen(monkeypatch) -> None:
-    at, unstretch = points()[0], coordinates.unstretch
-    problem.cache_clear()
-    monkeypatch.setattr(coordinates, "unstretch", lambda u: (unstretch(u)[0], 0.0))
-    try:
-        assert abs(gap("clinical", "spr", at)) > 1e-3
-    finally:
-        problem.cache_clear()
+def test_the_density_with_its_series() -> None:
+    np.testing.assert_allclose(gap("clinical spr psa", points("clinical spr psa")), 0.0, atol=1e-8)
+
+
+def unbent(prior, value):
+    """A value, and its prior density on the scale on which the prior is normal."""
+    return value, coordinates.base(prior).log_prob(normal_scale(prior, value))
+
+
+PLANTED = {
+    "stretch of sight": ("unstretch", lambda right: lambda u: (right(u)[0], 0.0)),
+    "bend of the sum of R's losses": ("_log_softplus", lambda right: lambda site: (right(site)[0], 0.0)),
+    "bend of a bounded share": ("_part", lambda right: lambda *part: unbent(part[0], right(*part)[0])),
+}
+"""Terms of the Jacobian, and the map without each."""
+
+
+@pytest.mark.usefixtures("priors_alone")
+@pytest.mark.parametrize("term", PLANTED)
+def test_a_forgotten_term_is_seen(term: str, monkeypatch) -> None:
+    name, wrong = PLANTED[term]
+    monkeypatch.setattr(coordinates, name, wrong(getattr(coordinates, name)))
+    assert abs(gap("clinical spr psa", points("clinical spr psa")[:1])[0]) > 1e-3
 
 
 def test_variants_without_a_state_have_no_coordinates_of_it() -> None:
