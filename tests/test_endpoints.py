@@ -86,22 +86,22 @@ def test_a_rise_in_a_holiday_does_not_count() -> None:
     burden, holiday = [10, 30, 60, 60, 60], [True, False, False, True, True]
     assert progressed(burden, holiday, RELATIVE) == INF
     assert progressed(burden, holiday, PSA) == INF
-    assert progressed(burden, holiday, any_time(RELATIVE)) == 28.0
+    assert progressed(burden, holiday, any_time(RELATIVE)) == 28.0  # 60 confirms 30
     assert progressed(burden, holiday, any_time(PSA)) == 28.0
     assert progressed(burden, [False] * 5, RELATIVE) == INF
 
 
 def test_a_restart_begins_a_new_nadir() -> None:
     on = [True, False, True, True, True]
-    assert progressed([10, 30, 60, 70, 75], on, RELATIVE) == 112.0  # +25 % over 60, the value at the restart
-    assert progressed([10, 30, 60, 40, 50], on, RELATIVE) == 112.0  # +25 % over 40, the nadir since then
-    assert progressed([10, 30, 60, 40, 49], on, RELATIVE) == INF
-    assert progressed([10, 30, 60, 40, 49], ON, RELATIVE) == 28.0
+    assert progressed([10, 30, 60, 75, 75], on, RELATIVE) == 84.0  # +25 % over 60, the value at the restart
+    assert progressed([10, 30, 40, 50, 50], on, RELATIVE) == 84.0  # over 40
+    assert progressed([10, 30, 60, 74, 74], on, RELATIVE) == INF
+    assert progressed([10, 30, 60, 74, 74], ON, RELATIVE) == 28.0
 
 
 def test_the_first_value_on_drug_counts_where_the_plan_begins_off() -> None:
-    assert progressed([10, 30, 60, 66, 74], [False, False, True, True, True], RELATIVE) == INF
-    assert progressed([10, 30, 60, 66, 75], [False, False, True, True, True], RELATIVE) == 112.0
+    assert progressed([10, 30, 60, 74, 74], [False, False, True, True, True], RELATIVE) == INF
+    assert progressed([10, 30, 60, 75, 75], [False, False, True, True, True], RELATIVE) == 84.0
 
 
 def test_recist_needs_both_a_fifth_and_five_millimetres() -> None:
@@ -113,11 +113,18 @@ def test_recist_needs_both_a_fifth_and_five_millimetres() -> None:
 
 def test_a_limit_reached_in_decimals_is_reached() -> None:
     assert 0.07 * 1.25 > 0.0875
-    assert progressed([0.07, 0.07, 0.0875, 0.07, 0.07], ON, RELATIVE) == 56.0
+    assert progressed([0.07, 0.07, 0.0875, 0.0875, 0.07], ON, RELATIVE) == 56.0
+
+
+def test_one_high_value_alone_is_no_relative_progression() -> None:
+    assert progressed([10, 10, 13, 10, 10], ON, RELATIVE) == INF
+    assert progressed([10, 10, 13, 10, 13], ON, RELATIVE) == INF  # the last one has no visit to confirm it
+    assert progressed([10, 10, 13, 13, 10], ON, RELATIVE) == 56.0
+    assert progressed([1, 1, 2, 2, 1], ON, RELATIVE, [0.0, 0.1, 0.2, 0.3, 0.4]) == 0.2
 
 
 def test_over_a_nadir_of_nothing_any_burden_has_risen() -> None:
-    assert progressed([5, 0, 0, 0, 1], ON, RELATIVE) == 112.0
+    assert progressed([5, 0, 0, 1, 1], ON, RELATIVE) == 84.0
     assert progressed([0, 0, 0, 0, 0], ON, any_time(RELATIVE)) == INF
 
 

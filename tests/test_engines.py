@@ -80,7 +80,7 @@ def linear(rates: Rates, E: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ((-1, 0, 0), 0, r.death_s + r.kill_s * E * (1 - r.secretome_protect)),
         ((0, 1, 0), 1, r.birth_p),
         ((0, -1, 0), 1, r.death_p + r.kill_p * E),
-        ((0, 0, 1), 2, r.birth_r * (1 + r.secretome_boost) + r.stimulation_r * E),
+        ((0, 0, 1), 2, r.birth_r * (1 + r.secretome_boost * (1 - r.secretome_block * E)) + r.stimulation_r * E),
         ((0, 0, -1), 2, r.death_r + r.kill_r * E + r.withdrawal_r * (1 - E)),
         ((-1, 1, 0), 0, r.tolerance_base + r.tolerance_drug * E * min(1, E / 0.01)),
         ((1, -1, 0), 1, r.reversion * (1 - r.reversion_block * E)),

@@ -43,7 +43,7 @@ def written_out(cells: Cells, r: Rates, E: float) -> np.ndarray:
             (r.death_s + r.kill_s * (1 - r.secretome_protect * sigma) * kill) * S,
             r.birth_p * g * P,
             (r.death_p + r.kill_p * kill) * P,
-            (r.birth_r * g * (1 + r.secretome_boost * sigma) + r.stimulation_r * E) * R,
+            (r.birth_r * g * (1 + r.secretome_boost * (1 - r.secretome_block * E) * sigma) + r.stimulation_r * E) * R,
             (r.death_r + r.kill_r * kill + r.withdrawal_r * (1 - E)) * R,
             (r.tolerance_base + r.tolerance_drug * induced) * S,
             r.reversion * (1 - r.reversion_block * E) * P,

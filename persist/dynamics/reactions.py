@@ -55,6 +55,12 @@ class Reaction(NamedTuple):
 
 Reactions = tuple[Reaction, ...]
 
+
+def _heard(rates: Rates, around: Surroundings) -> Any:
+    """What R hears of the secretome: (1 - eta E) sigma, E the exposure to the drug that blocks it."""
+    return around.secretome * (1.0 - rates.secretome_block + rates.secretome_block * around.absence)
+
+
 S, P, R = 0, 1, 2
 
 REACTIONS: Reactions = (
@@ -75,8 +81,8 @@ REACTIONS: Reactions = (
         lambda r, x: r.death_p + r.kill_p * x.response,
     ),
     Reaction(
-        "resistant division", (0, 0, 1), R, "b_R g (1 + kappa sigma) + pi_R E", "1/day",
-        lambda r, x: r.birth_r * x.crowding * (1.0 + r.secretome_boost * x.secretome) + r.stimulation_r * x.exposure,
+        "resistant division", (0, 0, 1), R, "b_R g (1 + kappa (1 - eta E) sigma) + pi_R E", "1/day",
+        lambda r, x: r.birth_r * x.crowding * (1.0 + r.secretome_boost * _heard(r, x)) + r.stimulation_r * x.exposure,
     ),
     Reaction(
         "resistant death", (0, 0, -1), R, "d_R + k_R E + a_R (1 - E)", "1/day",

@@ -17,6 +17,8 @@ from persist.errors import UsageError
 
 CONFIRM_DAYS = 21.0
 """PCWG3: a change of PSA is confirmed by a value at least three weeks later."""
+AT_NEXT_VISIT = 1e-6
+"""A wait for confirmation so short that the next visit confirms, whatever the spacing (days in patients, hours in wells)."""
 ROUNDING = 1e-12
 """A value short of a limit by this share only has reached it (0.07 * 1.25 is above 0.0875 in binary numbers)."""
 
@@ -39,14 +41,14 @@ class Rule(NamedTuple):
 RULES: dict[str, Rule] = {
     "psa": Rule("psa", 0.25, 2.0, CONFIRM_DAYS, False, "PSA in ng/mL"),
     "recist": Rule("recist", 0.20, 5.0, 0.0, False, "sum of diameters in mm"),
-    "relative": Rule("relative", 0.25, 0.0, 0.0, False, "burden as measured"),
+    "relative": Rule("relative", 0.25, 0.0, AT_NEXT_VISIT, False, "burden as measured"),
 }
 """Built-in rules of progression.
 
 `psa`: PCWG3 (Scher 2016, 10.1200/JCO.2015.64.2702), +25 % and +2 ng/mL over the nadir, confirmed; its 12 weeks of grace
 for a PSA that never falls are left out. `recist`: RECIST 1.1 (Eisenhauer 2009, 10.1016/j.ejca.2008.10.026), +20 % and
-+5 mm over the nadir; new lesions are not simulated. `relative`: +25 % over the nadir, the default where no published
-rule is built in.
++5 mm over the nadir; new lesions are not simulated. `relative`: +25 % over the nadir at two visits
+in a row, the default where no published rule is built in; one visit alone would be reached by chance within a year.
 """
 
 _MEANT_FOR = {"psa": ("psa",), "recist": ("sld", "diameter")}

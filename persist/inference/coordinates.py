@@ -8,7 +8,7 @@ like a hockey stick, so the sampler moves in the sum and in how it splits. With 
 
     R's loss        a = -log(1 - cost_r),   b = -log(1 - kill_r_share); the total is softplus^-1(a + b): R's growth is
                     lambda exp(-(a + b)), so that a large loss is seen by itself, not by its log
-    P's loss        a = death_p,            b = k_P
+    P's loss        a = death_p + k_P,      b = r_0 (1 - phi), what turns back on drug; a splits into d_P and k_P
     P's seed        a = persister_0,        b = (s_0 + s_1) / |decline_s|, which splits into s_0 and s_1
     R's seed        a = resistant_0,        b = mutation b_S / |decline_s|
 
@@ -17,7 +17,8 @@ thin curved ridge with the rates that ends in a cliff, so in place of the log x0
 
     u = x + k sigmoid(x)
 
-    P:  x = x0 + (b_P - P's loss) (days on drug before the lowest value) + log(burden at the restart / lowest value)
+    P:  x = x0 + log f(days on drug before the lowest value) + log(burden at the restart / lowest value),
+        f what is left of the seed while P leaves at L = d_P + k_P + r_0 (1 - phi) - b_P and S declines (`persisters_left`)
     R:  x = x0 + G(t*) + log(burden_0 / y(t*)),   G the growth of log R until t* (`clone_growth`)
 
 where t* is the visit that would show a growing clone first. Out of sight u = x; where a state can be seen, k = `STRETCH` turns
@@ -50,6 +51,7 @@ PERSISTERS = {
     "tolerance_drug": "tolerance_split",
     "death_p": "persister_loss",
     "kill_p_share": "persister_loss_split",
+    "reversion": "persister_loss_back",
 }
 CLONE = {
     "cost_r": "resistant_loss",
@@ -90,14 +92,19 @@ def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float,
     kill = float(np.logaddexp(decline, growth))
     found: dict[str, tuple[float, float]] = {}
     if "persister_0" in names:
-        loss = (middle["death_p"], middle["kill_p_share"] + kill)
+        own = (middle["death_p"], middle["kill_p_share"] + kill)
+        loss = (
+            float(np.logaddexp(*own)),
+            middle["reversion"] - float(np.logaddexp(0.0, pack.entries["reversion_block"].location)),
+        )
         supply = float(np.logaddexp(middle["tolerance_base"], middle["tolerance_drug"])) - decline
         found |= {
             "persister_seen": (0.0, 4.0),
             "persister_origin": (middle["persister_0"] - supply, 2.5),
             "tolerance_split": (middle["tolerance_base"] - middle["tolerance_drug"], 3.0),
             "persister_loss": (float(np.logaddexp(*loss)), 1.0),
-            "persister_loss_split": (loss[0] - loss[1], 1.5),
+            "persister_loss_back": (loss[0] - loss[1], 2.0),
+            "persister_loss_split": (own[0] - own[1], 1.5),
         }
     if "resistant_0" in names:
         loss = (middle["cost_r"], middle["kill_r_share"])
@@ -115,18 +122,19 @@ def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float,
 def place_persisters(
     at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float
 ) -> Placed:
-    """Start, tolerance and loss of P from their sites, given growth and decline of S and P's division."""
-    total = at("persister_loss")
-    death, kill = _split(total, at("persister_loss_split"))
-    kill = kill - jnp.log(values["net_growth_s"] - values["decline_s"])  # as a share of kill_s
+    """Start, tolerance, loss and reversion of P from their sites, given growth and decline of S, P's division and the block."""
+    own, back = _split(at("persister_loss"), at("persister_loss_back"))
+    death, kill = _split(own, at("persister_loss_split"))
+    share = kill - jnp.log(values["net_growth_s"] - values["decline_s"])  # of kill_s
+    free = jnp.log1p(-values["reversion_block"])
+    lost = _parts(pack, {"death_p": death, "kill_p_share": share, "reversion": back - free})
     seen, stretch = unstretch(at("persister_seen"))
-    growth = values["birth_p_share"] * values["net_growth_s"] - jnp.exp(total)
-    seed = seen - growth * case.low_on - case.low_fall / power
-    start, supply = _split(seed, at("persister_origin"))
+    origin = at("persister_origin")
+    seed = seen - persisters_left(values | lost.values, origin, case) - case.low_fall / power
+    start, supply = _split(seed, origin)
     base_rate, drug_rate = _split(supply + jnp.log(-values["decline_s"]), at("tolerance_split"))
-    names = ("persister_0", "tolerance_base", "tolerance_drug", "death_p", "kill_p_share")
-    found = _parts(pack, dict(zip(names, (start, base_rate, drug_rate, death, kill), strict=True)))
-    return Placed(found.values, found.density + stretch)
+    made = _parts(pack, {"persister_0": start, "tolerance_base": base_rate, "tolerance_drug": drug_rate})
+    return Placed(lost.values | made.values, lost.density + made.density + stretch)
 
 
 def place_clone(at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float) -> Placed:
@@ -171,6 +179,23 @@ def _part(prior: Prior, log_part: Array) -> tuple[Array, Array]:
     share = -jnp.expm1(-scaled)
     density = base(prior).log_prob(jnp.log(share) + scaled)
     return prior.upper * share, density + jnp.log(scaled) - jnp.log(share)
+
+
+def persisters_left(values: dict[str, Any], origin: Array, case: Case) -> Array:
+    """About log f, P at the lowest value over its seed, of which the share w = sigmoid(``origin``) was there from the start.
+
+    f = w exp(-L t) + (1 - w) d (exp(-d t) - exp(-L t)) / (L - d),   d = |decline_s|,   t the days on drug before
+    """
+    decline = -values["decline_s"]
+    kill = values["kill_p_share"] * (values["net_growth_s"] + decline)
+    back = values["reversion"] * (1.0 - values["reversion_block"])
+    leaving = values["death_p"] + kill + back - values["birth_p_share"] * values["net_growth_s"]
+    days = jnp.maximum(case.low_on, 0.1 / decline)
+    gap = (leaving - decline) * days
+    size = jnp.maximum(jnp.abs(gap), 1e-4)
+    mean = jnp.log(-jnp.expm1(-size) / size) + jnp.maximum(-gap, 0.0)  # log of (1 - exp(-gap)) / gap
+    kept = jax.nn.log_sigmoid(origin) - leaving * days
+    return jnp.logaddexp(kept, jax.nn.log_sigmoid(-origin) + jnp.log(decline * days) - decline * days + mean)
 
 
 def clone_growth(values: dict[str, Any], case: Case) -> Array:
