@@ -148,24 +148,36 @@ def _under(
     steps, index = grid(schedule, nodes, start=at.day, stop=look.start + look.horizon, max_step=1.0)
     draws = len(np.asarray(at.cells.sensitive))
     size = max(1, int(CHUNK_BYTES / (64.0 * len(np.asarray(steps.length)) * replicates)))
-    parts = []
+    dense, visited = np.isin(marks, days.dense), np.isin(marks, days.visits)
+    on = dose_at(schedule, days.visits) > 0.0
+    burden, times, gone = [], [], []
+    share_sum = np.zeros((int(dense.sum()), 3))
     for first in range(0, draws, size):
         members = np.arange(first, min(first + size, draws))
-        parts.append(_chunk(seed, name, at, members, steps, index[: len(marks)], marks, replicates))
-    burden, measured, shares, gone = (np.concatenate(column) for column in zip(*parts, strict=True))
-    seen = np.isin(marks, days.dense)
-    on = dose_at(schedule, days.visits) > 0.0
-    times = _times(measured[:, np.isin(marks, days.visits)], days.visits - look.start, on, at.nadir, rule)
+        paths = _chunk(seed, name, at, members, steps, index[: len(marks)], marks, replicates)
+        burden.append(paths.burden[:, dense])
+        share_sum += paths.shares[:, dense].sum(axis=0)
+        times.append(_times(paths.measured[:, visited], days.visits - look.start, on, at.nadir, rule))
+        gone.append(paths.gone)
     return Futures(
-        day=marks[seen] - look.start,
-        burden=np.quantile(burden[:, seen], LEVELS, axis=0).T,
-        shares=shares[:, seen].mean(axis=0),
-        dose=dose_at(schedule, marks[seen]),
-        time_to_progression=times.reshape(draws, replicates),
-        extinct=gone.reshape(draws, replicates),
+        day=marks[dense] - look.start,
+        burden=np.quantile(np.concatenate(burden), LEVELS, axis=0).T,
+        shares=share_sum / (draws * replicates),
+        dose=dose_at(schedule, marks[dense]),
+        time_to_progression=np.concatenate(times).reshape(draws, replicates),
+        extinct=np.concatenate(gone).reshape(draws, replicates),
         days_on_drug=_days_on_drug(schedule, look),
         visits_on_drug=_longest_run(on),
     )
+
+
+class _Paths(NamedTuple):
+    """Burden and burden as measured ``(n, n_days)``, shares ``(n, n_days, 3)``, and whether no cell is left ``(n,)``."""
+
+    burden: np.ndarray
+    measured: np.ndarray
+    shares: np.ndarray
+    gone: np.ndarray
 
 
 def _chunk(
@@ -177,8 +189,8 @@ def _chunk(
     index: np.ndarray,
     marks: np.ndarray,
     replicates: int,
-) -> tuple[np.ndarray, ...]:
-    """Paths of some draws at ``marks``: burden, measured burden, shares; and whether all cells are gone at the end."""
+) -> _Paths:
+    """Paths of some draws at ``marks``."""
     numbers = jnp.asarray((members[:, None] * replicates + np.arange(replicates)).ravel())
     pick = np.repeat(members, replicates)
     state = {part: value for part, value in at._asdict().items() if part in _PER_DRAW}
@@ -191,7 +203,7 @@ def _chunk(
     when = np.concatenate([[at.day], marks])
     burden, measured = _seen(own, numbers, mine, total, when, at.power, counted=at.counted)
     shares = cells / np.maximum(total, 1.0)[..., None]
-    return np.asarray(burden), np.asarray(measured), shares, total[:, -1] <= 0.0
+    return _Paths(np.asarray(burden), np.asarray(measured), shares, total[:, -1] <= 0.0)
 
 
 @jax.jit
