@@ -1,6 +1,6 @@
 """The bundled cohort, fitted for real: do the intervals cover the truth, and do the planted verdicts come out?
 
-About fifteen minutes: marked slow.
+Twelve fits: ten to fifteen minutes on two cores, so not among the everyday tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from persist.inference import store
 from persist.inference.fit import Settings, fit
 from persist.records.table import read
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
 
 RATES = ("net_growth_s", "kill_s", "reversion")
 AT_LEAST = 8

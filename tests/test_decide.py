@@ -128,14 +128,14 @@ def said(**changes: object) -> str:
 
 def test_a_benefit_is_said() -> None:
     assert said() == (
-        'Against "on", "holiday" is expected to delay progression by 43 days '
+        'Against "on", within 365 days, "holiday" is expected to delay progression by 43 days '
         "(90 % of futures: -5 to 160; probability of a gain 0.93): benefit."
     )
 
 
 def test_a_harm_is_said() -> None:
     assert said(verdict="harm", mean=-1.04, q05=-160.0, q95=-0.2, probability=0.01, loss=0.99) == (
-        'Against "on", "holiday" is expected to hasten progression by 1 day '
+        'Against "on", within 365 days, "holiday" is expected to hasten progression by 1 day '
         "(90 % of futures: -160 to 0; probability of a loss 0.99): harm."
     )
 
@@ -143,9 +143,9 @@ def test_a_harm_is_said() -> None:
 def test_what_cannot_be_told_is_said_with_its_reason() -> None:
     unsure = {"verdict": "cannot tell", "mean": -4.5, "q05": -40.0, "q95": 60.0}
     assert said(**unsure, probability=0.8999, loss=0.1) == (
-        'Against "on", "holiday" has its progression 4.5 days earlier on average (90 % of futures: -40 to 60; '
+        'Against "on", within 365 days, "holiday" has its progression 4.5 days earlier on average (90 % of futures: -40 to 60; '
         "probability of a gain 0.89, of a loss 0.10): cannot tell, since neither outcome reaches a probability of 0.9."
     )
-    assert "since in 70 % of futures both do equally well within 365 days" in said(**unsure, probability=0.2, loss=0.1)
+    assert "since in 70 % of futures both do equally well" in said(**unsure, probability=0.2, loss=0.1)
     assert "Monte-Carlo error of 30 days; more draws" in said(**unsure | {"mean": 43.0}, mcse=30.0)
     assert "one posterior draw" in said(**unsure, mcse=math.inf)

@@ -99,6 +99,14 @@ def test_a_restart_begins_a_new_nadir() -> None:
     assert progressed([10, 30, 60, 74, 74], ON, RELATIVE) == 28.0
 
 
+def test_a_pause_between_visits_is_a_restart() -> None:
+    burden, day = np.array([10.0, 10, 13, 13, 13]), np.array(MONTHLY)
+    assert float(time_to_progression(day, burden, np.array([1, 1, 1, 1, 1]), RELATIVE)) == 56.0
+    assert float(time_to_progression(day, burden, np.array([1, 1, 2, 2, 2]), RELATIVE)) == INF  # 13 is the new nadir
+    assert float(time_to_progression(day, burden, np.array([1, 1, 1, 2, 2]), RELATIVE)) == INF  # nothing confirms it
+    assert float(time_to_progression(day, burden, np.array([1, 1, 2, 2, 2]), any_time(RELATIVE))) == 56.0
+
+
 def test_the_first_value_on_drug_counts_where_the_plan_begins_off() -> None:
     assert progressed([10, 30, 60, 74, 74], [False, False, True, True, True], RELATIVE) == INF
     assert progressed([10, 30, 60, 75, 75], [False, False, True, True, True], RELATIVE) == 84.0

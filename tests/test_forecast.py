@@ -11,8 +11,9 @@ from persist.forecast import futures
 from persist.forecast import outcome as outcome_module
 from persist.forecast.outcome import ask, forecast
 from persist.inference import store
+from persist.inference.posterior import series as posterior_series
 from persist.records.table import read
-from persist.types import Schedule, Series
+from persist.types import Schedule, Series, Table
 
 PLANS = ("on", "holiday=off 180, on", "off")
 
@@ -41,7 +42,50 @@ def test_a_plan_that_is_never_on_drug_gets_no_verdict(outcome):
     one = summary(outcome)["P01"]
     assert one["plans"]["off"]["days_on_drug"] == 0.0
     assert one["benefit"]["off"]["verdict"] == "cannot tell"
+    assert not one["benefit"]["off"]["judged"]
+    assert not one["plans"]["off"]["judged"]
+    assert one["plans"]["on"]["judged"]
+    assert one["benefit"]["holiday"]["judged"]
     assert "progression is not judged" in one["sentences"]["off"]
+
+
+def test_cycles_are_judged_alike_however_the_visits_fall(planted):
+    """Visits a month apart see `on 35, off 21` on drug at every visit: its pauses are restarts all the same."""
+    plans = ("on", "a=on 35, off 21, repeat", "b=off 21, on 35, repeat")
+    one = summary(forecast(planted, ask(plans, 730.0, draws=20, replicates=1, visit_every=28.0)))["P02"]
+    assert [one["plans"][name]["judged"] for name in ("on", "a", "b")] == [True, False, False]
+
+
+def test_a_tumour_that_is_gone_does_not_progress(planted):
+    """From a nadir of a few counts to none: 0 is no rise over anything, and no chance is left in it."""
+    day = np.arange(0.0, 70.0, 7.0)
+    drug = {"drug": Schedule(np.zeros(1), np.array([np.inf]), np.ones(1))}
+    series = Series("A", "cells", "", day, np.round(300.0 * np.exp(-0.09 * day)), np.zeros(10, int), drug)
+    values = fakes.truth("P01") | {
+        "decline_s": -0.4,
+        "persister_0": 1e-12,
+        "tolerance_base": 1e-12,
+        "resistant_0": 1e-12,
+    }
+    values |= {"tolerance_drug": 1e-12, "mutation": 1e-15, "burden_0": 300.0, "settled_burden": 3000.0}
+    del values["cells_per_unit"]
+    made = fakes.posterior(Table((series,), (), "x"), {"A": values})
+    one = summary(forecast(made, ask(("on",), 60.0, draws=20, replicates=1)))["A"]["plans"]["on"]
+    assert one["extinct"] == 1.0
+    assert one["progressed_by_horizon"] == 0.0
+    assert one["burden_at_horizon"]["q95"] == 0.0
+
+
+def test_a_dose_that_was_never_given_is_said(planted):
+    result = forecast(planted, ask(("on", "dose 0.5"), 60.0, draws=4, replicates=1))
+    assert ["P01 was never given the dose 0.5" in note for note in store.attribute(result, "notes")] == [True, False]
+    assert not store.attribute(forecast(planted, ask(("on",), 60.0, draws=4, replicates=1)), "notes")
+
+
+def test_a_forecast_may_begin_at_the_first_visit(planted):
+    first = float(min(one.day[0] for one in posterior_series(planted)))
+    result = forecast(planted, ask(("on",), 60.0, start=first, draws=4, replicates=1))
+    assert np.isfinite(result["futures"]["burden"]).all()
 
 
 def test_a_plan_with_too_few_visits_on_drug_gets_no_verdict(planted):
@@ -148,6 +192,10 @@ def test_mistakes_in_what_is_asked():
         ask(("on",), float("nan"))
     with pytest.raises(ScheduleError, match="column 5"):
         ask(("off onn",), 100.0)
+    for wrong in ({"replicates": 0}, {"draws": 0}, {"visit_every": -3.0}):
+        with pytest.raises(UsageError, match=next(iter(wrong)).replace("_", "-")):
+            ask(("on",), 100.0, **wrong)
+    assert ask("off 90, on", 100.0) == ask(("off 90, on",), 100.0)
 
 
 def test_quantiles_that_are_not_reached_are_null(planted):

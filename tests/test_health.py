@@ -7,7 +7,7 @@ import pytest
 
 from persist.inference import store
 from persist.validation.health import examine, rates
-from persist.validation.identify import INFORMED, contraction, informed
+from persist.validation.identify import INFORMED, against_prior, contraction, informed
 
 CHAINS, DRAWS = 4, 1000
 DIMS = ("chain", "draw", "patient")
@@ -172,3 +172,11 @@ def test_half_the_width_is_the_border() -> None:
 
 def test_a_prior_without_width_informs_nothing() -> None:
     assert not informed(np.ones(10), np.ones(10))
+
+
+def test_a_median_beyond_the_prior_is_against_it() -> None:
+    prior = np.exp(np.linspace(-3.0, 3.0, 1001))
+    assert not against_prior(np.full(10, np.exp(2.9)), prior)
+    assert against_prior(np.full(10, np.exp(2.95)), prior)
+    assert against_prior(np.full(10, np.exp(-2.95)), prior)
+    assert against_prior(np.full(10, 100.0), prior)

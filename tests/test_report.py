@@ -307,7 +307,7 @@ def test_command_writes_page_and_twin(folder: Path) -> None:
     assert told["fit"]["seconds"] == 1.5
     one = told["fit"]["patients"]["A 1"]
     assert {"max_rhat", "min_ess_bulk", "divergences", "ok", "problems", "rates"} <= set(one)
-    assert set(one["rates"]["reversion"]) == {"q05", "q50", "q95", "unit", "informed"}
+    assert set(one["rates"]["reversion"]) == {"q05", "q50", "q95", "unit", "informed", "against_prior"}
     assert told["forecast"]["patients"]["A 1"]["benefit"]["holiday"]["verdict"] == "benefit"
     assert sorted(path.name for path in folder.iterdir()) == ["fit.nc", "fut.nc", "r.html", "r.json"]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persist.errors import ScheduleError
-from persist.treatment.schedule import Piece, Plan, dose_at, grid, parse_plan, plan_schedule, splice
+from persist.treatment.schedule import Piece, Plan, course_at, dose_at, grid, parse_plan, plan_schedule, splice
 from persist.types import Schedule
 
 RAMP = "dose 0.05 7, dose 0.12 7, dose 0.25 7, dose 0.5 7, on"
@@ -270,3 +270,13 @@ def test_grid_properties(given_schedule: Schedule, shares: list[float], start: f
 def test_dose_is_that_of_the_segment_that_holds_the_day(given_schedule: Schedule, day: float) -> None:
     expected = next((dose for start, stop, dose in rows(given_schedule) if start <= day < stop), 0.0)
     assert dose_at(given_schedule, day) == expected
+
+
+def test_courses_are_numbered_and_a_pause_between_visits_is_known() -> None:
+    plan = plan_schedule(parse_plan("on 35, off 21, repeat"), 0.0, 168.0)
+    assert course_at(plan, [0.0, 28.0, 56.0, 84.0, 112.0]).tolist() == [1, 1, 2, 2, 3]
+    assert course_at(plan, [35.0, 55.9, 91.0]).tolist() == [0, 0, 0]
+    stepped = plan_schedule(parse_plan("dose 0.5 7, on"), 0.0, 50.0)
+    assert course_at(stepped, [0.0, 7.0, 40.0]).tolist() == [1, 1, 1]  # another dose is no restart
+    empty = Schedule(np.zeros(0), np.zeros(0), np.zeros(0))
+    assert course_at(empty, [0.0, 9.0]).tolist() == [0, 0]

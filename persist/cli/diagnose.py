@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from persist.cli.common import common_options, emit_json
+from persist.cli.common import common_options, emit_json, warn_marked
 
 
 @click.command("diagnose")
@@ -26,6 +26,8 @@ def command(fit: Path, seed: int, as_json: bool, quiet: bool) -> int:
     elif not quiet:
         print_health(report)
         print_rates(report)
+    if as_json or quiet:
+        warn_marked({name: one["problems"] for name, one in report.items()})
     return 0 if all(one["ok"] for one in report.values()) else 3
 
 
@@ -46,5 +48,6 @@ def print_rates(report: dict[str, Any]) -> None:
         click.echo(f"\npatient {name}\n{'parameter':<18}{'5 %':>11}{'50 %':>11}{'95 %':>11}  unit")
         for rate, row in one["rates"].items():
             told = {True: "informed by the data", False: "mostly the prior", None: "derived"}[row["informed"]]
+            told += ", AGAINST THE PRIOR" if row["against_prior"] else ""
             numbers = "".join(f"{row[level]:>11.3g}" for level in ("q05", "q50", "q95"))
             click.echo(f"{rate:<18}{numbers}  {row['unit']:<26} {told}")

@@ -96,7 +96,7 @@ def command(
         _print(summary, horizon)
         click.echo(f"\nWritten: {output} (seed {seed}). Not for clinical use.")
     warn_marked(warnings)
-    for note in store.attribute(result, "notes"):
+    for note in [] if quiet else store.attribute(result, "notes"):
         click.echo(f"persist: note: {note}", err=True)
 
 
@@ -107,6 +107,9 @@ def _print(summary: dict[str, Any], horizon: float) -> None:
         for plan, row in one["plans"].items():
             times = (row["time_to_progression"][level] for level in ("q05", "q50", "q95"))
             cells = [f">{horizon:g}" if time is None else f"{time:.0f}" for time in times]
+            if not row["judged"]:
+                click.echo(f"{plan:<24}{'not judged: too few visits on drug':>38}{row['days_on_drug']:>9.0f}")
+                continue
             share = f"{100 * row['progressed_by_horizon']:.0f} %"
             click.echo(f"{plan:<24}{share:>12}{cells[0]:>10}{cells[1]:>8}{cells[2]:>8}{row['days_on_drug']:>9.0f}")
         for sentence in one["sentences"].values():

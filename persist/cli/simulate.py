@@ -113,7 +113,6 @@ def _report(result: DataTree, drug: str | None) -> dict[str, Any]:
 
     summary = result["summary"].to_dataset()
     states = [str(name) for name in summary["state"].values]
-    unknown = bool(summary["variance"].isnull().all())
     told = {name: result.attrs[name] for name in ("trajectories", "seconds", "engine")}
     told |= {name: result.attrs[name] for name in ("compile_seconds", "wall_seconds")}
     return told | {
@@ -121,7 +120,7 @@ def _report(result: DataTree, drug: str | None) -> dict[str, Any]:
         "drug": drug,
         "record_days": summary["day"].values,
         "mean": {name: summary["mean"].sel(state=name).values for name in states},
-        "variance": {name: None if unknown else summary["variance"].sel(state=name).values for name in states},
+        "variance": {name: summary["variance"].sel(state=name).values for name in states},
         "extinct": {name: float(summary["extinct"].sel(state=name)) for name in states},
         "all_extinct": float(summary["all_extinct"]),
         "notes": store.attribute(result, "notes"),

@@ -84,7 +84,7 @@ def _verdict(probability: float, loss: float, mean: float, mcse: float) -> str:
 
 def sentence(plan: str, reference: str, benefit: Benefit, horizon: float) -> str:
     """The verdict in one sentence of plain words, for the report; ``horizon`` in days, within which it holds."""
-    opening = f'Against "{reference}", "{plan}"'
+    opening = f'Against "{reference}", within {_days(horizon)}, "{plan}"'
     futures = f"90 % of futures: {_whole(benefit.q05)} to {_whole(benefit.q95)}"
     if benefit.verdict == "benefit":
         odds = f"probability of a gain {_share(benefit.probability)}"
@@ -108,7 +108,7 @@ def _reason(benefit: Benefit, horizon: float) -> str:
             f"since this mean is not clear of its Monte-Carlo error of {_days(benefit.mcse)}; more draws may settle it"
         )
     if alike >= 0.5:
-        return f"since in {100.0 * alike:.0f} % of futures both do equally well within {_days(horizon)}"
+        return f"since in {100.0 * alike:.0f} % of futures both do equally well"
     return f"since neither outcome reaches a probability of {PROBABILITY:g}"
 
 

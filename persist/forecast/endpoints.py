@@ -47,8 +47,9 @@ RULES: dict[str, Rule] = {
 
 `psa`: PCWG3 (Scher 2016, 10.1200/JCO.2015.64.2702), +25 % and +2 ng/mL over the nadir, confirmed; its 12 weeks of grace
 for a PSA that never falls are left out. `recist`: RECIST 1.1 (Eisenhauer 2009, 10.1016/j.ejca.2008.10.026), +20 % and
-+5 mm over the nadir; new lesions are not simulated. `relative`: +25 % over the nadir at two visits
-in a row, the default where no published rule is built in; one visit alone would be reached by chance within a year.
++5 mm over the nadir; new lesions are not simulated. `relative`: +25 % over the nadir at two visits in a row, the default
+where no published rule is built in. It is easily met by chance: with wander and noise at the priors' medians and a visit
+a month, nearly every tumour that stands still has progressed by it within a year. A forecast by it says so.
 """
 
 _MEANT_FOR = {"psa": ("psa",), "recist": ("sld", "diameter")}
@@ -83,19 +84,22 @@ def time_to_progression(day: ArrayLike, burden: ArrayLike, on: ArrayLike, rule: 
     and confirmed: met also at the first visit >= day(v) + confirm_days, on drug at all visits in between. A rise too
     late to be confirmed does not count. Restarts: the first visit on drug, and each one after a visit off drug; the
     value there counts for the nadir. With ``rule.any_time``, ``on`` is not looked at. The landmark value may stand
-    first, at day 0; values before it are not known here, nor is an interruption that falls between two visits.
+    first, at day 0; values before it are not known here. ``on`` is bool, or the number of the course of treatment (0: off
+    drug), so that a pause between two visits is known too: another number is a restart.
 
-    ``day`` and ``on`` (bool) ``(n_visits,)`` or with the leading axes of ``burden`` ``(..., n_visits)``; returns
+    ``day`` and ``on`` ``(n_visits,)`` or with the leading axes of ``burden`` ``(..., n_visits)``; returns
     ``(...)``, days. Over a nadir of 0 every value > 0 has risen (by any share).
     """
     level = jnp.asarray(burden, float)
-    treated = jnp.ones_like(jnp.asarray(on), bool) if rule.any_time else jnp.asarray(on, bool)
-    before = jnp.concatenate([jnp.zeros_like(treated[..., :1]), treated[..., :-1]], axis=-1)
-    restart = _batched(treated & ~before, level)
+    course = jnp.asarray(on).astype(int)
+    course = jnp.ones_like(course) if rule.any_time else course
+    before = jnp.concatenate([jnp.zeros_like(course[..., :1]), course[..., :-1]], axis=-1)
+    treated = course != 0
+    restart = _batched(treated & (course != before), level)
     low = _running_nadir(level, restart)
     limit = jnp.maximum(low * (1.0 + rule.rise), low + rule.rise_absolute)
     met = _batched(treated, level) & (level > low) & (level >= limit * (1.0 - ROUNDING))
-    stretch = jnp.cumsum(_batched(treated != before, level), axis=-1)
+    stretch = jnp.cumsum(_batched(course != before, level), axis=-1)
     return _first_day(day, _confirmed(day, met, stretch, rule.confirm_days))
 
 

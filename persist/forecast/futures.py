@@ -21,7 +21,7 @@ from persist.dynamics.trajectories import simulate
 from persist.forecast.endpoints import Rule, time_to_progression
 from persist.inference.model import patient, trace_curves
 from persist.treatment.exposure import relax
-from persist.treatment.schedule import dose_at, grid, plan_schedule, splice
+from persist.treatment.schedule import course_at, dose_at, grid, plan_schedule, splice
 from persist.types import Cells, Exposure, Grid, Rates, Schedule
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def _under(
     draws = len(np.asarray(at.cells.sensitive))
     size = max(1, int(CHUNK_BYTES / (64.0 * len(np.asarray(steps.length)) * replicates)))
     dense, visited = np.isin(marks, days.dense), np.isin(marks, days.visits)
-    on = dose_at(schedule, days.visits) > 0.0
+    course = course_at(schedule, days.visits)
+    last = int(course_at(schedule, look.start - 1e-6))
     burden, times, gone = [], [], []
     share_sum = np.zeros((int(dense.sum()), 3))
     for first in range(0, draws, size):
@@ -157,7 +158,7 @@ def _under(
         paths = _chunk(seed, name, at, members, steps, index[: len(marks)], marks, replicates)
         burden.append(paths.burden[:, dense])
         share_sum += paths.shares[:, dense].sum(axis=0)
-        times.append(_times(paths.measured[:, visited], days.visits - look.start, on, at.nadir, rule))
+        times.append(_times(paths.measured[:, visited], days.visits - look.start, course, (at.nadir, last), rule))
         gone.append(paths.gone)
     return Futures(
         day=marks[dense] - look.start,
@@ -167,7 +168,7 @@ def _under(
         time_to_progression=np.concatenate(times).reshape(draws, replicates),
         extinct=np.concatenate(gone).reshape(draws, replicates),
         days_on_drug=_days_on_drug(schedule, look),
-        visits_on_drug=_longest_run(on),
+        visits_on_drug=_longest_run(course),
     )
 
 
@@ -228,7 +229,7 @@ def _seen(
     values, size = mine["values"], total.shape[1]
     level = log_burden(total, mine["log_unit"][:, None], power)
     drift = _drift(own["wander"], numbers, when, mine["wander_mean"], mine["wander_sd"], values)
-    burden = jnp.exp(level + drift)
+    burden = jnp.where(total > 0.0, jnp.exp(level + drift), 0.0)
     error = jax.vmap(lambda key: noise(key, (size,)))(keys.numbered(own["noise"], numbers))
     scatter = values["noise_sd"][:, None] * error
     if counted:  # the likelihood's variance of the log of a count
@@ -255,21 +256,28 @@ def _drift(key: Array, numbers: Array, days: Array, mean: Array, sd: Array, valu
     return jax.vmap(one)(keys.numbered(key, numbers), mean, sd, values["wander_sd"], values["wander_days"])
 
 
-def _times(measured: np.ndarray, day: np.ndarray, on: np.ndarray, nadir: float | None, rule: Rule) -> np.ndarray:
-    """Time to progression of every path. The nadir before the landmark stands first, at day 0, where it still counts."""
+def _times(
+    measured: np.ndarray, day: np.ndarray, course: np.ndarray, before: tuple[float | None, int], rule: Rule
+) -> np.ndarray:
+    """Time to progression of every path; ``before`` is the nadir up to the landmark (None: off drug), and its course.
+
+    The nadir stands first, at day 0, and counts for as long as that course goes on.
+    """
+    nadir, number = before
     if nadir is not None:
         measured = np.concatenate([np.full((len(measured), 1), nadir), measured], axis=1)
-        day, on = np.append(0.0, day), np.append(True, on)
-    return np.asarray(_judged(day, measured, on, rule))
+        day, course = np.append(0.0, day), np.append(number, course)
+    return np.asarray(_judged(day, measured, course, rule))
 
 
 _judged = jax.jit(time_to_progression, static_argnames="rule")
 
 
-def _longest_run(on: np.ndarray) -> int:
-    """The most true values in a row."""
-    breaks = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(on, int), [0]])))
-    return int(np.max(np.diff(breaks)[::2], initial=0))
+def _longest_run(course: np.ndarray) -> int:
+    """The most visits in a row within one course of treatment."""
+    ends = np.flatnonzero(np.diff(course, append=-1))
+    runs = np.diff(ends, prepend=-1)
+    return int(np.max(runs[course[ends] > 0], initial=0))
 
 
 def _days_on_drug(schedule: Schedule, look: Look) -> float:

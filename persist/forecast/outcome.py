@@ -47,7 +47,8 @@ class Ask(NamedTuple):
 
 def ask(plans: Sequence[str], horizon: float, **options: Any) -> Ask:
     """An `Ask` from plan texts; `ScheduleError` / `UsageError` for what is no plan, two of one name, or no horizon."""
-    parsed = tuple(parse_plan(text) for text in plans)
+    _check_options(options)
+    parsed = tuple(parse_plan(text) for text in ([plans] if isinstance(plans, str) else plans))
     names = [plan.name for plan in parsed]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
@@ -56,6 +57,15 @@ def ask(plans: Sequence[str], horizon: float, **options: Any) -> Ask:
     if not 0.0 < horizon < np.inf:
         raise UsageError(f"the horizon is {horizon:g} days", where="--horizon", remedy="give a number of days over 0")
     return Ask(parsed, float(horizon), **options)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """`UsageError` for effort or spacing that is not positive."""
+    for name, least in (("draws", 1), ("replicates", 1), ("visit_every", 1e-3)):
+        value = options.get(name)
+        if value is not None and not value >= least:
+            where = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{value:g} is too few", where=where, remedy=f"give {least:g} or more")
 
 
 def forecast(
@@ -164,7 +174,7 @@ def _assemble(
         "settings": _settings(question, rule, looks),
         "summary": summary(rows, plans, question.horizon, rule.any_time, _effective(fit, list(rows))),
         "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
-        "notes": _notes(fit, looks),
+        "notes": [*_notes(fit, looks), *_dose_notes(fit, question), *_rule_notes(rule)],
         "fit": json.loads(fit.attrs["provenance"]),
         "provenance": store.provenance(question.seed, hashlib.sha256(fit.attrs["provenance"].encode()).hexdigest()),
     }
@@ -183,6 +193,31 @@ def _notes(fit: store.DataTree, looks: dict[str, Look]) -> list[str]:
         "from that day on: to judge one, fit without them"
         for name, count in later.items()
         if count
+    ]
+
+
+def _dose_notes(fit: store.DataTree, question: Ask) -> list[str]:
+    """Doses that a patient never had are foretold by the model's straight line between none and the full dose."""
+    notes = []
+    for one in posterior.series(fit):
+        had = {0.0, *(float(dose) for schedule in one.schedules.values() for dose in schedule.dose)}
+        new = sorted({piece.dose for plan in question.plans for piece in plan.pieces} - had)
+        if new:
+            told = ", ".join(f"{dose:g}" for dose in new)
+            notes.append(
+                f"{one.patient_id} was never given the dose {told} (of full dose): its effect is the model's, in proportion "
+                "to the dose, and no data of this patient bear on it"
+            )
+    return notes
+
+
+def _rule_notes(rule: Rule) -> list[str]:
+    """What is wrong with a rule that wander alone may meet."""
+    if rule.name != "relative":
+        return []
+    return [
+        "the rule relative (+25 % over the nadir at two visits in a row) is often met by a tumour that stands still, by "
+        "wander and noise alone: compare plans by it, and do not read its days as a clinical progression"
     ]
 
 
@@ -210,13 +245,19 @@ def summary(
     patients = {}
     for name, futures in rows.items():
         times = [future.time_to_progression for future in futures]
-        ends = {plan: _endpoints(future, horizon) for plan, future in zip(plans, futures, strict=True)}
+        ends = {
+            plan: _endpoints(future, horizon) | {"judged": any_time or future.visits_on_drug >= VISITS_NEEDED}
+            for plan, future in zip(plans, futures, strict=True)
+        }
         gains = [decide.judge(decide.gain(time, times[0], horizon), effective=effective[name]) for time in times]
         gains = [_judgeable(one, future, futures[0], any_time) for one, future in zip(gains, futures, strict=True)]
         told = list(zip(plans, gains, strict=True))[1:]
         patients[name] = {
             "plans": ends,
-            "benefit": {plan: decide.as_json(one) for plan, one in told},
+            "benefit": {
+                plan: decide.as_json(one) | {"judged": not _unjudged(futures[0], future, any_time)}
+                for (plan, one), future in zip(told, futures[1:], strict=True)
+            },
             "sentences": {
                 plan: _sentence(plan, plans[0], one, horizon, (futures[0], futures[i]), any_time)
                 for i, (plan, one) in enumerate(told, start=1)
@@ -250,7 +291,7 @@ def _sentence(
             "compares them."
         )
     told = decide.sentence(plan, reference, benefit, horizon)
-    rise = float(both[1].burden[-1, MEDIAN] / both[0].burden[-1, MEDIAN])
+    rise = float(both[1].burden[-1, MEDIAN]) / max(float(both[0].burden[-1, MEDIAN]), 1e-300)
     if any_time or rise < MUCH_HIGHER:
         return told
     return f'{told} Mind that its median burden after {horizon:g} days is {rise:.1f} times that under "{reference}".'

@@ -161,9 +161,11 @@ def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
     settling = (changes[:, None] + np.array(SETTLING_DAYS[pack])).ravel()
     marks = np.concatenate([series.day, settling[(settling > start) & (settling < last)]])
     steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[pack])
-    index, length = index[: len(series.day)], np.asarray(steps.length)
+    index, length, dose = index[: len(series.day)], np.asarray(steps.length), np.asarray(steps.dose)
+    if len(length) == 0:  # one visit only, and no treatment before it: nothing moves
+        length, dose = np.zeros(1), np.zeros(1)
     moving = start + np.cumsum(length) > first + 1e-6
-    return _Row(length, np.asarray(steps.dose), moving, index)
+    return _Row(length, dose, moving, index)
 
 
 def _values(series: Series, ceiling: float) -> tuple[np.ndarray, np.ndarray]:

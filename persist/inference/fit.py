@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist import keys
-from persist.errors import PrecisionError
+from persist.errors import FitError, PrecisionError
 from persist.inference.cohort import Case, case, observable, one_schedule, pad
 from persist.inference.model import derive, resistant_share, sampled, trace_curves
 from persist.inference.posterior import assemble
@@ -114,7 +114,10 @@ def _draws(
     effort = Effort(settings.chains, settings.warmup, settings.draws)
     if watch is not None:
         watch(Report(0, iterations(effort)))
-    found = draw(keys.key(settings.seed, patient_id, "fit"), target, effort, one, watch)
+    try:
+        found = draw(keys.key(settings.seed, patient_id, "fit"), target, effort, one, watch)
+    except FitError as error:
+        raise FitError(error.what, where=f"patient {patient_id}: {error.where}", remedy=error.remedy) from None
     if keep:
         keep.write(found)
     return found, True

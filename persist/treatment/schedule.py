@@ -15,7 +15,7 @@ from persist.errors import ScheduleError
 from persist.treatment.grammar import Piece, Plan, parse_plan
 from persist.types import Grid, Schedule
 
-__all__ = ["Piece", "Plan", "dose_at", "grid", "parse_plan", "plan_schedule", "splice"]
+__all__ = ["Piece", "Plan", "course_at", "dose_at", "grid", "parse_plan", "plan_schedule", "splice"]
 
 CLOSE = 1e-9
 """Days nearer to each other than this are one day."""
@@ -58,6 +58,18 @@ def dose_at(schedule: Schedule, day: ArrayLike) -> np.ndarray:
     segment = np.searchsorted(schedule.start, days, side="right") - 1
     inside = (segment >= 0) & (days < schedule.stop[segment])
     return np.where(inside, schedule.dose[segment], 0.0)
+
+
+def course_at(schedule: Schedule, day: ArrayLike) -> np.ndarray:
+    """Number of the course of treatment in force at each ``day`` (any shape), from 1 on; 0 off drug.
+
+    A course is an unbroken time on drug, at whatever dose: a pause begins another one, even if no visit falls into it.
+    """
+    given = np.asarray(schedule.dose) > 0.0
+    start, stop = np.asarray(schedule.start)[given], np.asarray(schedule.stop)[given]
+    fresh = np.concatenate([[True], start[1:] > stop[:-1] + CLOSE]) if len(start) else np.zeros(0, bool)
+    number = np.searchsorted(start[fresh], np.asarray(day, float), side="right")
+    return np.where(dose_at(schedule, day) > 0.0, number, 0)
 
 
 def grid(

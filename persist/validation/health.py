@@ -15,7 +15,7 @@ from persist.inference import store
 from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
 from persist.types import RATE_UNITS
-from persist.validation.identify import informed
+from persist.validation.identify import against_prior, informed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -118,7 +118,7 @@ def _rivals(constant: xr.Dataset, resistant: np.ndarray) -> list[str]:
 
 
 def rates(fit: xr.DataTree, patient: str) -> dict[str, dict[str, Any]]:
-    """Quantiles of every parameter with its unit, and whether the data inform it (None for derived ones)."""
+    """Quantiles of every parameter, its unit, whether the data inform it (None: derived), whether they go against its prior."""
     posterior = fit["posterior"].to_dataset().sel(patient=patient)
     prior = fit["prior"].to_dataset().sel(patient=patient)
     unit, rows = units(fit), {}
@@ -126,7 +126,9 @@ def rates(fit: xr.DataTree, patient: str) -> dict[str, dict[str, Any]]:
         draws = np.asarray(posterior[name])
         low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
         known = informed(draws, np.asarray(prior[name])) if name in prior else None
-        rows[str(name)] = {"q05": low, "q50": middle, "q95": high, "unit": unit.get(str(name), "-"), "informed": known}
+        against = name in prior and against_prior(draws, np.asarray(prior[name]))
+        row = {"q05": low, "q50": middle, "q95": high, "unit": unit.get(str(name), "-")}
+        rows[str(name)] = row | {"informed": known, "against_prior": against}
     return rows
 
 

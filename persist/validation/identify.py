@@ -4,6 +4,9 @@
 
 A parameter is called informed if its contraction is at least `INFORMED`: its interval has shrunk to half of the prior's or
 less. Parameters that are not positive are compared by the logarithm of their size.
+
+It is called against the prior if the posterior's median lies outside the middle 98 % of the prior: then data and prior
+disagree, and either the prior is wrong for this patient or the parameter makes up for something that the model has not.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 INFORMED = 0.5
+OUTSIDE = 0.01
+"""Share of the prior on either side beyond which a posterior median is against it."""
 
 
 def contraction(posterior: np.ndarray, prior: np.ndarray) -> float:
@@ -22,3 +27,9 @@ def contraction(posterior: np.ndarray, prior: np.ndarray) -> float:
 def informed(posterior: np.ndarray, prior: np.ndarray) -> bool:
     """True if the data at least halved what the prior left open."""
     return contraction(posterior, prior) >= INFORMED
+
+
+def against_prior(posterior: np.ndarray, prior: np.ndarray) -> bool:
+    """True if the posterior's median lies where the prior has less than `OUTSIDE` of its draws beyond it, on either side."""
+    below = float(np.mean(np.asarray(prior) < np.median(posterior)))
+    return min(below, 1.0 - below) < OUTSIDE

@@ -1,0 +1,62 @@
+"""Real patients from the table to the verdict, with the defaults: two that must pass every check, one that must be marked.
+
+Three fits: about four minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from persist.cli.main import main
+
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
+
+FEW_NATS = "another explanation was left aside"
+
+
+@pytest.fixture(scope="module")
+def made(shared_data, tmp_path_factory) -> dict[str, Any]:
+    """What fit and forecast say of three patients of the IADT archive."""
+    folder, where = shared_data / "iadt_bruchovsky", tmp_path_factory.mktemp("real")
+    burden, treatments = (str(folder / f"{name}.csv") for name in ("observations", "treatments"))
+    patients = [word for name in ("019", "037", "105") for word in ("--patient", name)]
+    fit, futures = str(where / "fit.nc"), str(where / "futures.nc")
+    plans = ["--plan", "on", "--plan", "holiday=off 180, on", "--plan", "off"]
+
+    def told(code: int, *words: str) -> Any:
+        result = CliRunner().invoke(main, [*words, "--json"])
+        assert result.exit_code == code, result.stderr
+        return json.loads(result.stdout)
+
+    say = told(3, "fit", burden, "--treatments", treatments, *patients, "--observable", "psa", "-o", fit)
+    said = told(0, "forecast", fit, *plans, "--horizon", "730", "-o", futures)
+    told(0, "report", fit, futures, "-o", str(where / "report.html"))
+    return {"fit": say["patients"], "forecast": said["patients"], "page": (where / "report.html").read_text()}
+
+
+@pytest.mark.parametrize("patient", ["019", "037"])
+def test_chains_agree_and_nothing_diverges(made, patient) -> None:
+    one = made["fit"][patient]
+    assert one["ok"], one["problems"]
+    assert one["max_rhat"] < 1.01
+    assert one["min_ess_bulk"] > 400
+    assert one["divergences"] == 0
+
+
+def test_the_one_with_two_explanations_is_marked(made) -> None:
+    one = made["fit"]["105"]
+    assert not one["ok"]
+    assert any(FEW_NATS in problem for problem in one["problems"])
+    assert "MARKED" in made["page"]
+
+
+def test_a_plan_that_is_never_judged_gets_no_verdict(made) -> None:
+    for one in made["forecast"].values():
+        assert one["benefit"]["off"]["verdict"] == "cannot tell"
+        assert not one["benefit"]["off"]["judged"]
+        assert one["benefit"]["holiday"]["judged"]
+        assert 0.0 < one["plans"]["on"]["progressed_by_horizon"] <= 1.0
