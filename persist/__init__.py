@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from persist.forecast.outcome import ask
     from persist.forecast.outcome import forecast as forecast_plans
     from persist.inference.fit import Settings, fit
+    from persist.inference.posterior import one_patient
     from persist.inference.store import load, save
     from persist.records.table import read
     from persist.types import Cells, Cohort, Rates, Schedule, Series
@@ -36,6 +37,7 @@ _HOMES = {
     "fit": ("persist.inference.fit", "fit"),
     "forecast_plans": ("persist.forecast.outcome", "forecast"),
     "load": ("persist.inference.store", "load"),
+    "one_patient": ("persist.inference.posterior", "one_patient"),
     "read": ("persist.records.table", "read"),
     "save": ("persist.inference.store", "save"),
     "simulate": ("persist.dynamics.trajectories", "simulate"),
@@ -55,6 +57,7 @@ __all__ = [
     "fit",
     "forecast_plans",
     "load",
+    "one_patient",
     "read",
     "save",
     "simulate",

@@ -10,6 +10,7 @@ from numpyro.diagnostics import effective_sample_size
 
 from persist import keys
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES
+from persist.errors import DataError
 from persist.inference import store
 from persist.inference.cohort import case, pad
 from persist.inference.model import sampled
@@ -192,6 +193,28 @@ def _series(fit: store.DataTree, name: str, observed: store.Dataset, constant: s
         observed["censoring"].values[real].astype(int),
         {"drug": schedule},
     )
+
+
+def one_patient(fit: store.DataTree, patient: str) -> store.DataTree:
+    """One patient's posterior as ArviZ's functions expect it: no axis of patients, no padded visits, the burden alone observed.
+
+    Days and censoring stand in ``constant_data``. The pointwise log-likelihood of a visit is that given the values before it,
+    so ``az.loo`` of it is of the one-step forecasts: leaving a value out changes what follows it too. Raises `DataError`
+    for a patient that the fit has not.
+    """
+    if patient not in patients(fit):
+        raise DataError(f'no patient "{patient}" in this fit', where="fit", remedy=f"choose {', '.join(patients(fit))}")
+    visits = int(np.isfinite(fit["observed_data"].to_dataset()["day"].sel(patient=patient)).sum())
+    groups = {}
+    for name, node in fit.children.items():
+        own = node.to_dataset().sel(patient=patient, drop=True)
+        groups[name] = own.isel(visit=slice(0, visits)) if "visit" in own.dims else own
+    observed = groups["observed_data"]
+    groups["constant_data"] = groups["constant_data"].merge(observed[["day", "censoring"]])
+    groups["observed_data"] = observed[["burden"]]
+    alone = store.DataTree.from_dict(groups)
+    alone.attrs = dict(fit.attrs)
+    return alone
 
 
 def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarray]:
