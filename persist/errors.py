@@ -43,8 +43,6 @@ class StoreError(PersistError):
 class FitError(PersistError):
     """A posterior that could not be computed at all (a poor one is marked, not raised)."""
 
-    exit_code = 1
-
 
 class PrecisionError(PersistError):
     """The library was called in float32; cell numbers and clocks need float64."""

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 import persist
 from persist.cli import doctor
 from persist.cli import main as main_module
-from persist.cli.common import claim_output, emit_json, plain
+from persist.cli.common import claim_folder, claim_output, emit_json, plain
 from persist.cli.main import COMMANDS, main
 from persist.errors import FitError, UsageError
 
@@ -196,7 +196,7 @@ def test_bad_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
     [
         (KeyboardInterrupt(), 130, ("interrupted",)),
         (ZeroDivisionError("split\nin two"), 1, ("ZeroDivisionError", "split in two", "please report")),
-        (FitError("no posterior", remedy="simplify"), 1, ("no posterior; simplify",)),
+        (FitError("no posterior", remedy="simplify"), 2, ("no posterior; simplify",)),
         (UsageError("wrong", where="--x"), 2, ("--x: wrong",)),
         (click.FileError("f", "gone"), 2, ("gone",)),
     ],
@@ -236,6 +236,57 @@ def test_outputs_are_claimed_before_work(tmp_path: Path) -> None:
         claim_output(tmp_path / "absent" / "x.nc", force=True)
     with pytest.raises(UsageError, match="is a folder"):
         claim_output(tmp_path, force=True)
+
+
+def test_an_output_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    pipe, link, loop = tmp_path / "pipe", tmp_path / "link", tmp_path / "loop"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    loop.symlink_to(loop)
+    for path in (pipe, link, loop):
+        with pytest.raises(UsageError, match="no regular file"):
+            claim_output(path, force=True)
+    assert pipe.is_fifo()
+
+
+def test_a_link_stands_for_the_file_it_leads_to(tmp_path: Path) -> None:
+    there, link, shut = tmp_path / "there.nc", tmp_path / "link.nc", tmp_path / "absent.nc"
+    link.symlink_to(there)
+    claim_output(link, force=False)
+    there.write_text("mine")
+    with pytest.raises(UsageError, match="--force"):
+        claim_output(link, force=False)
+    claim_output(link, force=True)
+    shut.symlink_to(tmp_path / "absent" / "o.nc")
+    with pytest.raises(UsageError, match="no folder"):
+        claim_output(shut, force=True)
+    assert sorted(tmp_path.iterdir()) == [shut, link, there]
+
+
+def test_a_name_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for claim in (lambda path: claim_output(path, force=False), claim_folder):
+        with pytest.raises(UsageError, match=r"cannot be written .*another name"):
+            claim(tmp_path / ("x" * 300))
+
+    def failing(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.mkstemp", failing)
+    with pytest.raises(UsageError, match="Read-only file system"):
+        claim_output(tmp_path / "x.nc", force=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_claimed_and_not_left(tmp_path: Path) -> None:
+    claim_folder(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "a.npz").write_text("a")
+    claim_folder(kept)
+    assert (kept / "a.npz").read_text() == "a"
+    with pytest.raises(UsageError, match="folder for partial results"):
+        claim_folder(kept / "a.npz")
 
 
 def test_a_closed_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,14 +28,20 @@ def result_file(path: Path, kind: str, **attrs: object) -> None:
     axes, dims = {"patient": ["A"], "visit": [0, 1, 2]}, ("patient", "visit")
     seen = {"day": [[0.0, 28.0, 56.0]], "burden": [[10.0, 5.0, 2.0]], "censoring": [[0.0, 0.0, 0.0]]}
     given = {"start": 0.0, "stop": 56.0, "dose": 1.0}
+    ends = {"start_energy": 1.0, "start_resistant": 0.1}
     groups = {
         "observed_data": store.dataset({name: (dims, np.array(rows)) for name, rows in seen.items()}, axes),
         "constant_data": store.dataset(
-            {name: (("patient", "segment"), np.array([[value]])) for name, value in given.items()}, {"patient": ["A"]}
+            {name: (("patient", "segment"), np.array([[value]])) for name, value in given.items()}
+            | {name: (("patient", "end"), np.array([[value]])) for name, value in ends.items()},
+            {"patient": ["A"]},
         ),
     }
-    groups |= {name: store.dataset({}, {}) for name in store.GROUPS[kind] if name not in groups}
+    for group in store.GROUPS[kind]:
+        names = store.VARIABLES.get(group, ("decline_s",))
+        groups.setdefault(group, store.dataset(dict.fromkeys(names, ((), 0.0)), {}))
     about = {"observable": "psa", "unit": "ng/mL", "settings": {"pack": "clinical"}, "provenance": {}, "problems": {}}
+    about |= {"seconds": 1.0, "notes": [], "summary": {}, "fit": {}}
     made = store.tree(kind, groups, about)
     made.attrs |= attrs
     store.save(made, path)
@@ -51,6 +59,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     found = {path.name: path.read_bytes() for path in folder.iterdir()}
     found |= {"cut.nc": found["fit.nc"][: len(found["fit.nc"]) // 2], "text.nc": b"not netCDF", "empty.nc": b""}
     texts = {"b.csv": BURDEN, "t.csv": DOSES, "empty.csv": "", "r.toml": RATES, "drugs.toml": DRUGS, "there.nc": "mine"}
+    texts["taken.nc.partial"] = "mine"
     return found | {name: text.encode() for name, text in texts.items()}
 
 
@@ -121,6 +130,10 @@ FAULTS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("t.csv: row 2, column dose", "'80'", "--full-dose x=AMOUNT"),
     ),
     "two drugs": (fit("--patient", "B", *TREATED), ("patient B", "2 drugs (x, y)", "--drug")),
+    "a drug where nobody is treated": (
+        fit(*PSA, "--drug", "x"),
+        ("--drug", "no patient was given 'x'", "--treatments"),
+    ),
     "unknown drug": (fit("--patient", "B", *TREATED, "--drug", "z"), ("--drug", '"z"', "x, y")),
     "one value": (
         fit("--patient", "C", "--observable", "psa"),
@@ -160,6 +173,9 @@ FAULTS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "forecast under a file": (forecast(out="there.nc/o.nc"), ("no folder 'there.nc'", "make it first")),
     "simulation in no folder": (simulate(out="absent/o.nc"), ("no folder 'absent'", "make it first")),
     "page in no folder": (report("fit.nc", out="absent/o.html"), ("no folder 'absent'", "make it first")),
+    "a long name": (fit(*PSA, out="x" * 300), ("xxx", "cannot be written", "another name")),
+    "a long name of a forecast": (forecast(out="x" * 300), ("xxx", "cannot be written", "another name")),
+    "a file for partial results": (fit(*PSA, out="taken.nc"), ("taken.nc.partial", "move it away")),
     "a folder": (fit(*PSA, out="."), ("the output is a folder", "name a file")),
     "over the table": (fit(*PSA, "--force", out="b.csv"), ("b.csv", "one of the inputs", "another name")),
     "over the treatments": (fit(*TREATED, "--force", out="./t.csv"), ("t.csv", "one of the inputs")),
@@ -222,6 +238,43 @@ def test_a_fit_without_its_draws_is_damaged(folder: Path) -> None:
         store.load(folder / "broken.nc")
 
 
+DAMAGE: dict[str, tuple[Callable[[Any], object], str]] = {
+    "settings no JSON": (lambda made: made.attrs.update(settings="{pack"), '"settings" cannot be read'),
+    "settings a list": (lambda made: made.attrs.update(settings="[]"), '"settings" is of another kind'),
+    "settings without a pack": (lambda made: made.attrs.update(settings="{}"), "no pack"),
+    "seconds in words": (lambda made: made.attrs.update(seconds="long"), '"seconds" is no number'),
+    "empty prior": (lambda made: made["prior"].__delitem__("decline_s"), "prior is empty"),
+} | {
+    f"no {name}": (lambda made, name=name: made.attrs.pop(name), f'lacks the attribute "{name}"')
+    for name in store.ATTRIBUTES["fit"]
+} | {
+    f"no group {name}": (lambda made, name=name: made.__delitem__(name), f"lacks the group {name}")
+    for name in store.GROUPS["fit"]
+} | {
+    f"no {name} in {group}": (lambda made, group=group, name=name: made[group].__delitem__(name), f"{group} lacks {name}")
+    for group, names in {"posterior": ("decline_s",), **store.VARIABLES}.items()
+    for name in names
+    if group in store.GROUPS["fit"]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_fit_is_refused(folder: Path, name: str) -> None:
+    spoil, sentence = DAMAGE[name]
+    made = store.load(folder / "fit.nc")
+    spoil(made)
+    store.save(made, folder / "broken.nc")
+    told(folder, READERS["diagnose"]("broken.nc"), ("broken.nc", sentence, "it is damaged; make it again"))
+
+
+@pytest.mark.parametrize("name", store.ATTRIBUTES["forecast"])
+def test_a_damaged_forecast_is_refused(folder: Path, name: str) -> None:
+    made = store.load(folder / "fut.nc")
+    del made.attrs[name]
+    store.save(made, folder / "broken.nc")
+    told(folder, report("fit.nc", "broken.nc"), ("broken.nc", f'lacks the attribute "{name}"'))
+
+
 def test_a_schema_that_is_no_number_is_refused(folder: Path) -> None:
     result_file(folder / "odd.nc", "fit", persist_schema="one")
     with pytest.raises(StoreError, match="no number"):
@@ -251,6 +304,43 @@ def test_a_marked_fit_is_warned_of_even_in_quiet(
     assert result.exit_code == 0, result.stderr
     assert result.stderr == "persist: warning: the posterior of A is marked: chains disagree\n"
     assert bool(result.stdout) == (more != ("--quiet",))
+
+
+HEALTH = {"max_rhat": 2.0, "min_ess_bulk": 5.0, "min_ess_tail": 5.0, "divergences": 0, "chains": 2, "rates": {}}
+
+
+@pytest.fixture
+def judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where every fit is marked, and none takes time."""
+
+    def made(table: Any, *_: object, **__: object) -> Any:
+        result = store.load("fit.nc")
+        result.attrs |= {"compile_seconds": 1.0, "wall_seconds": 1.0, "notes": json.dumps(table.notes)}
+        return result
+
+    report = {"A": HEALTH | {"ok": False, "problems": ["chains disagree"]}}
+    monkeypatch.setattr("persist.inference.fit.fit", made)
+    monkeypatch.setattr("persist.validation.health.as_json", lambda _: report)
+    return folder
+
+
+@pytest.mark.parametrize("more", [["--quiet"], ["--json"], []])
+@pytest.mark.parametrize("words", [fit(*PSA), ["diagnose", "fit.nc"]])
+def test_fit_and_diagnose_warn_of_a_marked_fit(judged: Path, words: list[str], more: list[str]) -> None:
+    result = CliRunner().invoke(main, [*words, *more])
+    assert result.exit_code == 3, result.stderr
+    assert bool(result.stdout) == (more != ["--quiet"])
+    warning = "persist: warning: the posterior of A is marked: chains disagree\n"
+    assert result.stderr == (warning if more else "")
+    assert more or "chains disagree" in result.stdout
+
+
+def test_a_drug_that_is_left_out_is_said(judged: Path) -> None:
+    words = ["fit", "b.csv", "--observable", "psa", "--treatments", "t.csv", "--patient", "B", "--drug", "y"]
+    said = "drug x of patient B is left out of the model"
+    assert f"- {said}\n" in CliRunner().invoke(main, [*words, "-o", "one.nc"]).stdout
+    assert said in store.attribute(store.load("one.nc"), "notes")
+    assert said in json.loads(CliRunner().invoke(main, [*words, "-o", "two.nc", "--json"]).stdout)["notes"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -149,6 +149,48 @@ REFUSED: dict[str, tuple[str | bytes, str | None, dict[str, Any], str, tuple[str
         "row 4, column burden",
         ("'B'", "1 value", "2 values", "add values", "--patient"),
     ),
+    "confluence over 100": (
+        burden_rows("A,0,1", "A,1,100.5"),
+        None,
+        {"observable": "confluence"},
+        "row 3, column burden",
+        ("'100.5'", "over 100", "percent"),
+    ),
+    "line end in a patient": (
+        burden_rows("A,0,1", '"B\n1",1,1'),
+        None,
+        {},
+        "row 3, column patient_id",
+        ("'B\\n1'", "control character"),
+    ),
+    "tab in a patient who was asked for": (
+        burden_rows("A,0,1", "B\t1,1,1"),
+        None,
+        {"patients": ("B\t1",)},
+        "row 3, column patient_id",
+        ("'B\\t1'", "control character"),
+    ),
+    "control character in a drug": (
+        GOOD,
+        DOSES + "A,0,9,x\x1b[2J,1\n",
+        {},
+        "treatments.csv: row 2, column drug",
+        ("'x\\x1b[2J'", "control character"),
+    ),
+    "a time zone": (
+        burden_rows("A,2020-01-01T00:00:00Z,1", "A,2020-01-02T00:00:00Z,1"),
+        None,
+        {},
+        "row 2, column time_days",
+        ("'2020-01-01T00:00:00Z'", "write the date alone, as 2020-01-01"),
+    ),
+    "a time zone in treatments": (
+        GOOD.replace(",0,", ",2020-01-01,").replace("28", "2020-01-29").replace("30", "2020-01-31"),
+        DOSES + "A,2020-01-01T00:00+01:00,,x,1\n",
+        {},
+        "treatments.csv: row 2, column start_days",
+        ("write the date alone, as 2020-01-01",),
+    ),
     "units": (
         burden_rows("A,0,1,ng/mL", "A,1,2,ug/L", header="patient_id,time_days,burden,unit"),
         None,
@@ -411,6 +453,47 @@ def test_an_observable_is_chosen(table: Any) -> None:
     assert any("left out: psa" in note for note in got.notes)
 
 
+HEADER_UNIT = "patient_id,time_days,burden,unit"
+
+
+@pytest.mark.parametrize(
+    ("observable", "unit", "remedy"),
+    [
+        *((name, unit, "multiply by 10 and write mm") for name in ("sld", "diameter") for unit in ("cm", "CM across")),
+        *((name, "m", "multiply by 1000 and write mm") for name in ("sld", "diameter")),
+        *(
+            ("volume", unit, "multiply by 1000 and write mm3")
+            for unit in ("mL", "ml", "cm3", "cm^3", "cm\u00b3", "cc", "mL by MRI")
+        ),
+    ],
+)
+def test_units_that_must_be_converted(table: Any, observable: str, unit: str, remedy: str) -> None:
+    burden = burden_rows("B,0,1,", f"A,0,1,{unit}", f"A,1,2,{unit}", header=HEADER_UNIT)
+    with pytest.raises(DataError) as caught:
+        table(burden, observable=observable, patients=("A",))
+    for part in ("burden.csv: row 3, column unit", repr(unit), remedy):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("observable", "unit", "taken"),
+    [
+        *((name, unit, "mm") for name in ("sld", "diameter") for unit in ("", "inch")),
+        *(("volume", unit, "mm3") for unit in ("", "pints")),
+        *(("psa", unit, "ng/mL") for unit in ("", "nmol/L", "mm")),
+        *((name, unit, "") for name in ("sld", "diameter") for unit in ("mm", "mm longest diameter of one lesion")),
+        *(("volume", unit, "") for unit in ("mm3", "mm^3", "mm\u00b3", "uL", "\u00b5L", "\u03bcL")),
+        *(("psa", unit, "") for unit in ("ng/mL", "ng/ml", "ug/L", "\u00b5g/L", "ng/mL PSA")),
+        ("cells", "", ""),
+    ],
+)
+def test_units_that_are_assumed_are_said(table: Any, observable: str, unit: str, taken: str) -> None:
+    got = table(burden_rows(f"A,0,1,{unit}", f"A,1,2,{unit}", header=HEADER_UNIT), observable=observable)
+    said = [note for note in got.notes if "values are taken as" in note and "all values" not in note]
+    assert [note.rpartition(" ")[2] for note in said] == ([taken] if taken else [])
+    assert not taken or (unit or "no unit is given") in said[0]
+
+
 def test_capitals_of_an_observable_are_forgiven_and_said(table: Any) -> None:
     burden = burden_rows("A,0,1,PSA", "A,1,2,psa", "A,0,30,SLD", header="patient_id,time_days,burden,observable")
     for asked in ("psa", "Psa"):
@@ -479,6 +562,7 @@ def test_floors_of_the_iadt_archive(shared_data: Path, patients: tuple[str, ...]
     folder = shared_data / "iadt_bruchovsky"
     got = read(folder / "observations.csv", folder / "treatments.csv", observable="psa", patients=patients)
     (found,) = [note for note in got.notes if note.startswith("assay floors found")]
+    assert not [note for note in got.notes if "taken as ng/mL" in note]
     assert ": 0.02 (47 values), 0.1 (55 values), 0.2 (158 values) (a floor is" in found
     censored = {float(v) for series in got.series for v in series.burden[series.censoring < 0]}
     assert censored <= {0.02, 0.1, 0.2}

@@ -33,8 +33,12 @@ def kept(planted, tmp_path_factory):
 
 def small(kind: str = "forecast"):
     """A result with no more than its kind must have."""
-    data = store.dataset({"x": (("n",), np.arange(3.0))}, {"n": [0, 1, 2]})
-    return store.tree(kind, dict.fromkeys(store.GROUPS[kind], data), {"settings": {"a": [1, None]}, "seconds": 2.5})
+    groups = {
+        group: store.dataset({name: (("n",), np.arange(3.0)) for name in store.VARIABLES[group]}, {"n": [0, 1, 2]})
+        for group in store.GROUPS[kind]
+    }
+    about = {name: {} for name in store.ATTRIBUTES[kind]}
+    return store.tree(kind, groups, about | {"settings": {"a": [1, None]}, "seconds": 2.5})
 
 
 def test_what_goes_in_comes_out(planted, kept) -> None:
@@ -108,6 +112,16 @@ def test_a_file_is_written_over_as_a_whole(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_stays_and_the_file_it_leads_to_is_written(tmp_path) -> None:
+    link, target = tmp_path / "link.nc", tmp_path / "there" / "x.nc"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    store.save(small(), link)
+    assert link.is_symlink()
+    assert list(target.parent.iterdir()) == [target]
+    assert store.load(target).attrs["persist_kind"] == "forecast"
+
+
 def refused(path, kind=None) -> str:
     with pytest.raises(StoreError) as caught:
         store.load(path, kind)
@@ -157,6 +171,20 @@ def test_another_kind(tmp_path) -> None:
     path = tmp_path / "x.nc"
     store.save(small(), path)
     assert 'it holds a "forecast", a "fit" is needed' in refused(path, "fit")
+
+
+def test_a_parameter_that_is_missing(planted, tmp_path) -> None:
+    made = planted.copy()
+    del made["posterior"]["decline_s"]
+    store.save(made, tmp_path / "x.nc")
+    assert "posterior lacks decline_s" in refused(tmp_path / "x.nc", "fit")
+
+
+def test_an_attribute_that_is_no_json() -> None:
+    made = small()
+    made.attrs["settings"] = "{"
+    with pytest.raises(StoreError, match="settings"):
+        store.attribute(made, "settings")
 
 
 def test_a_group_that_is_missing(tmp_path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -139,11 +140,51 @@ def days(context: click.Context, parameter: click.Parameter, value: float | None
 
 def claim_output(path: Path, force: bool, inputs: Sequence[Path | None] = ()) -> None:
     """`UsageError` unless ``path`` can be written: a folder that is there and open to us, no file unless ``force``, and
-    none of the ``inputs`` ever.
+    none of the ``inputs`` or anything but a regular file ever. A link stands for the file that it leads to.
     """
+    try:
+        _judge_output(path, force, inputs)
+        _try_to_write(_target(path))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def claim_folder(path: Path) -> None:
+    """`UsageError` unless ``path`` is a folder that is open to us, or one can be made there; none is left behind."""
+    try:
+        if not path.exists():
+            path.mkdir()
+            path.rmdir()
+        elif not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+            what = "a folder for partial results is needed here, and this is none that can be written to"
+            raise UsageError(what, where=str(path), remedy="move it away, or name another output")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    what = f"it cannot be written ({error.strerror or error})"
+    return UsageError(what, where=str(path), remedy="choose another name or folder")
+
+
+def _target(path: Path) -> Path:
+    """The file that is written: where a link leads to, else ``path`` itself."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _try_to_write(target: Path) -> None:
+    """Make and remove a temporary file beside ``target``, as its writer will; `OSError` where that fails."""
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    os.unlink(temporary)
+
+
+def _judge_output(path: Path, force: bool, inputs: Sequence[Path | None]) -> None:
+    """`UsageError` by what is there already."""
     if path.exists() and any(one is not None and one.exists() and one.samefile(path) for one in inputs):
         raise UsageError("the output is one of the inputs", where=str(path), remedy="give it another name")
-    folder = path.parent
+    target = _target(path)
+    folder = target.parent
     if not folder.is_dir():
         raise UsageError(f"there is no folder {str(folder)!r} to write to", where=str(path), remedy="make it first")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -151,6 +192,8 @@ def claim_output(path: Path, force: bool, inputs: Sequence[Path | None] = ()) ->
         raise UsageError(what, where=str(path), remedy="choose another folder")
     if path.is_dir():
         raise UsageError("the output is a folder", where=str(path), remedy="name a file")
+    if os.path.lexists(target) and not target.is_file():
+        raise UsageError("the output is no regular file", where=str(path), remedy="give it another name")
     if path.exists() and not force:
         raise UsageError("the file exists", where=str(path), remedy="use --force to replace it, or another name")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from persist.cli.common import (
+    claim_folder,
     claim_output,
     common_options,
     device_option,
@@ -20,11 +21,14 @@ from persist.cli.common import (
     table_options,
     use_device,
     use_float64,
+    warn_marked,
 )
 from persist.cli.diagnose import print_health
+from persist.errors import UsageError
 
 if TYPE_CHECKING:
     from persist.inference.fit import Progress
+    from persist.types import Table
 
 
 @click.command("fit")
@@ -66,7 +70,10 @@ def command(
     file was written but a posterior cannot be trusted.
     """
     claim_output(output, force, [burden, treatments])
+    partial = output.with_name(output.name + ".partial")
+    claim_folder(partial)
     table = read_table(burden, treatments, patients, observable, floor, full_dose)
+    table = table._replace(notes=(*table.notes, *_left_out(table, drug)))
     use_device(device)
     use_float64()
     keep_compiled()
@@ -75,7 +82,6 @@ def command(
     from persist.validation import health
 
     settings = Settings(model, pack, drug, chains, warmup, draws, seed)
-    partial = output.with_name(output.name + ".partial")
     with _Bar(quiet) as bar:
         result = fit(table, settings, partial=partial, progress=bar.show)
     report = health.as_json(result)
@@ -84,13 +90,32 @@ def command(
     shutil.rmtree(partial, ignore_errors=True)
     if as_json:
         spent = {name: result.attrs[name] for name in ("seconds", "compile_seconds", "wall_seconds")}
-        emit_json({"command": "fit", "output": output, "seed": seed} | spent | {"patients": report})
+        emit_json(
+            {"command": "fit", "output": output, "seed": seed} | spent | {"patients": report, "notes": table.notes}
+        )
     elif not quiet:
         for note in table.notes:
             click.echo(f"- {note}")
         print_health(report)
         click.echo(f"\nWritten: {output} (seed {seed})")
+    if as_json or quiet:
+        warn_marked({name: one["problems"] for name, one in report.items()})
     return 0 if all(one["ok"] for one in report.values()) else 3
+
+
+def _left_out(table: Table, drug: str | None) -> list[str]:
+    """A sentence for each drug of a patient that is not the one to fit; `UsageError` for a drug where none was given."""
+    if drug is None:
+        return []
+    if not any(series.schedules for series in table.series):
+        what = f"no patient was given {drug!r}, nor any other drug"
+        raise UsageError(what, where="--drug", remedy="give the doses by --treatments FILE, or leave --drug out")
+    return [
+        f"drug {other} of patient {series.patient_id} is left out of the model"
+        for series in table.series
+        for other in series.schedules
+        if other != drug
+    ]
 
 
 class _Bar:

@@ -30,10 +30,35 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 GROUPS = {
-    "fit": ("posterior", "sample_stats", "prior", "observed_data", "constant_data", "fitted"),
+    "fit": (
+        "posterior",
+        "sample_stats",
+        "prior",
+        "posterior_predictive",
+        "observed_data",
+        "constant_data",
+        "fitted",
+    ),
     "forecast": ("futures",),
 }
 """Groups without which a file of a kind cannot be used."""
+VARIABLES = {
+    "sample_stats": ("lp", "diverging", "resistant_share"),
+    "posterior_predictive": ("burden",),
+    "observed_data": ("day", "burden", "censoring"),
+    "constant_data": ("start", "stop", "dose", "start_energy", "start_resistant"),
+    "fitted": ("burden", "shares"),
+    "futures": ("day", "burden", "shares", "dose"),
+}
+"""Variables without which a group cannot be used."""
+ATTRIBUTES = {
+    "fit": ("observable", "unit", "seconds", "settings", "provenance", "notes"),
+    "forecast": ("settings", "summary", "provenance", "fit"),
+}
+"""Root attributes without which a file of a kind cannot be used."""
+_OBJECTS = ("settings", "provenance", "summary", "fit")
+"""Attributes that hold a JSON object."""
+_DAMAGED = "it is damaged; make it again"
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
 _PACKAGES = ("numpy", "jax", "numpyro", "arviz", "xarray")
 
@@ -80,15 +105,20 @@ def as_attribute(value: Any) -> Any:
 
 
 def attribute(result: DataTree, name: str) -> Any:
-    """A root attribute that was kept as JSON; `StoreError` where it is missing."""
+    """A root attribute that was kept as JSON; `StoreError` where it is missing or is none."""
     if name not in result.attrs:
         raise StoreError(f'the file has no "{name}"', remedy="it was not written by persist; make it again")
-    return json.loads(result.attrs[name])
+    try:
+        return json.loads(result.attrs[name])
+    except (TypeError, ValueError):
+        raise StoreError(f'its "{name}" cannot be read (not JSON)', remedy=_DAMAGED) from None
 
 
 def save(result: DataTree, path: str | Path) -> None:
-    """Write whole or not at all: into a temporary file beside ``path``, then renamed over it."""
-    target = Path(path)
+    """Write whole or not at all: into a temporary file beside ``path``, then renamed over it; a link stays, and the file
+    that it leads to is written.
+    """
+    target = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     encoding: Any = {
         f"/{name}": {v: {"zlib": True, "complevel": 4} for v, d in node.data_vars.items() if d.dtype.kind in "fi"}
         for name, node in result.children.items()
@@ -136,9 +166,46 @@ def _check(result: DataTree, name: str, kind: str | None) -> None:
         raise StoreError(f"it has schema version {schema}, this program reads {SCHEMA}", where=name, remedy=remedy)
     if kind is not None and found != kind:
         raise StoreError(f'it holds a "{found}", a "{kind}" is needed', where=name, remedy=f"give the output of {kind}")
-    missing = [group for group in GROUPS.get(str(found), ()) if group not in result.children]
-    if missing:
-        raise StoreError(f"it lacks the group {missing[0]}", where=name, remedy="it is damaged; make it again")
+    fault = _damage(result, str(found))
+    if fault:
+        raise StoreError(fault, where=name, remedy=_DAMAGED)
+
+
+def _damage(result: DataTree, kind: str) -> str:
+    """The first thing that a file of this kind lacks, in words; "" where it is whole."""
+    for group in GROUPS.get(kind, ()):
+        if group not in result.children:
+            return f"it lacks the group {group}"
+        for name in _needed(result, group):
+            if name not in result[group].data_vars:
+                return f"its group {group} lacks {name}"
+    if kind == "fit" and not result["prior"].data_vars:
+        return "its group prior is empty"
+    for name in ATTRIBUTES.get(kind, ()):
+        if fault := _attribute_damage(result, name):
+            return fault
+    return 'its "settings" name no pack' if kind == "fit" and "pack" not in attribute(result, "settings") else ""
+
+
+def _needed(result: DataTree, group: str) -> tuple[str, ...]:
+    """Names that a group must hold; the posterior holds every sampled parameter, which are those of the prior."""
+    if group == "posterior" and "prior" in result.children:
+        return tuple(str(name) for name in result["prior"].data_vars)
+    return VARIABLES.get(group, ())
+
+
+def _attribute_damage(result: DataTree, name: str) -> str:
+    if name not in result.attrs:
+        return f'it lacks the attribute "{name}"'
+    if name == "seconds" and not isinstance(result.attrs[name], (int, float, np.number)):
+        return f'its "{name}" is no number'
+    if name not in (*_OBJECTS, "notes"):
+        return ""
+    try:
+        value = attribute(result, name)
+    except StoreError as error:
+        return error.what
+    return "" if isinstance(value, dict if name in _OBJECTS else list) else f'its "{name}" is of another kind'
 
 
 def dataset(columns: Mapping[str, tuple[Any, Any]], coords: Mapping[str, Any]) -> Dataset:

@@ -5,6 +5,7 @@ Choices are made on the file as it is (observable, patients) and judged on the r
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from persist.errors import DataError, UsageError
 from persist.records.fields import day, number
-from persist.records.text import Row, Sheet, counted, did_you_mean, listed, read_sheet
+from persist.records.text import Row, Sheet, counted, did_you_mean, listed, read_sheet, refuse_control, shown
 
 REQUIRED = ("patient_id", "time_days", "burden")
 OPTIONAL = ("unit", "censoring", "observable")
@@ -33,6 +34,16 @@ OBSERVABLES = (
 ZERO_IS_MEASURED = frozenset({"cells", "fraction"})
 UNNAMED = "burden"
 CENSORING = {"": 0, "left": -1, "right": 1}
+_LENGTH = ("mm", frozenset({"mm"}), {"cm": 10, "m": 1000})
+_VOLUME = ("mm3", frozenset({"mm3", "mm^3", "ul", "\u03bcl"}), dict.fromkeys(("ml", "cm3", "cm^3", "cc"), 1000))
+_PSA: tuple[str, frozenset[str], dict[str, int]] = ("ng/mL", frozenset({"ng/ml", "ug/l", "\u03bcg/l"}), {})
+UNITS: dict[str, tuple[str, frozenset[str], dict[str, int]]] = {
+    "sld": _LENGTH,
+    "diameter": _LENGTH,
+    "volume": _VOLUME,
+    "psa": _PSA,
+}
+"""Of an observable: the unit of its rules and priors, the words that mean it, and the factor from other units to it."""
 
 
 class Visit(NamedTuple):
@@ -61,7 +72,11 @@ def asked_patients(sheet: Sheet, patients: Sequence[str]) -> frozenset[str]:
         for row in sheet.rows:
             if not row.values["patient_id"]:
                 raise row.fault("patient_id", "the patient has no name (empty)", "name the patient")
-    return frozenset(patients or there)
+    wanted = frozenset(patients or there)
+    for row in sheet.rows:
+        if row.values["patient_id"] in wanted:
+            refuse_control(row, "patient_id")
+    return wanted
 
 
 def choose_observable(sheet: Sheet, wanted: frozenset[str], asked: str | None) -> tuple[str, list[Row], str]:
@@ -152,6 +167,8 @@ def _visit(row: Row, observable: str, mark: str, dates: bool) -> Visit:
         )
     if observable == "fraction" and value > 1:
         raise row.fault("burden", f"fraction {text!r} is over 1", "give shares from 0 to 1 (percent divided by 100)")
+    if observable == "confluence" and value > 100:
+        raise row.fault("burden", f"confluence {text!r} is over 100", "give percent of the area, from 0 to 100")
     censoring = CENSORING[word.lower()]
     if value == 0 and censoring == 1:
         raise row.fault("burden", f"{text!r} as a lower limit says nothing", "leave the row out")
@@ -178,6 +195,22 @@ def check_units(rows: Sequence[Row]) -> str:
             what = f"unit {other or '(empty)'!r} where row {first.line} has {unit or '(empty)'!r}"
             raise row.fault("unit", what, "convert all values to one unit, or choose patients by --patient")
     return unit
+
+
+def judge_unit(rows: Sequence[Row], observable: str) -> list[str]:
+    """What is assumed of the one unit of these rows, in a sentence; `DataError` for one that must be converted."""
+    if observable not in UNITS or not rows:
+        return []
+    ours, known, factors = UNITS[observable]
+    row, unit = rows[0], rows[0].values.get("unit", "")
+    word = unicodedata.normalize("NFKC", unit).lower().partition(" ")[0]
+    if word in factors:
+        what = f"unit {unit!r}, while {observable} is in {ours}"
+        raise row.fault("unit", what, f"multiply by {factors[word]} and write {ours}")
+    if word in known:
+        return []
+    why = f"unit {shown(unit)} is not known for {observable}" if unit else f"no unit is given for {observable}"
+    return [f"{row.file}: {why}: values are taken as {ours}"]
 
 
 def check_enough(

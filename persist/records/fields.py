@@ -17,6 +17,7 @@ NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 POINTED = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
 ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)?")
+TIMED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[^0-9].*", re.DOTALL)
 OTHER_DATE = re.compile(r"[0-9]{1,4}([/.-])[0-9]{1,2}\1[0-9]{1,4}")
 LONGEST_DAYS = 100_000.0
 SECONDS_PER_DAY = 86_400.0
@@ -90,6 +91,9 @@ def has_dates(fields: Iterable[tuple[Row, str]]) -> bool:
     for row, column in fields:
         text = row.values[column]
         is_date = ISO.fullmatch(text) is not None
+        if TIMED.fullmatch(text) and not is_date:
+            what = f"{text!r} is a date with a time of day in a form that is not read"
+            raise row.fault(column, what, f"write the date alone, as {text[:10]}")
         if OTHER_DATE.fullmatch(text) and not is_date:
             raise row.fault(column, f"{text!r} is a date in a form that is not ISO", "write dates as 1999-12-31")
         if not is_date and not NUMBER.fullmatch(text):

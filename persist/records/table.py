@@ -15,6 +15,7 @@ from persist.records.burden import (
     check_enough,
     check_units,
     choose_observable,
+    judge_unit,
     read_burden,
     visits_of,
 )
@@ -59,6 +60,7 @@ def read(
     visits = visits_of(rows, name, mark, dates)
     check_enough(sheet, wanted, visits, max(min_values, 1), name)
     unit = check_units(rows)
+    unit_notes = judge_unit(rows, name)
     floors = floors_in_force(sheet, of_observable, name, floor, mark)
     read_visits, censored_notes = censor(sheet, visits, floors, name)
     origin = {patient: theirs[0].day if dates else 0.0 for patient, theirs in visits.items()}
@@ -69,6 +71,7 @@ def read(
     )
     notes = [*sheet.notes, *(given.notes if given else ()), sentence, *_rows_noticed(sheet, rows, mark, dates, unit)]
     notes += [
+        *unit_notes,
         *points_noticed(sheet, rows, NUMBERS),
         *floors.notes,
         *censored_notes,

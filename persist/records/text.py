@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def shown(name: str) -> str:
     """A name as it can be printed in one line; control characters escaped."""
     return name if name.isprintable() else ascii(name)
+
+
+def refuse_control(row: Row, column: str) -> None:
+    """`DataError` for a name with a line end, a tab or another control character."""
+    name = row.values[column]
+    for sign in name:
+        if unicodedata.category(sign) in ("Cc", "Zl", "Zp"):
+            what = f"{name!r} has the control character {sign!r}"
+            raise row.fault(column, what, "write the name in one line of plain text")
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from persist.errors import UsageError
 from persist.records.fields import day, decimal_mark, number, points_noticed
-from persist.records.text import Row, Sheet, counted, did_you_mean, listed, read_sheet, shown
+from persist.records.text import Row, Sheet, counted, did_you_mean, listed, read_sheet, refuse_control, shown
 from persist.types import Schedule
 
 REQUIRED = ("patient_id", "start_days", "stop_days", "drug", "dose")
@@ -45,6 +45,7 @@ def judged_rows(sheet: Sheet, wanted: frozenset[str], known: frozenset[str], eve
                 raise row.fault("patient_id", what, "give the patient's burden or leave the row out")
     rows = [row for row in sheet.rows if row.values["patient_id"] in wanted]
     for row in rows:
+        refuse_control(row, "drug")
         event = row.values.get("event", "")
         if event:
             raise row.fault("event", f"{event!r}: events are not supported by this version", "leave the row out")
