@@ -14,9 +14,21 @@ from persist.inference.model import derive, sampled
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
 from persist.inference.sampler import Draws
-from persist.types import Table
+from persist.types import Schedule, Series, Table
 
 DATA = Path(__file__).resolve().parent.parent / "data"
+
+
+FIVE_VALUES = Series(
+    "A",
+    "psa",
+    "",
+    np.array([0.0, 30.0, 90.0, 150.0, 200.0]),
+    np.array([20.0, 8.0, 1.0, 0.5, 3.0]),
+    np.array([0, 0, 0, -1, 0]),
+    {"drug": Schedule(np.array([0.0]), np.array([160.0]), np.array([1.0]))},
+)
+"""A short series: on drug until day 160, one value under a limit."""
 
 
 def truth(patient: str) -> dict[str, float]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fakes
 from persist.dynamics.observe import OBSERVABLES
 from persist.inference import coordinates, model
 from persist.inference.cohort import case, pad
@@ -16,17 +17,7 @@ from persist.inference.model import sampled
 from persist.inference.priors import load_pack
 from persist.inference.starts import coordinates as reach
 from persist.inference.target import Target, problem
-from persist.types import Schedule, Series
-
-SERIES = Series(
-    "A",
-    "psa",
-    "",
-    np.array([0.0, 30.0, 90.0, 150.0, 200.0]),
-    np.array([20.0, 8.0, 1.0, 0.5, 3.0]),
-    np.array([0, 0, 0, -1, 0]),
-    {"drug": Schedule(np.array([0.0]), np.array([160.0]), np.array([1.0]))},
-)
+from persist.types import Schedule
 
 
 def normal_scale(prior, value):
@@ -48,7 +39,7 @@ CASES = {
 def problem_of(pack_name: str, variant: str, seen: str):
     """Target, pack and case of the series as seen through an observable."""
     kind = OBSERVABLES[seen]
-    series = SERIES._replace(observable=seen, burden=SERIES.burden * 100.0)
+    series = fakes.FIVE_VALUES._replace(observable=seen, burden=fakes.FIVE_VALUES.burden * 100.0)
     if pack_name == "in-vitro":  # days in place of weeks
         drug = Schedule(np.array([0.0]), np.array([16.0]), np.array([1.0]))
         series = series._replace(day=series.day / 10.0, schedules={"drug": drug})

@@ -8,6 +8,7 @@ import pytest
 from numpyro.diagnostics import effective_sample_size
 from scipy import stats
 
+import fakes
 import laws
 from persist.inference import coordinates
 from persist.inference.cohort import case, pad
@@ -16,24 +17,14 @@ from persist.inference.priors import load_pack
 from persist.inference.rounds import Effort, _kernel
 from persist.inference.sampler import draw
 from persist.inference.target import Target, named, problem, slopes
-from persist.types import Schedule, Series
 
 TARGET = Target("spr", "clinical", "psa", 1.0)
 EFFORT = Effort(4, 400, 600)
-SERIES = Series(
-    "A",
-    "psa",
-    "",
-    np.array([0.0, 30.0, 90.0, 150.0, 200.0]),
-    np.array([20.0, 8.0, 1.0, 0.5, 3.0]),
-    np.zeros(5, int),
-    {"drug": Schedule(np.array([0.0]), np.array([160.0]), np.array([1.0]))},
-)
 
 
 def scores() -> dict[str, np.ndarray]:
     """Draws of every parameter on the scale on which its prior is standard normal, thinned until they are about independent."""
-    one = case(pad([SERIES], pack="clinical"), 0, counted=False)
+    one = case(pad([fakes.FIVE_VALUES], pack="clinical"), 0, counted=False)
     unseen = one._replace(seen=np.zeros_like(one.seen))
     found = draw(jax.random.key(0), TARGET, EFFORT, unseen).values
     pack = load_pack("clinical", "psa")
