@@ -27,7 +27,7 @@ jax.config.update("jax_enable_x64", True)
 
 from persist.cli.common import use_device  # noqa: E402
 from persist.dynamics.reactions import CHANGES, propensities  # noqa: E402
-from persist.dynamics.trajectories import MAX_STEP, simulate  # noqa: E402
+from persist.dynamics.trajectories import simulate  # noqa: E402
 from persist.treatment.exposure import relax  # noqa: E402
 from persist.treatment.schedule import grid, parse_plan, plan_schedule  # noqa: E402
 from persist.types import Cells, Exposure, Grid, Rates  # noqa: E402
@@ -83,7 +83,7 @@ def problem(case: Case) -> tuple[Rates, Grid, Exposure]:
     return rates, steps, relax(steps, rates.onset_days, rates.washout_days)
 
 
-def run(case: Case, engine: str, number: int, seed: int, max_step: float = MAX_STEP, days: Any = None) -> np.ndarray:
+def run(case: Case, engine: str, number: int, seed: int, max_step: float | None = None, days: Any = None) -> np.ndarray:
     """Cells ``(3, number, n_days)`` at the marked ``days`` (every day by default)."""
     rates, steps, exposure = problem(case)
     record = None if days is None else np.isin(np.arange(1, DAYS + 1), days)
@@ -217,7 +217,7 @@ def main(device: str, names: tuple[str, ...], repeats: int, output: Path | None)
         results[job.name] = {"speed": speed(job, repeats), "accuracy": accuracy(job, asked[job.case])}
         click.echo(told(job, results[job.name]))
     if output is not None:
-        about = {"device": str(jax.devices()[0]), "jax": jax.__version__, "max_step_days": MAX_STEP, "jobs": results}
+        about = {"device": str(jax.devices()[0]), "jax": jax.__version__, "jobs": results}
         output.write_text(json.dumps(about, indent=1, default=float) + "\n", encoding="utf-8")
 
 

@@ -20,8 +20,10 @@ from laws import (
     check_variance,
     must_fail,
 )
+from persist.dynamics import batches, sampling
+from persist.dynamics.paths import ENGINES, Engine, Pace, Steps, follow
 from persist.dynamics.reactions import REACTIONS, scaled
-from persist.dynamics.trajectories import ENGINES, follow, simulate
+from persist.dynamics.trajectories import simulate
 from persist.errors import PrecisionError, RatesError, UsageError
 from persist.types import Cells, Exposure, Grid, Rates
 
@@ -31,11 +33,12 @@ DAYS = 4
 """Every grid of the checks has this many steps and records them all, so that an engine is compiled once."""
 
 
-@partial(jax.jit, static_argnames=("engine", "substeps"))
-def _run(keys, factors, cells, rates, length, exposure, engine, substeps):
+@partial(jax.jit, static_argnames=("engine", "hybrid"))
+def _run(keys, factors, cells, rates, length, exposure, pace, engine, hybrid):
     table = scaled(dict(zip(NAMES, factors, strict=True)))
-    one = partial(follow, engine=engine, substeps=substeps, table=table)
-    return jax.vmap(one, in_axes=(0, None, None, None, None))(keys, cells, rates, length, exposure)
+    steps = Steps(length, jnp.arange(DAYS))
+    how = Engine(engine, hybrid, table)
+    return follow(sampling.stream(keys), cells, rates, steps, exposure, pace, records=DAYS, engine=how)
 
 
 def run(
@@ -48,13 +51,15 @@ def run(
     exposure: Exposure | None = None,
     planted: str | None = None,
     seed: int = 0,
+    exact_below: float = 0.0,
 ) -> np.ndarray:
     """S, P, R ``(3, n, 4)`` at the ends of four steps of ``length`` days; ``planted`` is one made 5 % too fast."""
     level = Exposure(jnp.ones(DAYS), jnp.ones(DAYS), jnp.zeros(DAYS)) if exposure is None else exposure
     factors = jnp.array([1.05 if name == planted else 1.0 for name in NAMES])
     as_arrays = jax.tree.map(lambda value: jnp.asarray(value, float), (cells, rates))
     keys = jax.random.split(jax.random.fold_in(KEY, seed), n)
-    ended = _run(keys, factors, *as_arrays, jnp.full(DAYS, length), level, engine, 1)
+    pace = Pace(1, exact_below)
+    ended = _run(keys, factors, *as_arrays, jnp.full(DAYS, length), level, pace, engine, exact_below > 0)
     return np.stack([np.asarray(state) for state in ended])
 
 
@@ -379,7 +384,7 @@ def test_results_do_not_depend_on_how_the_work_is_cut(monkeypatch: pytest.Monkey
     whole = go(start)
     front = go(Cells(start.sensitive[:20], 5.0, 5.0))
     back = go(Cells(start.sensitive[20:], 5.0, 5.0), first=20)
-    monkeypatch.setattr("persist.dynamics.trajectories.CHUNK", 16)
+    monkeypatch.setitem(batches.LANES, "ssa", 16)
     chunked = go(start)
     for every, a, b, c in zip(whole, front, back, chunked, strict=True):
         np.testing.assert_array_equal(every, np.concatenate([a, b]))

@@ -12,7 +12,8 @@ from scipy import stats
 
 from laws import check_distribution, check_mean, check_variance, must_fail
 from persist.dynamics import sampling
-from persist.dynamics.branching import birth_death, descendants
+from persist.dynamics.branching import descendants
+from persist.dynamics.splitting import kendall as lineage
 
 N = 100_000
 KEY = jax.random.key(20)
@@ -112,9 +113,9 @@ def kendall(n: int, birth: float, death: float, days: float, size: int) -> np.nd
 )
 def test_descendants_follow_kendall(n: int, birth: float, death: float, days: float) -> None:
     def check(error: float) -> None:
-        alpha, beta = birth_death(jnp.full(N, birth), jnp.full(N, death * error), days)
+        law = lineage(jnp.full(N, birth), jnp.full(N, death * error), days)
         u, v = sampling.uniform(KEY, (2, N))
-        check_distribution(descendants(u, v, jnp.full(N, float(n)), alpha, beta), kendall(n, birth, death, days, 150))
+        check_distribution(descendants(u, v, jnp.full(N, float(n)), law), kendall(n, birth, death, days, 150))
 
     check(1.0)
     must_fail(partial(check, 1.05))
@@ -122,9 +123,10 @@ def test_descendants_follow_kendall(n: int, birth: float, death: float, days: fl
 
 def test_birth_death_at_its_edges() -> None:
     for birth, death in ((0.0, 0.0), (0.3, 0.3), (0.0, 0.5), (0.5, 0.0), (1e4, 0.0), (0.0, 1e4), (1e-12, 2e-12)):
-        alpha, beta = birth_death(jnp.array(birth), jnp.array(death), 1.0)
-        assert 0 <= alpha <= 1
-        assert 0 <= beta <= 1
+        law = lineage(jnp.array(birth), jnp.array(death), 1.0)
+        assert 0 <= law.lost <= 1
+        assert 0 <= law.born <= 1
+        assert np.all(np.isfinite(law.cumulants))
 
 
 def test_nothing_from_nothing() -> None:
@@ -153,12 +155,9 @@ def test_extreme_uniform_numbers(edge: float) -> None:
 
 @pytest.mark.law
 def test_streams_are_uniform_and_apart() -> None:
-    states = jax.vmap(sampling.stream)(jax.random.split(KEY, 1000))
-
-    def run(state: jax.Array) -> jax.Array:
-        return jax.lax.scan(lambda at, _: sampling.draw(at), state, None, length=200)[1]
-
-    numbers = np.asarray(jax.vmap(run)(states))
+    states = sampling.stream(jax.random.split(KEY, 100))
+    states = jnp.concatenate([sampling.substream(states, number) for number in range(10)])
+    numbers = np.asarray(sampling.draws(states, 200)[1]).T
     check_distribution((numbers * 64).astype(int).ravel(), np.full(64, 1 / 64))
     pairs = (numbers[:, :-1] * 8).astype(int) * 8 + (numbers[:, 1:] * 8).astype(int)
     check_distribution(pairs[:, ::2].ravel(), np.full(64, 1 / 64))

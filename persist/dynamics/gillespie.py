@@ -5,6 +5,9 @@ probability ``a_i / a``. Where the exposure moves within a step, candidates come
 the rest of the step (every rate grows with every field of the `Surroundings`, whose largest values are at the ends,
 since the exposure is monotone), and each is accepted with probability actual over bound: thinning, no discretisation.
 
+A batch takes one event in every trajectory at a time, until all have come to the end of the step; reactions of the same
+change are told apart by nothing that is kept, so they are drawn as one.
+
 Sources: Gillespie 1977, 10.1021/j100540a008; thinning: Lewis & Shedler 1979, 10.1002/nav.3800260304.
 """
 
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from persist.dynamics import sampling
 from persist.dynamics.reactions import (
@@ -30,81 +34,76 @@ from persist.dynamics.reactions import (
 from persist.types import Cells, Exposure, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jax import Array
     from jax.typing import ArrayLike
 
     from persist.dynamics.reactions import Reactions
 
 Walk = tuple["Array", Cells, "Array"]
-"""Time within the step, cells, stream of uniform numbers."""
+"""Time within the step, cells, stream of uniform numbers; each ``(...)``."""
 
 
 def ssa_step(
-    key: Array, cells: Cells, rates: Rates, exposure: Exposure, dt: ArrayLike, table: Reactions = REACTIONS
+    stream: Array, cells: Cells, rates: Rates, exposure: Exposure, dt: ArrayLike, table: Reactions = REACTIONS
 ) -> Cells:
-    """Cells ``dt`` days later, exactly; all scalars (one trajectory: ``vmap`` over many), counts float64.
+    """Cells ``dt`` days later, exactly; counts float64 ``(...)``, in the shape of ``stream`` (uint64).
 
-    The cost is that of the events: at 1e5 cells, thousands a day.
+    ``rates`` and the fields of ``exposure`` are scalars or ``(...)``, ``dt`` likewise. The cost is that of the events: at
+    1e5 cells, thousands a day.
     """
-    steady = (jnp.asarray(exposure.days) <= IMMEDIATE_DAYS) | (jnp.asarray(exposure.start) == exposure.target)
-    start = Cells(*[jnp.asarray(count, float) for count in cells])
-    begin = (jnp.zeros(()), start, sampling.stream(key))
-    _, start, numbers = _events(begin, jnp.where(steady, dt, 0.0), rates, exposure, table, moving=False)
-    end = _events((jnp.zeros(()), start, numbers), jnp.where(steady, 0.0, dt), rates, exposure, table, moving=True)
-    return end[1]
+    moving = (jnp.asarray(exposure.days) > IMMEDIATE_DAYS) & (jnp.asarray(exposure.start) != exposure.target)
+    start = Cells(*[jnp.broadcast_to(jnp.asarray(count, float), stream.shape) for count in cells])
+    end = jnp.broadcast_to(jnp.asarray(dt, float), stream.shape)
+    begin = (jnp.zeros(stream.shape), start, stream)
+    reached = _events(begin, jnp.where(moving, 0.0, end), rates, exposure, table, moving=False)[1]
+    begin = (begin[0], reached, stream)  # each trajectory takes part in one of the two only
+    return _events(begin, jnp.where(moving, end, 0.0), rates, exposure, table, moving=True)[1]
 
 
 def _events(begin: Walk, dt: Array, rates: Rates, exposure: Exposure, table: Reactions, *, moving: bool) -> Walk:
-    """All events until ``dt``; ``moving`` says that the exposure changes meanwhile."""
+    """All events until ``dt`` ``(...)``; ``moving`` says that the exposure changes meanwhile."""
     last = within(exposure, dt)
+    changes, rows = _kinds(table)
 
-    def actual(cells: Cells, level: Array) -> list[Array]:
+    def propensity(cells: Cells, levels: tuple[Array, ...]) -> Array:
+        """Events a day of each kind of change, added up one after the other, ``(n_kinds, ...)``."""
         g = crowding(cells.total, rates.capacity)
-        around = surroundings(rates, level, g, secretome(cells, rates, level))
-        return _events_a_day(cells, rates, around, table)
-
-    def bound(cells: Cells, level: Array) -> list[Array]:
-        g = crowding(cells.total, rates.capacity)
-        ends = [surroundings(rates, end, g, secretome(cells, rates, end)) for end in (level, last)]
-        return _events_a_day(cells, rates, Surroundings(*map(jnp.maximum, *ends)), table)
+        around = [surroundings(rates, level, g, secretome(cells, rates, level)) for level in levels]
+        most = around[0] if len(around) == 1 else Surroundings(*map(jnp.maximum, *around))
+        pairs = zip(per_capita(rates, most, table), parents(cells, table), strict=True)
+        each = [rate * number for rate, number in pairs]
+        kinds = [sum((each[row] for row in of), jnp.zeros_like(dt)) for of in rows]
+        return jnp.cumsum(jnp.stack(kinds), axis=0) if len(kinds) > 1 else jnp.stack(kinds)
 
     def event(walk: Walk) -> Walk:
         time, cells, numbers = walk
-        numbers, u = sampling.draw(numbers)
-        numbers, v = sampling.draw(numbers)
-        most = sum((bound if moving else actual)(cells, within(exposure, time)), jnp.zeros(()))
-        after = time - jnp.log(u) / jnp.where(most > 0, most, 1e-300)
-        rest = actual(cells, within(exposure, after) if moving else last)
+        numbers, (u, v) = sampling.draws(numbers, 2)
+        upto = sampling.once(propensity(cells, (within(exposure, time), last) if moving else (last,)))
+        after = time - sampling.log(u) / jnp.maximum(upto[-1], 1e-300)
         happens = after < dt
-        fired = _fire(cells, rest, v * most, table)
-        return (
-            jnp.where(happens, after, dt),
-            Cells(*[jnp.where(happens, new, old) for new, old in zip(fired, cells, strict=True)]),
-            numbers,
+        after, mark = sampling.once((after, jnp.where(happens, v * upto[-1], jnp.inf)))
+        actual = propensity(cells, (within(exposure, after),)) if moving else upto
+        return jnp.where(happens, after, dt), _fired(cells, mark, actual, changes), numbers
+
+    return jax.lax.while_loop(lambda walk: jnp.any(walk[0] < dt), event, begin)
+
+
+def _kinds(table: Reactions) -> tuple[np.ndarray, list[list[int]]]:
+    """The different changes of the table ``(n_kinds, 3)``, and the rows that make each."""
+    changes = list(dict.fromkeys(reaction.change for reaction in table))
+    return np.array(changes), [
+        [row for row, reaction in enumerate(table) if reaction.change == change] for change in changes
+    ]
+
+
+def _fired(cells: Cells, mark: Array, upto: Array, changes: np.ndarray) -> Cells:
+    """The cells after the change in whose stretch of the summed propensities ``mark`` falls; else as before."""
+    below = [(mark < limit).astype(float) for limit in upto]
+    after = []
+    for state, count in enumerate(cells):
+        steps = changes[:, state] - np.append(changes[1:, state], 0)  # of the change at each limit, from the last back
+        fired = sum(
+            (float(step) * under for step, under in zip(steps, below, strict=True) if step), jnp.zeros_like(mark)
         )
-
-    goes_on: Callable[[Walk], Array] = lambda walk: walk[0] < dt  # noqa: E731
-    return jax.lax.while_loop(goes_on, event, begin)
-
-
-def _events_a_day(cells: Cells, rates: Rates, around: Surroundings, table: Reactions) -> list[Array]:
-    """Propensity of each reaction in given surroundings: 11 scalars."""
-    columns = per_capita(rates, around, table)
-    return [rate * number for rate, number in zip(columns, parents(cells, table), strict=True)]
-
-
-def _fire(cells: Cells, propensity: list[Array], mark: Array, table: Reactions) -> Cells:
-    """The cells after the reaction in whose stretch of the summed propensities ``mark`` falls; else as before."""
-    reached, upto = jnp.zeros(()), []
-    for each in propensity:
-        reached = reached + each
-        upto.append(reached)
-    changes = []
-    for state in range(3):
-        change = jnp.zeros(())
-        for limit, reaction in zip(reversed(upto), reversed(table), strict=True):
-            change = jnp.where(mark < limit, float(reaction.change[state]), change)
-        changes.append(change)
-    return Cells(*[jnp.maximum(count + change, 0.0) for count, change in zip(cells, changes, strict=True)])
+        after.append(jnp.maximum(count + fired, 0.0))
+    return Cells(*after)

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics import sampling
-from persist.dynamics.branching import mean_rates
 from persist.dynamics.reactions import REACTIONS, parents
+from persist.dynamics.splitting import mean_rates
 from persist.types import Cells, Exposure, Rates
 
 if TYPE_CHECKING:
@@ -48,79 +48,83 @@ class Shape(NamedTuple):
     touched: np.ndarray
 
 
+Walk = tuple["Array", "Array", "Array"]
+"""Time within the step ``(...)``, cells ``(3, ...)``, stream of uniform numbers ``(...)``."""
+
+
 def tau_step(
-    key: Array, cells: Cells, rates: Rates, exposure: Exposure, dt: ArrayLike, table: Reactions = REACTIONS
+    stream: Array, cells: Cells, rates: Rates, exposure: Exposure, dt: ArrayLike, table: Reactions = REACTIONS
 ) -> Cells:
-    """Cells ``dt`` days later, by as many leaps as it takes; all scalars (``vmap`` over many), counts float64."""
+    """Cells ``dt`` days later, by as many leaps as it takes; counts float64 ``(...)``, in the shape of ``stream``.
+
+    ``rates`` and the fields of ``exposure`` are scalars or ``(...)``, ``dt`` likewise.
+    """
     change = np.array([reaction.change for reaction in table], float)
     parent = np.array([[reaction.parent == state for state in range(3)] for reaction in table])
     shape = Shape(change, parent | (change != 0))
+    end = jnp.broadcast_to(jnp.asarray(dt, float), stream.shape)
+    start = jnp.stack([jnp.broadcast_to(jnp.asarray(count, float), stream.shape) for count in cells])
 
-    def leap(walk: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        return _leap(walk, jnp.asarray(dt), rates, exposure, table, shape)
+    def leap(walk: Walk) -> Walk:
+        return _leap(walk, end, rates, exposure, table, shape)
 
-    start = jnp.stack([jnp.asarray(count, float) for count in cells])
-    begin = (jnp.zeros(()), start, sampling.stream(key))
-    return Cells(*jax.lax.while_loop(lambda walk: walk[0] < dt, leap, begin)[1])
+    begin = (jnp.zeros(stream.shape), start, stream)
+    return Cells(*jax.lax.while_loop(lambda walk: jnp.any(walk[0] < end), leap, begin)[1])
 
 
-def _leap(
-    walk: tuple[Array, Array, Array], dt: Array, rates: Rates, exposure: Exposure, table: Reactions, shape: Shape
-) -> tuple[Array, Array, Array]:
-    """One leap, with at most one critical event at its end."""
+def _leap(walk: Walk, dt: Array, rates: Rates, exposure: Exposure, table: Reactions, shape: Shape) -> Walk:
+    """One leap, with at most one critical event at its end; nothing where the step is over."""
     time, state, numbers = walk
-    numbers, u = _draws(numbers, len(table) + 2)
-    critical = jnp.any((state < FEW)[None, :] & shape.touched, axis=1)
+    numbers, u = sampling.draws(numbers, len(table) + 2)
+    critical = jnp.stack([jnp.any((state < FEW)[of], axis=0) for of in shape.touched])
     now = _propensities(state, state, rates, exposure, time, 0.0, table)
-    safe = _longest_leap(state, jnp.where(critical, 0.0, now), rates, shape)
-    longest = jnp.clip(jnp.minimum(safe, LONGEST), SHORTEST, jnp.maximum(dt - time, SHORTEST))
-    middle = jnp.maximum(state + 0.5 * longest * (jnp.where(critical, 0.0, now) @ shape.change), 0.0)
-    there = _propensities(state, middle, rates, exposure, time, longest, table)
+    often = jnp.where(critical, 0.0, now)
+    longest = jnp.minimum(_longest_leap(state, often, rates, shape), LONGEST)
+    longest = sampling.once(jnp.clip(longest, SHORTEST, jnp.maximum(dt - time, SHORTEST)))
+    middle = jnp.maximum(state + 0.5 * longest[None] * _changed(often, shape.change), 0.0)
+    there = sampling.once(_propensities(state, middle, rates, exposure, time, longest, table))
     clock = jnp.where(critical, there, 0.0)
-    hazard = clock.sum()
-    wait = jnp.where(hazard > 0, -jnp.log(u[-1]) / jnp.where(hazard > 0, hazard, 1.0), jnp.inf)
+    hazard = clock.sum(axis=0)
+    wait = jnp.where(hazard > 0, -sampling.log(u[-1]) / jnp.where(hazard > 0, hazard, 1.0), jnp.inf)
     tau = jnp.minimum(longest, wait)
-    counts = sampling.poisson_quantile(u[: len(table)], jnp.where(critical, 0.0, there) * tau)
-    mark = u[-2] * hazard
-    upto = jnp.cumsum(clock)
-    single = (mark < upto) & (mark >= upto - clock) & critical & (wait < longest)
-    last = (wait >= longest) & (longest >= dt - time)
-    after = jnp.where(last, dt, time + tau)
-    return after, _applied(state, counts + single, table), numbers
+    counts = sampling.poisson_quantile(u[: len(table)], jnp.where(critical, 0.0, there) * tau[None])
+    mark, upto = (u[-2] * hazard)[None], jnp.cumsum(clock, axis=0)
+    single = (mark < upto) & (mark >= upto - clock) & critical & (wait < longest)[None]
+    going, last = time < dt, (wait >= longest) & (longest >= dt - time)
+    after = jnp.where(last | ~going, dt, time + tau)
+    return after, jnp.where(going[None], _applied(state, counts + single, table), state), numbers
 
 
-def _draws(numbers: Array, count: int) -> tuple[Array, Array]:
-    """The next ``count`` uniform numbers of a stream, ``(count,)``."""
-    drawn = []
-    for _ in range(count):
-        numbers, u = sampling.draw(numbers)
-        drawn.append(u)
-    return numbers, jnp.stack(drawn)
+def _changed(events: Array, change: np.ndarray) -> Array:
+    """What events ``(11, ...)`` do to each state, ``(3, ...)``."""
+    return jnp.stack([sum(float(by) * count for by, count in zip(of, events, strict=True) if by) for of in change.T])
 
 
 def _propensities(
     state: Array, middle: Array, rates: Rates, exposure: Exposure, begin: Array, days: ArrayLike, table: Reactions
 ) -> Array:
-    """Events a day ``(11,)`` over an interval: crowding and large states at its ``middle``, small ones as they are."""
+    """Events a day ``(11, ...)`` over an interval: crowding and large states at its ``middle``, small ones as they are."""
     counted = jnp.where(state < FEW, state, middle)
     each = mean_rates(Cells(*middle), rates, exposure, begin, days, table)
-    return jnp.stack([rate * number for rate, number in zip(each, parents(Cells(*counted), table), strict=True)])
+    pairs = zip(each, parents(Cells(*counted), table), strict=True)
+    return jnp.stack([jnp.broadcast_to(rate * number, begin.shape) for rate, number in pairs])
 
 
 def _longest_leap(state: Array, propensity: Array, rates: Rates, shape: Shape) -> Array:
     """Cao's leap in days: the least of ``max(epsilon x / g, 1) / |mean|`` and of its square over the variance."""
     linear = jnp.isinf(jnp.asarray(rates.capacity)) & (jnp.asarray(rates.secretome_boost) == 0)
-    allowed = jnp.maximum(EPSILON * state / jnp.where(linear, 1.0, 2.0), 1.0)
-    drift, spread = jnp.abs(propensity @ shape.change), propensity @ shape.change**2
+    power = jnp.broadcast_to(jnp.where(linear, 1.0, 2.0), state.shape[1:])
+    allowed = jnp.maximum(EPSILON * state / power[None], 1.0)
+    drift, spread = jnp.abs(_changed(propensity, shape.change)), _changed(propensity, shape.change**2)
     by_mean = jnp.where(drift > 0, allowed / jnp.where(drift > 0, drift, 1.0), jnp.inf)
     by_spread = jnp.where(spread > 0, allowed**2 / jnp.where(spread > 0, spread, 1.0), jnp.inf)
-    return jnp.minimum(jnp.min(by_mean), jnp.min(by_spread))
+    return jnp.minimum(by_mean.min(axis=0), by_spread.min(axis=0))
 
 
 def _applied(state: Array, counts: Array, table: Reactions) -> Array:
     """The state after ``counts`` firings, each held to the cells that are left of what it takes from."""
     left = list(state)
-    gained = [jnp.zeros(()) for _ in left]
+    gained = [jnp.zeros_like(state[0]) for _ in left]
     for count, reaction in zip(counts, table, strict=True):
         fired = count
         for at, change in enumerate(reaction.change):

@@ -1,55 +1,56 @@
-"""Trajectories: cells followed along a grid by any of the engines.
+"""Trajectories: cells followed along a grid by any of the engines; the checked doors to `paths`.
 
-An engine is a function ``(key, cells, rates, exposure, dt, table) -> cells``. `simulate` is the checked door, `follow`
-the pure function of one trajectory behind it. The random numbers of a trajectory depend on its key and number alone, so
-it comes out the same however many others run beside it and however the work is cut.
+`simulate` returns the record of all trajectories, `sweep` what is made of it chunk by chunk, so that memory does not
+grow with their number; `steered` lets a rule set the dose of each path. The random numbers of a trajectory depend on its
+key and number alone, so it comes out the same however many others run beside it and however the work is cut.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist.dynamics.branching import MAX_STEP, leap_step
-from persist.dynamics.gillespie import ssa_step
+from persist.dynamics import batches, sampling
+from persist.dynamics.paths import ENGINES, Engine, Pace, Steered, Steering, Steps, follow, steer
 from persist.dynamics.reactions import REACTIONS
-from persist.dynamics.tau_leap import tau_step
+from persist.dynamics.stepsize import choose
 from persist.errors import PrecisionError, RatesError, UsageError
 from persist.keys import numbered
 from persist.types import Cells, Exposure, Grid, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from jax import Array
     from jax.typing import ArrayLike
 
     from persist.dynamics.reactions import Reactions
 
-ENGINES = ("leap", "ssa", "tau")
-
 SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
 """Rates that are shares: above 1 they would make other rates negative."""
 
-CHUNK = 2000
-"""Most trajectories that run as one batch: what fits into the memory near a core."""
-
-WORTH_A_THREAD = 200
-"""Fewest trajectories for which a chunk of their own pays on a core that would be idle."""
+BUCKETS = (64, 32)
+"""Steps, and records, are filled up to multiples of these, so that one compiled program serves many grids."""
 
 MOST_CELLS = 1e7
 """Cells at the start beyond which the exact engine is refused: it would take every event of each of them."""
 
 
-State = tuple[Cells, "Array"]
-"""Cells now, and the record so far."""
+class Method(NamedTuple):
+    """How cells are carried on: ``engine``, of `ENGINES`; the leap takes steps of at most ``max_step`` days (None: as
+    `stepsize.choose` finds for the trajectories of one call; name it where several calls are to agree) and follows
+    populations of up to ``exact_below`` cells event by event; the other engines choose their own steps.
+    """
+
+    engine: str = "leap"
+    max_step: float | None = None
+    exact_below: float = 0.0
+    table: Reactions = REACTIONS
 
 
 def simulate(
@@ -62,7 +63,8 @@ def simulate(
     engine: str = "leap",
     trajectories: int | None = None,
     first: int = 0,
-    max_step: float = MAX_STEP,
+    max_step: float | None = None,
+    exact_below: float = 0.0,
     record: ArrayLike | None = None,
     table: Reactions = REACTIONS,
 ) -> Cells:
@@ -71,124 +73,168 @@ def simulate(
     Fields of ``cells`` and ``rates`` are scalars or ``(n_trajectories,)``; of ``exposure``, along the grid,
     ``(n_steps,)`` or ``(n_steps, n_trajectories)``. ``record`` is a mask ``(n_steps,)``. ``trajectories`` is needed
     where nothing has their number; they are numbered from ``first`` on, and each has its own random numbers by ``key``
-    and number. The leap takes steps of at most ``max_step`` days; the other engines choose their own. Many trajectories
-    are run in chunks, on as many threads as there are cores.
+    and number. ``engine``, ``max_step``, ``exact_below`` and ``table`` are those of a `Method`.
 
     Errors: PrecisionError in float32, RatesError for a rate or count that is negative or NaN (or a share above 1),
     UsageError for an engine that is not there, too many cells for ``ssa``, or numbers of trajectories that differ.
     """
-    _check(cells, rates, engine, max_step)
-    number = _number(cells, rates, exposure, trajectories)
-    length = np.asarray(grid.length, float)
-    marks = np.ones(len(length), bool) if record is None else np.asarray(record, bool)
-    longest = float(length.max(initial=0.0))
-    substeps = max(1, math.ceil(longest / max_step - 1e-9)) if engine == "leap" else 1
-    run = partial(_all, length=length, engine=engine, substeps=substeps, slots=_slots(marks), table=table)
-
-    def chunk(members: np.ndarray) -> Cells:
-        keys = numbered(key, jnp.asarray(first + members))
-        mine = [
-            jax.tree.map(partial(_taken, members, axis), each) for axis, each in ((0, cells), (0, rates), (1, exposure))
-        ]
-        ended: Cells = run(keys, *mine)
-        jax.block_until_ready(ended)  # type: ignore[no-untyped-call]
-        return ended
-
-    count = _chunks(number)
-    if count <= 1:
-        return chunk(np.arange(number))
-    members = np.minimum(np.arange(-(-number // count) * count), number - 1).reshape(count, -1)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        parts = list(threads.map(chunk, members))
-    return Cells(*[jnp.concatenate(states)[:number] for states in zip(*parts, strict=True)])
+    method = Method(engine, max_step, exact_below, table)
+    kept = sweep(
+        _kept, key, cells, rates, grid, exposure, method, trajectories=trajectories, first=first, record=record
+    )
+    parts = list(kept)
+    return Cells(*[jnp.concatenate(states) for states in zip(*parts, strict=True)]) if len(parts) > 1 else parts[0]
 
 
-def _chunks(number: int) -> int:
-    """Chunks that so many trajectories are run in: few enough to fill the cores, small enough for their caches."""
-    return max(-(-number // CHUNK), min(os.cpu_count() or 1, number // WORTH_A_THREAD))
+def _kept(_: np.ndarray, cells: Cells) -> Cells:
+    return cells
 
 
-def _taken(members: np.ndarray, axis: int, value: ArrayLike) -> ArrayLike:
-    """The values of some trajectories, where each has its own (``axis`` of ``value`` counts trajectories)."""
-    return jnp.asarray(value)[..., members] if jnp.ndim(value) > axis else value
-
-
-def follow(
+def sweep[T](
+    reduce: Callable[[np.ndarray, Cells], T],
     key: Array,
     cells: Cells,
     rates: Rates,
-    length: Array,
+    grid: Grid,
     exposure: Exposure,
+    method: Method = Method(),  # noqa: B008 - immutable
     *,
-    engine: str = "leap",
-    substeps: int = 1,
-    slots: tuple[int, ...] | None = None,
-    table: Reactions = REACTIONS,
-) -> Cells:
-    """One trajectory, all fields scalars: cells at the end of the marked steps, ``(n_records,)``; nothing is checked.
+    trajectories: int | None = None,
+    first: int = 0,
+    record: ArrayLike | None = None,
+) -> Iterator[T]:
+    """What ``reduce(members, cells)`` makes of each chunk of trajectories, in order; nothing else is kept.
 
-    ``length`` ``(n_steps,)`` days, ``exposure`` ``(n_steps,)``. ``slots`` gives for each step its place in the record,
-    or -1 (None: each step has one). Pure: may be compiled and mapped.
+    ``members`` ``(n,)`` are places among the trajectories asked for, ``cells`` their record ``(n, n_records)``; the rest
+    is as of `simulate`. Chunks run on several threads at once, and so does ``reduce``.
     """
-    n_steps = length.shape[0]
-    places = np.arange(n_steps) if slots is None else np.asarray(slots, int)
-    size = int(places.max(initial=-1)) + 1
+    _check(cells, rates, method)
+    number = _number(cells, rates, exposure, trajectories)
+    steps, records = _padded(grid, record)
+    level = Exposure(*[_extended(part, len(steps.length), None) for part in exposure])
+    pace = Pace(_substeps(cells, rates, grid, exposure, method), method.exact_below)
+    axes = (0, *_axes(0, (cells, rates)), *_axes(1, level))
+    static = (("records", records), ("engine", Engine(method.engine, method.exact_below > 0, method.table)))
+    count = int(np.sum(_marks(grid, record)))
 
-    def step(carry: State, piece: tuple[Array, Array, Exposure, Array]) -> tuple[State, None]:
-        state, seen = carry
-        number, dt, level, place = piece
-        state = _advance(engine, substeps)(jax.random.fold_in(key, number), state, rates, level, dt, table)
-        return (state, seen.at[place].set(jnp.stack(state))), None
+    def finish(members: np.ndarray, path: Cells) -> T:
+        return reduce(members, Cells(*[state[:, :count] for state in path]))
 
-    start = Cells(*[jnp.asarray(count, float) for count in cells])
-    steps = (jnp.arange(n_steps), length, exposure, jnp.asarray(np.where(places < 0, size, places)))
-    (_, seen), _ = jax.lax.scan(step, (start, jnp.zeros((size + 1, 3))), steps)
-    return Cells(*seen[:size].T)
-
-
-def _advance(engine: str, substeps: int) -> Callable[..., Cells]:
-    """The step function of an engine."""
-    engines: dict[str, Callable[..., Cells]] = {
-        "leap": partial(leap_step, substeps=substeps),
-        "ssa": ssa_step,
-        "tau": tau_step,
-    }
-    return engines[engine]
+    how = batches.cut(number, method.engine, 8 * 3 * records)
+    own = partial(_own, key, first, (cells, rates, level), axes)
+    return batches.run(_follow, static, number, how, own, axes, (steps, pace), finish)
 
 
-@partial(jax.jit, static_argnames=("engine", "substeps", "slots", "table"))
-def _all(
-    keys: Array,
+def steered[T](
+    reduce: Callable[[np.ndarray, Steered], T],
+    rule: Callable[[Any, Cells, Any], Any],
+    key: Array,
     cells: Cells,
     rates: Rates,
-    exposure: Exposure,
-    length: Array,
-    engine: str,
-    substeps: int,
-    slots: tuple[int, ...],
-    table: Reactions,
-) -> Cells:
-    """`follow` for every key; whatever has one value a trajectory is mapped, the rest is shared."""
-    one = partial(follow, engine=engine, substeps=substeps, slots=slots, table=table)
-    axes = (
-        0,
-        Cells(*[0 if jnp.ndim(count) else None for count in cells]),
-        Rates(*[0 if jnp.ndim(rate) else None for rate in rates]),
-        None,
-        Exposure(*[1 if jnp.ndim(part) == 2 else None for part in exposure]),
+    grid: Grid,
+    steering: Steering,
+    method: Method = Method(max_step=1.0),  # noqa: B008
+    *,
+    trajectories: int | None = None,
+    first: int = 0,
+    record: ArrayLike | None = None,
+) -> Iterator[T]:
+    """`sweep` for paths whose dose follows a ``rule`` on visit days (`paths.steer`); its ``steering`` is along the grid.
+
+    ``rule`` is a function of a module (each is compiled once); what it compares with stands in ``steering.memory``. The
+    step of the leap must be named: which exposures are to come is not known beforehand.
+    """
+    _check(cells, rates, method)
+    if method.engine == "leap" and method.max_step is None:
+        raise UsageError("no longest step for paths under a rule", remedy="name max_step, such as 1.0 (days)")
+    number = _number(cells, rates, None, trajectories)
+    steps, records = _padded(grid, record)
+    dose, ruled, visit = (
+        _extended(part, len(steps.length), fill) for part, fill in zip(steering[:3], (None, None, -1), strict=True)
     )
-    return jax.vmap(one, in_axes=axes)(keys, cells, rates, length, exposure)
+    planned = steering._replace(dose=dose, ruled=ruled, visit=visit)
+    axes = (0, *_axes(0, (cells, rates)), -1, -1, -1, *_axes(0, (steering.level,)))
+    axes += (*_axes(1, steering.seen), *_axes(0, steering.memory))
+    engine = Engine(method.engine, method.exact_below > 0, method.table)
+    static = (("rule", rule), ("records", records), ("engine", engine))
+    pace = Pace(_substeps(cells, rates, grid, None, method), method.exact_below)
+    count = int(np.sum(_marks(grid, record)))
+
+    def finish(members: np.ndarray, path: Steered) -> T:
+        seen = Cells(*[state[:, :count] for state in path.cells])
+        return reduce(members, path._replace(cells=seen, course=path.course[:, :count]))
+
+    how = batches.cut(number, method.engine, 8 * 4 * records)
+    own = partial(_own, key, first, (cells, rates, planned), axes)
+    return batches.run(_steer, static, number, how, own, axes, (steps, pace), finish)
 
 
-def _slots(marks: np.ndarray) -> tuple[int, ...]:
-    """Place of each step in the record, -1 where it is not wanted."""
-    return tuple(np.where(marks, np.cumsum(marks) - 1, -1).tolist())
+@partial(jax.jit, static_argnames=("records", "engine"))
+def _follow(own: Any, shared: Any, *, records: int, engine: Engine) -> Cells:
+    (streams, cells, rates, exposure), (steps, pace) = own, shared
+    return follow(streams, cells, rates, steps, exposure, pace, records=records, engine=engine)
 
 
-def _number(cells: Cells, rates: Rates, exposure: Exposure, trajectories: int | None) -> int:
+@partial(jax.jit, static_argnames=("rule", "records", "engine"))
+def _steer(own: Any, shared: Any, *, rule: Callable[..., Any], records: int, engine: Engine) -> Steered:
+    (streams, cells, rates, steering), (steps, pace) = own, shared
+    return steer(streams, cells, rates, steps, steering, pace, rule=rule, records=records, engine=engine)
+
+
+def _own(key: Array, first: int, of: Any, axes: tuple[int, ...], members: np.ndarray) -> Any:
+    """Streams, and what else some trajectories have of their own or share, for `batches.run`."""
+    leaves, structure = jax.tree.flatten(of)
+    mine = [
+        leaf if axis < 0 else jnp.take(jnp.asarray(leaf), members, axis=axis)
+        for leaf, axis in zip(leaves, axes[1:], strict=True)
+    ]
+    streams = sampling.stream(numbered(key, jnp.asarray(first + members)))
+    return (streams, *jax.tree.unflatten(structure, mine))
+
+
+def _axes(axis: int, tree: Any) -> tuple[int, ...]:
+    """For each leaf, the axis along which it has one value a trajectory (``axis`` if it has so many), or -1."""
+    return tuple(axis if np.ndim(leaf) > axis else -1 for leaf in jax.tree.leaves(tree))
+
+
+def _marks(grid: Grid, record: ArrayLike | None) -> np.ndarray:
+    """Mask of the steps that are recorded."""
+    return np.ones(len(grid.length), bool) if record is None else np.asarray(record, bool)
+
+
+def _padded(grid: Grid, record: ArrayLike | None) -> tuple[Steps, int]:
+    """Steps of a grid filled up to a bucket, and the size of the record, likewise."""
+    marks = _marks(grid, record)
+    records = max(-(-int(marks.sum()) // BUCKETS[1]) * BUCKETS[1], BUCKETS[1])
+    size = max(-(-len(marks) // BUCKETS[0]) * BUCKETS[0], BUCKETS[0])
+    place = np.where(marks, np.cumsum(marks) - 1, records)
+    length = np.asarray(grid.length, float)
+    return Steps(_extended(length, size, 0.0), _extended(place, size, records)), records
+
+
+def _extended(part: ArrayLike, size: int, fill: float | None) -> np.ndarray:
+    """An array ``(n_steps, ...)`` filled up to ``size`` steps, by its last value or by ``fill``."""
+    values = np.asarray(part)
+    more = ((0, size - len(values)), *[(0, 0)] * (values.ndim - 1))
+    if fill is None:
+        return np.pad(values, more, mode="edge" if len(values) else "constant")
+    return np.pad(values, more, constant_values=fill)
+
+
+def _substeps(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure | None, method: Method) -> int:
+    """Leaps in each step of a grid."""
+    if method.engine != "leap":
+        return 1
+    if method.max_step is None and exposure is not None:
+        return choose(cells, rates, grid, exposure).substeps
+    longest = float(np.max(np.asarray(grid.length, float), initial=0.0))
+    return max(1, math.ceil(longest / float(method.max_step or longest) - 1e-9))
+
+
+def _number(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories: int | None) -> int:
     """How many trajectories, from whatever has their number; UsageError where this is in doubt."""
     found = {int(jnp.shape(part)[0]) for part in (*cells, *rates) if jnp.ndim(part)}
-    found |= {int(jnp.shape(part)[1]) for part in exposure if jnp.ndim(part) == 2}
+    found |= {int(jnp.shape(part)[1]) for part in exposure or () if jnp.ndim(part) == 2}
     found |= set() if trajectories is None else {trajectories}
     if len(found) != 1:
         asked = " and ".join(map(str, sorted(found))) or "no number"
@@ -199,13 +245,14 @@ def _number(cells: Cells, rates: Rates, exposure: Exposure, trajectories: int | 
     return found.pop()
 
 
-def _check(cells: Cells, rates: Rates, engine: str, max_step: float) -> None:
+def _check(cells: Cells, rates: Rates, method: Method) -> None:
     """Refuses what no engine can be right about."""
+    engine, max_step = method.engine, method.max_step
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX is in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
     if engine not in ENGINES:
         raise UsageError(f"no engine named {engine!r}", remedy=f"choose one of {', '.join(ENGINES)}")
-    if not max_step > 0:
+    if max_step is not None and not max_step > 0:
         raise UsageError(f"max_step is {max_step} days", remedy="give a step above 0")
     for name, value in (*zip(Rates._fields, rates, strict=True), *zip(Cells._fields, cells, strict=True)):
         values = np.asarray(value, float)

@@ -1,0 +1,104 @@
+"""Batches: many trajectories cut into chunks that fit the cores, the devices and the memory.
+
+A chunk is a number of lanes of one compiled program. On a CPU chunks are small enough for the caches near a core and run
+on as many threads as there are cores; on a GPU one chunk is as large as its share of memory allows; where there are
+several devices, each takes an equal part of every chunk (`jax.shard_map`). None of this changes a number: lane by lane,
+the program looks at nothing but the lane.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LANES = {"leap": 1000, "ssa": 500, "tau": 500}
+"""Lanes of a chunk on a CPU."""
+
+GPU_LANES = 2**19
+"""Lanes of a chunk on a GPU."""
+
+WORTH_A_THREAD = 200
+"""Fewest trajectories for which a chunk of their own pays on a core that would be idle."""
+
+MEMORY = 2**29
+"""Bytes that the records of one chunk may take."""
+
+
+class Cut(NamedTuple):
+    """How the work is cut: ``lanes`` of each chunk, how many chunks run at once, and how many devices share one."""
+
+    lanes: int
+    threads: int
+    devices: int
+
+
+def cut(number: int, engine: str, bytes_a_lane: int) -> Cut:
+    """The cut of so many trajectories of an engine, whose records take so many bytes each."""
+    devices, room = len(jax.devices()), max(1, MEMORY // max(bytes_a_lane, 1))
+    if jax.default_backend() == "cpu" and devices == 1:
+        cores = os.cpu_count() or 1
+        chunks = max(-(-number // min(LANES[engine], room)), min(cores, number // WORTH_A_THREAD), 1)
+        return Cut(-(-number // chunks), cores, 1)
+    each = GPU_LANES if jax.default_backend() != "cpu" else LANES[engine]
+    share = min(-(-number // devices), each, room)
+    return Cut(share * devices, 1, devices)
+
+
+def run[T](
+    program: Callable[..., Any],
+    static: tuple[tuple[str, Any], ...],
+    number: int,
+    how: Cut,
+    lanes: Callable[[np.ndarray], Any],
+    axes: tuple[int, ...],
+    shared: Any,
+    finish: Callable[[np.ndarray, Any], T],
+) -> Iterator[T]:
+    """Chunk by chunk in order, what ``finish(members, result)`` makes of them.
+
+    ``program(own, shared, **static)`` is a compiled function that has the lanes first in all its results;
+    ``lanes(members)`` is the pytree ``own`` of some trajectories, whose leaves have their lanes along ``axes`` (one for
+    each leaf; -1: all share it). The last chunk is filled up by repeating the last trajectory.
+    """
+
+    def chunk(first: int) -> T:
+        members = np.arange(first, min(first + how.lanes, number))
+        own = lanes(np.minimum(np.arange(first, first + how.lanes), number - 1))
+        go = partial(program, **dict(static))
+        if how.devices > 1:
+            go = _spread(program, static, axes, jax.tree.structure(own), how.devices)
+        result = jax.block_until_ready(go(own, shared))  # type: ignore[no-untyped-call]
+        return finish(members, jax.tree.map(lambda all_lanes: all_lanes[: len(members)], result))
+
+    starts = range(0, number, how.lanes)
+    if how.threads == 1 or len(starts) == 1:
+        yield from map(chunk, starts)
+        return
+    with ThreadPoolExecutor(how.threads) as threads:
+        yield from threads.map(chunk, starts)
+
+
+@lru_cache
+def _spread(
+    program: Callable[..., Any],
+    static: tuple[tuple[str, Any], ...],
+    axes: tuple[int, ...],
+    structure: Any,
+    devices: int,
+) -> Callable[..., Any]:
+    """The program with its lanes spread over several devices, compiled once for all of them."""
+    mesh = jax.make_mesh((devices,), ("lane",), axis_types=(AxisType.Auto,))
+    spec: Callable[..., PartitionSpec] = PartitionSpec
+    along = [spec() if axis < 0 else spec(*[None] * axis, "lane") for axis in axes]
+    specs = (jax.tree.unflatten(structure, along), spec())
+    one = partial(program, **dict(static))
+    return jax.jit(jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=spec("lane"), check_vma=False))

@@ -1,0 +1,214 @@
+"""Paths: a batch of trajectories followed along a grid, step by step, by any of the engines.
+
+An engine is a function ``(stream, cells, rates, exposure, dt, table) -> cells`` over any batch. `follow` takes an
+exposure that is known beforehand; `steer` takes a rule that looks at each path on visit days and sets its dose. Both are
+pure and may be compiled; nothing is checked here. Every trajectory has its own stream of random numbers, and every step
+its own part of that, so a path comes out the same whoever runs beside it, and two plans share the numbers of each step.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from persist.dynamics import sampling
+from persist.dynamics.branching import leap_step
+from persist.dynamics.gillespie import ssa_step
+from persist.dynamics.reactions import REACTIONS, within
+from persist.dynamics.tau_leap import tau_step
+from persist.types import Cells, Exposure, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax import Array
+
+    from persist.dynamics.reactions import Reactions
+
+ENGINES = ("leap", "ssa", "tau")
+
+
+class Engine(NamedTuple):
+    """How cells are carried on: ``name``, of `ENGINES`; for the leap, whether populations of up to ``exact_below`` cells
+    are followed event by event (``hybrid``); ``table`` of reactions. The same in every compiled run of one program.
+    """
+
+    name: str = "leap"
+    hybrid: bool = False
+    table: Reactions = REACTIONS
+
+
+class Pace(NamedTuple):
+    """What may differ between runs of one program: ``substeps`` of the leap, ``exact_below`` of the hybrid (cells)."""
+
+    substeps: Any = 1
+    exact_below: Any = 0.0
+
+
+class Steps(NamedTuple):
+    """The grid of a run, each ``(n_steps,)``: ``length`` (days; 0 is padding), ``place`` in the record of what is reached
+    at the end of a step (the number of records where none is wanted).
+    """
+
+    length: Any
+    place: Any
+
+
+class Steering(NamedTuple):
+    """What `steer` needs beside the grid: ``dose`` planned and whether it is ``ruled`` by the rule instead, the number of
+    the ``visit`` at the end of a step or -1, each ``(n_steps,)``; ``level``, the exposure at the start, ``()`` or ``(n,)``;
+    ``seen``, what the rule gets to see with the cells, a pytree of ``(n_visits, n)``; ``memory``, a pytree of ``(n,)``.
+    """
+
+    dose: Any
+    ruled: Any
+    visit: Any
+    level: Any
+    seen: Any
+    memory: Any
+
+
+class Steered(NamedTuple):
+    """Paths under a rule: ``cells`` and number of the ``course`` of treatment (0: off drug) ``(n, n_records)``, and
+    ``days_on_drug`` and ``dose_days`` (days times dose) ``(n,)`` over the steps that are ruled.
+    """
+
+    cells: Cells
+    course: Array
+    days_on_drug: Array
+    dose_days: Array
+
+
+def advance(
+    engine: Engine, pace: Pace, stream: Array, cells: Cells, rates: Rates, exposure: Exposure, dt: Array
+) -> Cells:
+    """Cells ``(n,)`` after a step of ``dt`` days (scalar; 0: nothing happens), by the engine asked for."""
+    go = (stream, cells, rates, exposure, dt, engine.table)
+    if engine.name == "ssa":
+        return ssa_step(*go)
+    if engine.name == "tau":
+        return tau_step(*go)
+    if not engine.hybrid:
+        return leap_step(*go, substeps=pace.substeps)
+    few = cells.total <= pace.exact_below
+    counted = Cells(*[jnp.where(few, count, 0.0) for count in cells])
+    exact = ssa_step(stream, counted, *go[2:])
+    leapt = leap_step(*go, substeps=pace.substeps)
+    return Cells(*[jnp.where(few, one, other) for one, other in zip(exact, leapt, strict=True)])
+
+
+def follow(
+    streams: Array,
+    cells: Cells,
+    rates: Rates,
+    steps: Steps,
+    exposure: Exposure,
+    pace: Pace = Pace(),  # noqa: B008 - immutable
+    *,
+    records: int,
+    engine: Engine = Engine(),  # noqa: B008
+) -> Cells:
+    """Cells at the recorded ends of steps, ``(n, records)``, of the trajectories of ``streams`` (uint64, ``(n,)``).
+
+    Fields of ``cells`` and ``rates`` are scalars or ``(n,)``, those of ``exposure`` ``(n_steps,)`` or ``(n_steps, n)``.
+    """
+
+    def step(carry: tuple[Cells, Array], piece: tuple[Array, Steps, Exposure]) -> tuple[tuple[Cells, Array], None]:
+        state, seen = carry
+        number, here, level = piece
+        state = _moved(engine, pace, sampling.substream(streams, number), state, rates, level, here.length)
+        return (state, seen.at[here.place].set(jnp.stack(state))), None
+
+    pieces = (jnp.arange(len(steps.length)), Steps(*map(jnp.asarray, steps)), exposure)
+    begin = (_whole(cells, streams), jnp.zeros((records + 1, 3, *streams.shape)))
+    (_, seen), _ = jax.lax.scan(step, begin, pieces)
+    return Cells(*jnp.moveaxis(seen[:records], (0, 1), (2, 0)))
+
+
+def steer(
+    streams: Array,
+    cells: Cells,
+    rates: Rates,
+    steps: Steps,
+    steering: Steering,
+    pace: Pace = Pace(),  # noqa: B008
+    *,
+    rule: Callable[[Any, Cells, Any], Any],
+    records: int,
+    engine: Engine = Engine(),  # noqa: B008
+) -> Steered:
+    """Paths whose dose follows ``rule`` wherever the plan says so; shapes as of `follow`.
+
+    At the end of a step with a visit, ``memory = rule(memory, cells, seen)``; from then on ``memory.dose`` (0..1) is given
+    in steps that are ruled. The record of a day has the course after that day's decision.
+    """
+
+    def step(carry: _Steer, piece: Any) -> tuple[_Steer, None]:
+        at, (number, here, planned, ruled, visit, next_ruled) = carry, piece
+        dose = jnp.where(ruled, at.memory.dose, planned)
+        lag = jnp.where(dose > at.level, rates.onset_days, rates.washout_days)
+        exposure = Exposure(at.level, dose, lag)
+        state = _moved(engine, pace, sampling.substream(streams, number), at.cells, rates, exposure, here.length)
+        level = jnp.where(here.length > 0, within(exposure, here.length), at.level)
+        row = jax.tree.map(lambda all_visits: all_visits[jnp.maximum(visit, 0)], steering.seen)
+        memory = jax.lax.cond(visit >= 0, lambda: rule(at.memory, state, row), lambda: at.memory)
+        given = jnp.where(next_ruled, memory.dose, planned) > 0
+        course = at.course + (given & ~at.given)
+        length = jnp.where(ruled, here.length, 0.0)
+        record = jnp.stack([*state, jnp.where(given, course, 0).astype(float)])
+        spent = (at.on + length * (dose > 0), at.dosed + length * dose)
+        return _Steer(state, level, memory, given, course, *spent, at.record.at[here.place].set(record)), None
+
+    shape, place = streams.shape, Steps(*map(jnp.asarray, steps))
+    ruled = jnp.asarray(steering.ruled)
+    following = jnp.append(ruled[1:], ruled[-1:])
+    first = jnp.broadcast_to(jnp.where(ruled[0], steering.memory.dose, jnp.asarray(steering.dose)[0]) > 0, shape)
+    begin = _Steer(
+        cells=_whole(cells, streams),
+        level=jnp.broadcast_to(jnp.asarray(steering.level, float), shape),
+        memory=steering.memory,
+        given=first,
+        course=first.astype(int),
+        on=jnp.zeros(shape),
+        dosed=jnp.zeros(shape),
+        record=jnp.zeros((records + 1, 4, *shape)),
+    )
+    pieces = (
+        jnp.arange(len(place.length)),
+        place,
+        *map(jnp.asarray, (steering.dose, ruled, steering.visit)),
+        following,
+    )
+    end, _ = jax.lax.scan(step, begin, pieces)
+    seen = jnp.moveaxis(end.record[:records], (0, 1), (2, 0))
+    return Steered(Cells(*seen[:3]), seen[3].astype(int), end.on, end.dosed)
+
+
+class _Steer(NamedTuple):
+    """What a steered path carries from step to step."""
+
+    cells: Cells
+    level: Array
+    memory: Any
+    given: Array
+    course: Array
+    on: Array
+    dosed: Array
+    record: Array
+
+
+def _moved(
+    engine: Engine, pace: Pace, stream: Array, cells: Cells, rates: Rates, exposure: Exposure, dt: Array
+) -> Cells:
+    """`advance`, left out for a step of no length."""
+    go = partial(advance, engine, pace)
+    moved: Cells = jax.lax.cond(dt > 0, go, lambda _, state, *__: state, stream, cells, rates, exposure, dt)
+    return moved
+
+
+def _whole(cells: Cells, streams: Array) -> Cells:
+    """Cells in the shape of the streams, float64."""
+    return Cells(*[jnp.broadcast_to(jnp.asarray(count, float), streams.shape) for count in cells])

@@ -1,0 +1,74 @@
+"""The step of the leap, from a stated bound on its error.
+
+The leap's error in the mean is of second order in its step (crowding, secretome, parents and exposure are frozen at a
+predicted middle), so it shows in the leap without chance (`branching.expected_step`) taken at one step and at half of it:
+the difference is 3/4 of the error, to leading order. The longest step is chosen, halving from the grid's own, whose error
+
+    max over states, steps and rates of (4/3) |x_h - x_{h/2}| / max(x_{h/2}, 1 cell)
+
+is within the bound. Variances, whose error is of second order too, are not looked at; `docs/benchmark.md` has them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from persist.dynamics.branching import expected_step
+from persist.types import Cells, Exposure, Rates
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from persist.types import Grid
+
+BOUND = 0.002
+"""Largest relative error of a mean that a step may cause."""
+
+MOST_SUBSTEPS = 64
+"""A step of the grid is divided at most so often."""
+
+
+class Step(NamedTuple):
+    """The step chosen: ``substeps`` of each step of the grid, the longest of them in days, and the error of means there
+    (relative; above `BOUND` only where even `MOST_SUBSTEPS` are too few).
+    """
+
+    substeps: int
+    days: float
+    error: float
+
+
+def choose(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, bound: float = BOUND) -> Step:
+    """The step for trajectories of these rates along a grid; arguments as of `trajectories.simulate`."""
+    number = {int(np.shape(part)[0]) for part in (*cells, *rates) if np.ndim(part)}
+    number |= {int(np.shape(part)[1]) for part in exposure if np.ndim(part) == 2}
+    lanes = jnp.zeros(max(number, default=1))
+    length, substeps = np.asarray(grid.length, float), 1
+    while True:
+        error = float(_doubled(lanes, cells, rates, jnp.asarray(length), exposure, substeps))
+        if error <= bound or substeps >= MOST_SUBSTEPS:
+            return Step(substeps, float(length.max(initial=0.0)) / substeps, error)
+        substeps *= 2
+
+
+@jax.jit
+def _doubled(lanes: Array, cells: Cells, rates: Rates, length: Array, exposure: Exposure, substeps: Array) -> Array:
+    """Largest relative error of a mean along the grid, from the same path in ``substeps`` and twice as many."""
+
+    def step(
+        carry: tuple[Array, Array, Array], piece: tuple[Array, Exposure]
+    ) -> tuple[tuple[Array, Array, Array], None]:
+        coarse, fine, worst = carry
+        dt, level = piece
+        coarse = expected_step(coarse, rates, level, dt, substeps)
+        fine = expected_step(fine, rates, level, dt, 2 * substeps)
+        error = jnp.max(4.0 / 3.0 * jnp.abs(coarse - fine) / jnp.maximum(fine, 1.0))
+        return (coarse, fine, jnp.maximum(worst, error)), None
+
+    start = jnp.stack([jnp.broadcast_to(jnp.asarray(count, float), lanes.shape) for count in cells])
+    (_, _, worst), _ = jax.lax.scan(step, (start, start, jnp.zeros(())), (length, exposure))
+    return worst
