@@ -42,10 +42,17 @@ if TYPE_CHECKING:
 @click.option(
     "--step",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.125,
+    default=None,
+    metavar="DAYS",
+    help="Longest step of leap and mean.  [default: for leap, from its error; for mean, 0.125]",
+)
+@click.option(
+    "--visit-every",
+    type=click.FloatRange(1),
+    default=28.0,
     show_default=True,
     metavar="DAYS",
-    help="Longest step of leap and mean.",
+    help="Visits at which an adaptive plan looks at the cells.",
 )
 @click.option(
     "--keep",
@@ -65,7 +72,8 @@ def command(
     trajectories: int,
     engine: str,
     drug: str | None,
-    step: float,
+    step: float | None,
+    visit_every: float,
     keep: int,
     device: str,
     output: Path,
@@ -87,6 +95,7 @@ def command(
     from persist.inference import store
 
     options = {"trajectories": trajectories, "engine": engine, "step": step, "keep": keep, "seed": seed}
+    options |= {"visit_every": visit_every}
     asked = simulation.order(plan, days, **options)
     progress("compiling", quiet=quiet)
 
@@ -114,7 +123,7 @@ def _report(result: DataTree, drug: str | None) -> dict[str, Any]:
     summary = result["summary"].to_dataset()
     states = [str(name) for name in summary["state"].values]
     told = {name: result.attrs[name] for name in ("trajectories", "seconds", "engine")}
-    told |= {name: result.attrs[name] for name in ("compile_seconds", "wall_seconds")}
+    told |= {name: result.attrs[name] for name in ("compile_seconds", "wall_seconds", "step_days", "step_error")}
     return told | {
         "plan": store.attribute(result, "settings")["plan"],
         "drug": drug,
@@ -135,7 +144,10 @@ def _print(result: DataTree) -> None:
     last, states = int(summary["day"][-1]), [str(name) for name in summary["state"].values]
     many = f"{about['trajectories']} trajectories" if about["trajectories"] > 1 else "1 trajectory"
     spent = f"{about['seconds']:.1f} s (compiling {about['compile_seconds']:.1f} s)"
-    click.echo(f"Simulated {many} of {last} days by {about['engine']} in {spent}.\n")
+    click.echo(f"Simulated {many} of {last} days by {about['engine']} in {spent}.")
+    if about["engine"] == "leap":
+        click.echo(f"Steps of {about['step_days']:.3g} days: means off by at most {100 * about['step_error']:.2g} %.")
+    click.echo()
     click.echo(f"{'day':>6}{'dose':>6}" + "".join(f"{name:>24}" for name in (*states, "all")))
     for day in sorted({0, last // 2, last}):
         at = summary.sel(day=day)

@@ -73,7 +73,7 @@ def run[T](
     def chunk(first: int) -> T:
         members = np.arange(first, min(first + how.lanes, number))
         own = lanes(np.minimum(np.arange(first, first + how.lanes), number - 1))
-        go = partial(program, **dict(static))
+        go: Callable[..., Any] = partial(program, **dict(static))
         if how.devices > 1:
             go = _spread(program, static, axes, jax.tree.structure(own), how.devices)
         result = jax.block_until_ready(go(own, shared))  # type: ignore[no-untyped-call]

@@ -57,27 +57,40 @@ class Steps(NamedTuple):
     place: Any
 
 
-class Steering(NamedTuple):
-    """What `steer` needs beside the grid: ``dose`` planned and whether it is ``ruled`` by the rule instead, the number of
-    the ``visit`` at the end of a step or -1, each ``(n_steps,)``; ``level``, the exposure at the start, ``()`` or ``(n,)``;
-    ``seen``, what the rule gets to see with the cells, a pytree of ``(n_visits, n)``; ``memory``, a pytree of ``(n,)``.
+class Course(NamedTuple):
+    """A plan along the grid, each ``(n_steps,)``: ``dose`` planned, whether the dose is ``ruled`` by the rule instead, and
+    the number of the ``visit`` at the end of a step, or -1.
     """
 
     dose: Any
     ruled: Any
     visit: Any
+
+
+class Lanes(NamedTuple):
+    """What paths under a rule have of their own: ``cells`` and ``rates``, fields ``()`` or ``(n,)``; ``level``, the
+    exposure at the start, likewise; whether they are on drug ``before`` the first step, ``()``; ``seen``, what the rule
+    gets to see beside the cells, a pytree of ``(n_visits, n)``; its ``memory``, a pytree of ``()`` or ``(n,)`` that has a
+    ``dose`` ``(n,)``.
+    """
+
+    cells: Cells
+    rates: Rates
     level: Any
+    before: Any
     seen: Any
     memory: Any
 
 
 class Steered(NamedTuple):
-    """Paths under a rule: ``cells`` and number of the ``course`` of treatment (0: off drug) ``(n, n_records)``, and
-    ``days_on_drug`` and ``dose_days`` (days times dose) ``(n,)`` over the steps that are ruled.
+    """Paths under a rule: ``cells``, number of the ``course`` of treatment (0: off drug; 1 is that before the first step,
+    where there was one) and ``dose`` from then on, each ``(n, n_records)``; ``days_on_drug`` and ``dose_days`` (days times
+    dose) ``(n,)``.
     """
 
     cells: Cells
     course: Array
+    dose: Array
     days_on_drug: Array
     dose_days: Array
 
@@ -130,61 +143,56 @@ def follow(
 
 def steer(
     streams: Array,
-    cells: Cells,
-    rates: Rates,
+    lanes: Lanes,
     steps: Steps,
-    steering: Steering,
+    plan: Course,
     pace: Pace = Pace(),  # noqa: B008
     *,
     rule: Callable[[Any, Cells, Any], Any],
     records: int,
     engine: Engine = Engine(),  # noqa: B008
 ) -> Steered:
-    """Paths whose dose follows ``rule`` wherever the plan says so; shapes as of `follow`.
+    """Paths whose dose follows ``rule`` wherever the plan says so.
 
     At the end of a step with a visit, ``memory = rule(memory, cells, seen)``; from then on ``memory.dose`` (0..1) is given
-    in steps that are ruled. The record of a day has the course after that day's decision.
+    in steps that are ruled. The record of a day has the course and the dose after that day's decision.
     """
+    shape, rates = streams.shape, lanes.rates
+
+    def given(memory: Any, dose: Array, ruled: Array) -> Array:
+        return jnp.broadcast_to(jnp.where(ruled, memory.dose, dose), shape)
 
     def step(carry: _Steer, piece: Any) -> tuple[_Steer, None]:
-        at, (number, here, planned, ruled, visit, next_ruled) = carry, piece
-        dose = jnp.where(ruled, at.memory.dose, planned)
-        lag = jnp.where(dose > at.level, rates.onset_days, rates.washout_days)
-        exposure = Exposure(at.level, dose, lag)
+        at, (number, here, visit, next_dose, next_ruled) = carry, piece
+        lag = jnp.where(at.dose > at.level, rates.onset_days, rates.washout_days)
+        exposure = Exposure(at.level, at.dose, lag)
         state = _moved(engine, pace, sampling.substream(streams, number), at.cells, rates, exposure, here.length)
         level = jnp.where(here.length > 0, within(exposure, here.length), at.level)
-        row = jax.tree.map(lambda all_visits: all_visits[jnp.maximum(visit, 0)], steering.seen)
+        row = jax.tree.map(lambda all_visits: all_visits[jnp.maximum(visit, 0)], lanes.seen)
         memory = jax.lax.cond(visit >= 0, lambda: rule(at.memory, state, row), lambda: at.memory)
-        given = jnp.where(next_ruled, memory.dose, planned) > 0
-        course = at.course + (given & ~at.given)
-        length = jnp.where(ruled, here.length, 0.0)
-        record = jnp.stack([*state, jnp.where(given, course, 0).astype(float)])
-        spent = (at.on + length * (dose > 0), at.dosed + length * dose)
-        return _Steer(state, level, memory, given, course, *spent, at.record.at[here.place].set(record)), None
+        dose = given(memory, next_dose, next_ruled)
+        course = at.course + ((dose > 0) & (at.dose <= 0))
+        record = at.record.at[here.place].set(jnp.stack([*state, jnp.where(dose > 0, course, 0).astype(float), dose]))
+        spent = (at.on + here.length * (at.dose > 0), at.dosed + here.length * at.dose)
+        return _Steer(state, level, memory, dose, course, *spent, record), None
 
-    shape, place = streams.shape, Steps(*map(jnp.asarray, steps))
-    ruled = jnp.asarray(steering.ruled)
-    following = jnp.append(ruled[1:], ruled[-1:])
-    first = jnp.broadcast_to(jnp.where(ruled[0], steering.memory.dose, jnp.asarray(steering.dose)[0]) > 0, shape)
+    doses, ruled, visit = (jnp.asarray(part) for part in plan)
+    after = [jnp.append(part[1:], part[-1:]) for part in (doses, ruled)]
+    first = given(lanes.memory, doses[0], ruled[0])
     begin = _Steer(
-        cells=_whole(cells, streams),
-        level=jnp.broadcast_to(jnp.asarray(steering.level, float), shape),
-        memory=steering.memory,
-        given=first,
-        course=first.astype(int),
+        cells=_whole(lanes.cells, streams),
+        level=jnp.broadcast_to(jnp.asarray(lanes.level, float), shape),
+        memory=lanes.memory,
+        dose=first,
+        course=jnp.asarray(lanes.before, int) + ((first > 0) & ~jnp.asarray(lanes.before, bool)),
         on=jnp.zeros(shape),
         dosed=jnp.zeros(shape),
-        record=jnp.zeros((records + 1, 4, *shape)),
+        record=jnp.zeros((records + 1, 5, *shape)),
     )
-    pieces = (
-        jnp.arange(len(place.length)),
-        place,
-        *map(jnp.asarray, (steering.dose, ruled, steering.visit)),
-        following,
-    )
+    pieces = (jnp.arange(len(doses)), Steps(*map(jnp.asarray, steps)), visit, *after)
     end, _ = jax.lax.scan(step, begin, pieces)
     seen = jnp.moveaxis(end.record[:records], (0, 1), (2, 0))
-    return Steered(Cells(*seen[:3]), seen[3].astype(int), end.on, end.dosed)
+    return Steered(Cells(*seen[:3]), seen[3].astype(int), seen[4], end.on, end.dosed)
 
 
 class _Steer(NamedTuple):
@@ -193,7 +201,7 @@ class _Steer(NamedTuple):
     cells: Cells
     level: Array
     memory: Any
-    given: Array
+    dose: Array
     course: Array
     on: Array
     dosed: Array

@@ -16,6 +16,7 @@ Sources: Cornish & Fisher 1938, 10.2307/1400905; the Poisson case: Giles 2016, 1
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import jax
@@ -200,7 +201,7 @@ def log(x: Array) -> Array:
     power = ((bits >> 52) - 1023).astype(jnp.float64)
     rest = jax.lax.bitcast_convert_type((bits & (2**52 - 1)) | (1023 << 52), jnp.float64)
     rough: Array = jnp.log(rest.astype(jnp.float32)).astype(jnp.float64)
-    return power * np.log(2.0) + rough + (rest * jnp.exp(-rough) - 1.0)
+    return power * math.log(2.0) + rough + (rest * jnp.exp(-rough) - 1.0)
 
 
 def log1p(x: Array) -> Array:

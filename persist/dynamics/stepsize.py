@@ -44,20 +44,25 @@ class Step(NamedTuple):
 
 def choose(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, bound: float = BOUND) -> Step:
     """The step for trajectories of these rates along a grid; arguments as of `trajectories.simulate`."""
+    longest, substeps = float(np.max(np.asarray(grid.length), initial=0.0)), 1
+    while True:
+        found = error(cells, rates, grid, exposure, substeps)
+        if found <= bound or substeps >= MOST_SUBSTEPS:
+            return Step(substeps, longest / substeps, found)
+        substeps *= 2
+
+
+def error(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, substeps: int) -> float:
+    """Largest relative error of a mean along the grid, at so many leaps in each of its steps."""
     number = {int(np.shape(part)[0]) for part in (*cells, *rates) if np.ndim(part)}
     number |= {int(np.shape(part)[1]) for part in exposure if np.ndim(part) == 2}
-    lanes = jnp.zeros(max(number, default=1))
-    length, substeps = np.asarray(grid.length, float), 1
-    while True:
-        error = float(_doubled(lanes, cells, rates, jnp.asarray(length), exposure, substeps))
-        if error <= bound or substeps >= MOST_SUBSTEPS:
-            return Step(substeps, float(length.max(initial=0.0)) / substeps, error)
-        substeps *= 2
+    lanes, length = jnp.zeros(max(number, default=1)), jnp.asarray(grid.length, float)
+    return float(_doubled(lanes, cells, rates, length, exposure, substeps))
 
 
 @jax.jit
 def _doubled(lanes: Array, cells: Cells, rates: Rates, length: Array, exposure: Exposure, substeps: Array) -> Array:
-    """Largest relative error of a mean along the grid, from the same path in ``substeps`` and twice as many."""
+    """`error`, from the same path in ``substeps`` and twice as many."""
 
     def step(
         carry: tuple[Array, Array, Array], piece: tuple[Array, Exposure]
@@ -66,8 +71,8 @@ def _doubled(lanes: Array, cells: Cells, rates: Rates, length: Array, exposure: 
         dt, level = piece
         coarse = expected_step(coarse, rates, level, dt, substeps)
         fine = expected_step(fine, rates, level, dt, 2 * substeps)
-        error = jnp.max(4.0 / 3.0 * jnp.abs(coarse - fine) / jnp.maximum(fine, 1.0))
-        return (coarse, fine, jnp.maximum(worst, error)), None
+        off = jnp.max(4.0 / 3.0 * jnp.abs(coarse - fine) / jnp.maximum(fine, 1.0))
+        return (coarse, fine, jnp.maximum(worst, off)), None
 
     start = jnp.stack([jnp.broadcast_to(jnp.asarray(count, float), lanes.shape) for count in cells])
     (_, _, worst), _ = jax.lax.scan(step, (start, start, jnp.zeros(())), (length, exposure))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics import batches, sampling
-from persist.dynamics.paths import ENGINES, Engine, Pace, Steered, Steering, Steps, follow, steer
+from persist.dynamics.paths import ENGINES, Course, Engine, Lanes, Pace, Steered, Steps, follow, steer
 from persist.dynamics.reactions import REACTIONS
 from persist.dynamics.stepsize import choose
 from persist.errors import PrecisionError, RatesError, UsageError
@@ -129,44 +129,45 @@ def steered[T](
     reduce: Callable[[np.ndarray, Steered], T],
     rule: Callable[[Any, Cells, Any], Any],
     key: Array,
-    cells: Cells,
-    rates: Rates,
+    lanes: Callable[[np.ndarray], Lanes],
     grid: Grid,
-    steering: Steering,
-    method: Method = Method(max_step=1.0),  # noqa: B008
+    plan: Course,
+    method: Method,
     *,
-    trajectories: int | None = None,
-    first: int = 0,
+    trajectories: int,
     record: ArrayLike | None = None,
 ) -> Iterator[T]:
-    """`sweep` for paths whose dose follows a ``rule`` on visit days (`paths.steer`); its ``steering`` is along the grid.
+    """`sweep` for paths whose dose follows a ``rule`` on visit days (`paths.steer`).
 
-    ``rule`` is a function of a module (each is compiled once); what it compares with stands in ``steering.memory``. The
-    step of the leap must be named: which exposures are to come is not known beforehand.
+    ``lanes(members)`` is asked for what some trajectories have of their own, chunk by chunk, and always has the same
+    structure; ``plan`` is along the grid. ``rule`` is a function of a module (each is compiled once); what it compares
+    with stands in the memory of the lanes. The step of the leap must be named: the exposures to come are not known.
     """
-    _check(cells, rates, method)
+    one = lanes(np.arange(1))
+    _check(one.cells, one.rates, method)
     if method.engine == "leap" and method.max_step is None:
         raise UsageError("no longest step for paths under a rule", remedy="name max_step, such as 1.0 (days)")
-    number = _number(cells, rates, None, trajectories)
     steps, records = _padded(grid, record)
-    dose, ruled, visit = (
-        _extended(part, len(steps.length), fill) for part, fill in zip(steering[:3], (None, None, -1), strict=True)
+    along = Course(
+        *(_extended(part, len(steps.length), fill) for part, fill in zip(plan, (None, None, -1), strict=True))
     )
-    planned = steering._replace(dose=dose, ruled=ruled, visit=visit)
-    axes = (0, *_axes(0, (cells, rates)), -1, -1, -1, *_axes(0, (steering.level,)))
-    axes += (*_axes(1, steering.seen), *_axes(0, steering.memory))
+    axes = (0, *_axes(0, one[:4]), *_axes(1, one.seen), *_axes(0, one.memory))
     engine = Engine(method.engine, method.exact_below > 0, method.table)
     static = (("rule", rule), ("records", records), ("engine", engine))
-    pace = Pace(_substeps(cells, rates, grid, None, method), method.exact_below)
+    pace = Pace(_substeps(one.cells, one.rates, grid, None, method), method.exact_below)
     count = int(np.sum(_marks(grid, record)))
+
+    def own(members: np.ndarray) -> tuple[Array, Lanes]:
+        given = lanes(members)
+        _check(given.cells, given.rates, method)
+        return sampling.stream(numbered(key, jnp.asarray(members))), given
 
     def finish(members: np.ndarray, path: Steered) -> T:
         seen = Cells(*[state[:, :count] for state in path.cells])
-        return reduce(members, path._replace(cells=seen, course=path.course[:, :count]))
+        return reduce(members, path._replace(cells=seen, course=path.course[:, :count], dose=path.dose[:, :count]))
 
-    how = batches.cut(number, method.engine, 8 * 4 * records)
-    own = partial(_own, key, first, (cells, rates, planned), axes)
-    return batches.run(_steer, static, number, how, own, axes, (steps, pace), finish)
+    how = batches.cut(trajectories, method.engine, 8 * 5 * records)
+    return batches.run(_steer, static, trajectories, how, own, axes, (steps, along, pace), finish)
 
 
 @partial(jax.jit, static_argnames=("records", "engine"))
@@ -177,8 +178,8 @@ def _follow(own: Any, shared: Any, *, records: int, engine: Engine) -> Cells:
 
 @partial(jax.jit, static_argnames=("rule", "records", "engine"))
 def _steer(own: Any, shared: Any, *, rule: Callable[..., Any], records: int, engine: Engine) -> Steered:
-    (streams, cells, rates, steering), (steps, pace) = own, shared
-    return steer(streams, cells, rates, steps, steering, pace, rule=rule, records=records, engine=engine)
+    (streams, lanes), (steps, plan, pace) = own, shared
+    return steer(streams, lanes, steps, plan, pace, rule=rule, records=records, engine=engine)
 
 
 def _own(key: Array, first: int, of: Any, axes: tuple[int, ...], members: np.ndarray) -> Any:
@@ -190,6 +191,12 @@ def _own(key: Array, first: int, of: Any, axes: tuple[int, ...], members: np.nda
     ]
     streams = sampling.stream(numbered(key, jnp.asarray(first + members)))
     return (streams, *jax.tree.unflatten(structure, mine))
+
+
+def trial(number: int, engine: str, records: int) -> int:
+    """The fewest trajectories that are cut into chunks as large as those of ``number``, so that both run one program."""
+    how = batches.cut(number, engine, 8 * 3 * max(-(-records // BUCKETS[1]), 1) * BUCKETS[1])
+    return min(number, how.lanes * how.threads)
 
 
 def _axes(axis: int, tree: Any) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """Simulation from written rates: many trajectories under one plan, recorded daily, and what they have in common.
 
-Trajectories run in blocks of bounded memory. Mean, variance and extinction are of all of them; quantiles of as many as
-fit into `ROOM`; the file keeps the first ``keep``. A trajectory's random
-numbers depend on the seed and its number alone, so none of this changes it.
+Trajectories run in chunks of bounded memory. Mean, variance and extinction are of all of them; quantiles of as many as
+fit into `ROOM`; the file keeps the first ``keep``. A trajectory's random numbers depend on the seed and its number alone,
+so none of this changes it.
 """
 
 from __future__ import annotations
@@ -15,46 +15,54 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist import keys
+from persist.dynamics import stepsize
 from persist.dynamics.moments import mean_field
-from persist.dynamics.trajectories import CHUNK, ENGINES, MOST_CELLS, simulate
+from persist.dynamics.paths import ENGINES, Course, Lanes
+from persist.dynamics.trajectories import MOST_CELLS, Method, steered, sweep, trial
 from persist.errors import RatesError, UsageError
-from persist.forecast.tally import LEVELS, Result, Tally
+from persist.forecast.tally import LEVELS, Part, Result, Tally, part
 from persist.inference import store
 from persist.treatment.exposure import relax
+from persist.treatment.rules import Memory, decide, remember
 from persist.treatment.schedule import dose_at, grid, parse_plan, plan_schedule
-from persist.types import Cells
+from persist.types import Cells, Exposure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from persist.dynamics.paths import Steered
     from persist.treatment.schedule import Plan
-    from persist.types import Exposure, Grid, Rates, Schedule
+    from persist.types import Grid, Rates, Schedule
 
 MEAN = "mean"
 """The engine without chance: the mean field."""
 
 ROOM = 20_000_000
-"""Cell numbers (trajectories x days x states) that are held at once."""
+"""Cell numbers (trajectories x days x states) that are held at once, for quantiles."""
 
-MAX_STEP = 0.125
-"""Longest step of the leap and the mean field in days."""
+MEAN_STEP = 0.125
+"""Longest step of the mean field in days, unless told otherwise."""
+
+VISIT_EVERY = 28.0
+"""Days between the visits at which a rule looks at the burden, unless told otherwise."""
 
 MOST_COUNTED = 1e100
 """Cells beyond which a simulation is refused: far above any tumour, and their squares still are numbers."""
 
 
 class Order(NamedTuple):
-    """What is to be simulated: ``days`` days under ``plan`` by ``engine``; ``step`` days at most for leap and mean;
-    ``keep`` trajectories at most go into the file.
+    """What is to be simulated: ``days`` days under ``plan`` by ``engine``; ``step`` days at most for leap and mean (None:
+    as `stepsize.choose` finds); ``keep`` trajectories at most go into the file; a rule looks ``visit_every`` days.
     """
 
     plan: Plan
     days: int
     trajectories: int = 1000
     engine: str = "leap"
-    step: float = MAX_STEP
+    step: float | None = None
     keep: int = 1000
     seed: int = 0
+    visit_every: float = VISIT_EVERY
 
 
 def order(plan: str, days: int, **options: Any) -> Order:
@@ -65,7 +73,11 @@ def order(plan: str, days: int, **options: Any) -> Order:
     for name, value in (("days", one.days), ("trajectories", one.trajectories), ("keep", one.keep)):
         if value < 1:
             raise UsageError(f"{name} is {value}", remedy="give 1 or more")
-    if not 0.0 < one.step <= 1.0:
+    if not one.visit_every >= 1.0:
+        raise UsageError(f"visits every {one.visit_every:g} days", remedy="give 1 day or more (records are daily)")
+    if one.plan.rule is not None and one.engine == MEAN:
+        raise UsageError("the mean field has no paths that a rule could look at", remedy="use another engine")
+    if one.step is not None and not 0.0 < one.step <= 1.0:
         raise UsageError(f"the step is {one.step:g} days", remedy="give more than 0 and at most 1 (records are daily)")
     return one
 
@@ -86,17 +98,25 @@ def run(
     """
     began = time.perf_counter()
     schedule = plan_schedule(asked.plan, 0.0, asked.days)
-    longest = asked.step if asked.engine == MEAN else 1.0
-    steps, index = grid(schedule, np.arange(asked.days + 1.0), start=0.0, stop=asked.days, max_step=longest)
+    longest = (asked.step or MEAN_STEP) if asked.engine == MEAN else 1.0
+    marks = np.append(np.arange(asked.days + 1.0), [asked.plan.ruled_from] if asked.plan.ruled_from < asked.days else [])
+    steps, index = grid(schedule, marks, start=0.0, stop=asked.days, max_step=longest)
+    index = index[: asked.days + 1]
     _check(cells, rates, schedule, asked)
-    course = _Course(cells, rates, steps, relax(steps, rates.onset_days, rates.washout_days), index)
-    result, spent, compiling = (_expected if asked.engine == MEAN else _sampled)(course, asked, progress)
-    told = store.tree("simulation", _groups(result, _doses(schedule, steps)), {})
-    settings = asked._asdict() | {"plan": {"name": asked.plan.name, "text": asked.plan.text}}
+    shared = _Shared(cells, rates, steps, relax(steps, rates.onset_days, rates.washout_days), index)
+    step = _step(shared, asked)
+    result, share, spent, compiling = (
+        _expected(shared) if asked.engine == MEAN else _sampled(shared, asked, step, progress)
+    )
+    dose = _doses(schedule, steps) if share is None else share
+    told = store.tree("simulation", _groups(result, dose), {})
+    settings = asked._asdict() | {"plan": {"name": asked.plan.name, "text": asked.plan.text}, "step": step.days}
     told.attrs |= {
         "engine": asked.engine,
         "trajectories": 1 if asked.engine == MEAN else asked.trajectories,
-        "notes": store.as_attribute([*_notes(result, asked), *notes]),
+        "step_days": step.days,
+        "step_error": step.error,
+        "notes": store.as_attribute([*_notes(result, asked, step), *notes]),
         "settings": store.as_attribute(settings),
         "rates": store.as_attribute({name: _written(value) for name, value in rates._asdict().items()}),
         "cells": store.as_attribute(cells._asdict()),
@@ -114,7 +134,7 @@ def _doses(schedule: Schedule, steps: Grid) -> np.ndarray:
     return np.append(dose_at(schedule, np.arange(float(days))), steps.dose[-1])
 
 
-class _Course(NamedTuple):
+class _Shared(NamedTuple):
     """Everything that the trajectories share; ``days`` has for each day, from 0 on, the number of steps up to it."""
 
     cells: Cells
@@ -146,52 +166,101 @@ def _check(cells: Cells, rates: Rates, schedule: Any, asked: Order) -> None:
         raise RatesError(what, where="[rates], capacity" if over[0] else "[cells]", remedy=remedy)
 
 
-def _expected(
-    course: _Course, asked: Order, progress: Callable[[int, int], None] | None
-) -> tuple[Result, float, float]:
-    """The mean field on every day, seconds of running and of compiling."""
+def _step(shared: _Shared, asked: Order) -> stepsize.Step:
+    """The step and its error; nan for an engine that has none. Under a rule, the worse of drug throughout and none."""
+    longest = float(np.max(shared.steps.length))
+    if asked.engine != "leap":
+        return stepsize.Step(1, longest if asked.engine == MEAN else float("nan"), float("nan"))
+    levels = [shared.exposure]
+    if asked.plan.rule is not None:
+        none = np.zeros_like(np.asarray(shared.exposure.start))
+        levels.append(Exposure(none, none, none))
+    if asked.step is None:
+        found = [stepsize.choose(shared.cells, shared.rates, shared.steps, level) for level in levels]
+        return max(found, key=lambda step: (step.substeps, step.error))
+    substeps = max(1, int(np.ceil(longest / asked.step - 1e-9)))
+    error = max(stepsize.error(shared.cells, shared.rates, shared.steps, level, substeps) for level in levels)
+    return stepsize.Step(substeps, longest / substeps, error)
+
+
+def _expected(shared: _Shared) -> tuple[Result, None, float, float]:
+    """The mean field on every day, nothing, seconds of running and of compiling."""
 
     @jax.jit
     def field(cells: Cells) -> Cells:
-        return mean_field(cells, course.rates, course.steps.length, course.exposure)
+        return mean_field(cells, shared.rates, shared.steps.length, shared.exposure)
 
     def follow(cells: Cells) -> np.ndarray:
         path = field(cells)
-        return _daily(cells, Cells(*(state[None] for state in path)), course.days)
+        return _daily(cells, Cells(*(state[None] for state in path)))[:, :, shared.days]
 
-    (_, compiling), (days, spent) = (_timed(follow, at) for at in (_none(course.cells), course.cells))
+    (_, compiling), (days, spent) = (_timed(follow, at) for at in (_none(shared.cells), shared.cells))
     mean, nothing = days[:, 0], np.full(days[:, 0].shape, np.nan)
     quantiles = np.full((len(mean), len(LEVELS), mean.shape[-1]), np.nan)
-    return Result(mean, nothing, quantiles, nothing[:, -1], float("nan"), days, 0), spent, max(0.0, compiling - spent)
+    result = Result(mean, nothing, quantiles, nothing[:, -1], float("nan"), days, 0)
+    return result, None, spent, max(0.0, compiling - spent)
 
 
-def _sampled(course: _Course, asked: Order, progress: Callable[[int, int], None] | None) -> tuple[Result, float, float]:
-    """Trajectories by a stochastic engine, block by block; seconds of running and of compiling.
-
-    Blocks are whole chunks of `simulate`, so that all run the program that a chunk without cells has had compiled; what
-    a last block has beyond the number asked for is left out.
-    """
+def _sampled(
+    shared: _Shared, asked: Order, step: stepsize.Step, progress: Callable[[int, int], None] | None
+) -> tuple[Result, np.ndarray | None, float, float]:
+    """Trajectories by a stochastic engine; under a rule, the mean dose by day; seconds of running and of compiling."""
     number, days = asked.trajectories, asked.days + 1
-    size = -(-number // -(-number // CHUNK))
-    block = size * max(1, min(-(-number // size), ROOM // (3 * days * size)))
-
-    def follow(cells: Cells, first: int, count: int) -> np.ndarray:
-        path = simulate(
-            keys.key(asked.seed, "simulate"), cells, course.rates, course.steps, course.exposure,
-            engine=asked.engine, trajectories=count, first=first, max_step=asked.step, record=_marks(course),
-        )  # fmt: skip
-        return _daily(cells, path, np.arange(days))
-
-    _, compiling = _timed(follow, _none(course.cells), 0, size)
-    tally, spent = Tally(max(asked.keep, ROOM // (3 * days))), 0.0
-    for first in range(0, number, block):
+    method = Method(asked.engine, None if np.isnan(step.days) else step.days)
+    hold = max(asked.keep, ROOM // (3 * days))
+    few = trial(number, asked.engine, asked.days)
+    _, compiling = _timed(lambda: list(_parts(shared, asked, method, hold, _none(shared.cells), few)))
+    tally, dosed, began = Tally(), np.zeros(days), time.perf_counter()
+    for found, on in _parts(shared, asked, method, hold, shared.cells, number):
         if progress is not None:
-            progress(first, number)
-        here = min(block, -(-(number - first) // size) * size)
-        record, seconds = _timed(follow, course.cells, first, here)
-        tally.add(record[:, : number - first])
-        spent += seconds
-    return tally.result(asked.keep), spent, compiling
+            progress(tally.number, number)
+        tally.add(found)
+        dosed += on
+    spent = time.perf_counter() - began
+    return tally.result(asked.keep), dosed / number if asked.plan.rule else None, spent, max(0.0, compiling)
+
+
+def _parts(
+    shared: _Shared, asked: Order, method: Method, hold: int, cells: Cells, number: int
+) -> Iterator[tuple[Part, np.ndarray]]:
+    """What is kept of each chunk of trajectories, and the sum of their doses by day ``(n_days + 1,)`` under a rule."""
+    key, ends = keys.key(asked.seed, "simulate"), np.isin(np.arange(1, len(shared.steps.length) + 1), shared.days)
+
+    def known(members: np.ndarray, path: Cells) -> tuple[Part, np.ndarray]:
+        return part(_daily(cells, path), hold - int(members[0])), np.zeros(asked.days + 1)
+
+    def ruled(members: np.ndarray, path: Steered) -> tuple[Part, np.ndarray]:
+        on = np.asarray(path.dose).sum(axis=0)
+        first = len(members) * (asked.plan.pieces[0].dose if asked.plan.pieces else 1.0)
+        return part(_daily(cells, path.cells), hold - int(members[0])), np.append(first, on)
+
+    if asked.plan.rule is None:
+        return sweep(
+            known, key, cells, shared.rates, shared.steps, shared.exposure, method, trajectories=number, record=ends
+        )
+    plan = _plan(shared, asked)
+
+    def lanes(members: np.ndarray) -> Lanes:
+        memory = remember(asked.plan.rule, len(members))  # type: ignore[arg-type]
+        if asked.plan.ruled_from == 0.0:
+            memory = decide(memory, jnp.full(len(members), float(cells.total)))
+        return Lanes(cells, shared.rates, 0.0, False, jnp.zeros((1, len(members))), memory)
+
+    return steered(ruled, by_cells, key, lanes, shared.steps, plan, method, trajectories=number, record=ends)
+
+
+def by_cells(memory: Memory, cells: Cells, _: Any) -> Memory:
+    """The rule of a simulation: it sees all cells, without error."""
+    return decide(memory, cells.total)
+
+
+def _plan(shared: _Shared, asked: Order) -> Course:
+    """The plan along the grid; the rule looks at visits from its beginning on."""
+    length, begin = np.asarray(shared.steps.length), asked.plan.ruled_from
+    ends, visits = np.cumsum(length), np.arange(asked.visit_every, asked.days, asked.visit_every).round()
+    visits = np.append(visits[visits >= begin], begin if begin > 0.0 else [])
+    looks = np.abs(ends[:, None] - visits).min(axis=1, initial=np.inf) < 1e-6
+    return Course(np.asarray(shared.steps.dose), ends - length >= begin - 1e-6, np.where(looks, 0, -1))
 
 
 def _none(cells: Cells) -> Cells:
@@ -199,23 +268,18 @@ def _none(cells: Cells) -> Cells:
     return Cells(*(0.0 for _ in cells))
 
 
-def _marks(course: _Course) -> np.ndarray:
-    """Mask of the steps that end a day, ``(n_steps,)``."""
-    return np.isin(np.arange(1, len(course.steps.length) + 1), course.days)
-
-
-def _timed(action: Callable[..., np.ndarray], *of: Any) -> tuple[np.ndarray, float]:
+def _timed[T](action: Callable[..., T], *of: Any) -> tuple[T, float]:
     """What an action returns, and its seconds."""
     began = time.perf_counter()
     result = action(*of)
     return result, time.perf_counter() - began
 
 
-def _daily(cells: Cells, path: Cells, index: np.ndarray) -> np.ndarray:
-    """Day 0 before a path, taken at ``index``: ``(3, n_trajectories, n_days + 1)``, NumPy."""
-    pairs = zip(cells, path, strict=True)
-    whole = [np.asarray(jnp.pad(along, ((0, 0), (1, 0)), constant_values=start)) for start, along in pairs]
-    return np.stack(whole)[:, :, index]
+def _daily(cells: Cells, path: Cells) -> np.ndarray:
+    """Day 0 before a path: ``(3, n_trajectories, n_days + 1)``, NumPy."""
+    record = np.stack([np.asarray(along) for along in path])
+    start = np.asarray(cells, float)[:, None, None]
+    return np.concatenate([np.broadcast_to(start, (*record.shape[:2], 1)), record], axis=2)
 
 
 def _groups(result: Result, dose: np.ndarray) -> dict[str, store.Dataset]:
@@ -236,11 +300,16 @@ def _groups(result: Result, dose: np.ndarray) -> dict[str, store.Dataset]:
     }
 
 
-def _notes(result: Result, asked: Order) -> list[str]:
+def _notes(result: Result, asked: Order, step: stepsize.Step) -> list[str]:
     """What a reader must know about the numbers."""
     if asked.engine == MEAN:
         return ["the mean field has no chance in it: one course, and no variance, quantiles or extinction"]
     notes, number, held = [], asked.trajectories, result.quantile_trajectories
+    if step.error > stepsize.BOUND:
+        notes.append(
+            f"steps of {step.days:.3g} days put means off by up to {100 * step.error:.2g} %, more than the "
+            f"{100 * stepsize.BOUND:g} % that the leap keeps to where it can choose"
+        )
     if held < number:
         notes.append(f"quantiles are of the first {held} trajectories, mean and variance of all {number}")
     if result.kept.shape[1] < number:

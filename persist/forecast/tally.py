@@ -1,4 +1,4 @@
-"""What many trajectories have in common, gathered block by block, so that memory stays bounded.
+"""What many trajectories have in common, gathered chunk by chunk, so that memory stays bounded.
 
 Mean and variance are put together as by Chan, Golub & LeVeque (1983, 10.2307/2683386).
 """
@@ -28,29 +28,48 @@ class Result(NamedTuple):
     quantile_trajectories: int
 
 
-class Tally:
-    """What is known of the trajectories so far: number, mean, sum of squares about it, the first ``held``, extinctions."""
+class Part(NamedTuple):
+    """What is kept of a chunk of trajectories: their ``number``, ``mean`` and sum of ``squares`` about it ``(3, n_days +
+    1)``, those ``gone`` at the end ``(3,)`` and ``all_gone``, and the record of as many as were wanted.
+    """
 
-    def __init__(self, most: int) -> None:
-        self.most, self.number = most, 0
+    number: int
+    mean: np.ndarray
+    squares: np.ndarray
+    gone: np.ndarray
+    all_gone: int
+    held: np.ndarray
+
+
+def part(record: np.ndarray, hold: int) -> Part:
+    """The part of ``(3, n_trajectories, n_days + 1)``, with the record of the first ``hold``."""
+    mean, left = record.mean(axis=1), record[:, :, -1]
+    squares = ((record - mean[:, None]) ** 2).sum(axis=1)
+    gone = (left <= 0.0).sum(axis=1)
+    held = record[:, : max(hold, 0)].copy()
+    return Part(record.shape[1], mean, squares, gone, int((left.sum(axis=0) <= 0.0).sum()), held)
+
+
+class Tally:
+    """What is known of the trajectories so far."""
+
+    def __init__(self) -> None:
+        self.number = 0
         self.mean: Any = 0.0
         self.squares: Any = 0.0
         self.gone: Any = 0
         self.all_gone = 0
         self.held: list[np.ndarray] = []
 
-    def add(self, record: np.ndarray) -> None:
-        """Take in ``(3, n_trajectories, n_days + 1)``."""
-        more, had = record.shape[1], self.number
-        mean = record.mean(axis=1)
-        off = mean - self.mean
-        self.squares = self.squares + ((record - mean[:, None]) ** 2).sum(axis=1) + off**2 * had * more / (had + more)
+    def add(self, one: Part) -> None:
+        """Take in a part."""
+        more, had = one.number, self.number
+        off = one.mean - self.mean
+        self.squares = self.squares + one.squares + off**2 * had * more / (had + more)
         self.mean = self.mean + off * more / (had + more)
-        left = record[:, :, -1]
-        self.gone = self.gone + (left <= 0.0).sum(axis=1)
-        self.all_gone += int((left.sum(axis=0) <= 0.0).sum())
-        if had < self.most:
-            self.held.append(record[:, : self.most - had])
+        self.gone = self.gone + one.gone
+        self.all_gone += one.all_gone
+        self.held.append(one.held)
         self.number = had + more
 
     def result(self, keep: int) -> Result:

@@ -1,11 +1,14 @@
 """The words in which a plan (the treatment to come) is written.
 
-    plan  = [NAME "="] piece {"," piece} ["," "repeat"]
+    plan  = [NAME "="] {piece ","} (piece | rule | "repeat")
     piece = ("on" | "off" | "dose" D) [DAYS]        0 <= D <= 1, 0 < DAYS < inf
+    rule  = "adaptive" STOP "/" RESTART ["absolute"]        0 < STOP < RESTART
 
 Only the last piece may leave DAYS away, and then goes on without end; before `repeat` every piece needs its DAYS, since
-the pieces then follow each other again and again. Case does not matter, nor do spaces. A mistake is a `ScheduleError`
-whose place is the plan and the column (1-based character) of the mistake.
+the pieces then follow each other again and again. A rule goes on without end too: at visits, the drug is stopped when
+the burden falls under STOP of its reference (its value when the plan starts; `absolute`: of 1, in the unit of the
+burden), and given again from RESTART of it on. Case does not matter, nor do spaces. A mistake is a `ScheduleError` whose
+place is the plan and the column (1-based character) of the mistake.
 """
 
 from __future__ import annotations
@@ -17,11 +20,14 @@ from typing import NamedTuple
 
 from persist.errors import ScheduleError
 
-WORDS = ("on", "off", "dose", "repeat")
-FORMS = "this version runs on, off and dose D with their days, parted by commas; end with one without days, or repeat"
+WORDS = ("on", "off", "dose", "adaptive", "repeat")
+FORMS = (
+    "this version runs on, off and dose D with their days, parted by commas; end with one without days, with repeat or "
+    "with adaptive STOP/RESTART"
+)
 
-_LATER = re.compile(r"\b(adaptive|until)\b|[:;]", re.IGNORECASE)
-_TOKEN = re.compile(r"(?P<comma>,)|(?P<word>[^\W\d_]+)|(?P<number>[+-]?\.?[0-9](?:[\w.]|(?<=[eE])[+-])*)")
+_LATER = re.compile(r"\b(until)\b|[:;]", re.IGNORECASE)
+_TOKEN = re.compile(r"(?P<comma>,)|(?P<slash>/)|(?P<word>[^\W\d_]+)|(?P<number>[+-]?\.?[0-9](?:[\w.]|(?<=[eE])[+-])*)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
@@ -32,13 +38,29 @@ class Piece(NamedTuple):
     days: float
 
 
+class Adaptive(NamedTuple):
+    """A rule: stop under ``stop`` of the reference, restart from ``restart`` of it on; ``absolute``: of 1 in its unit."""
+
+    stop: float
+    restart: float
+    absolute: bool
+
+
 class Plan(NamedTuple):
-    """A plan as written: its ``name``, its ``text`` without the name, its pieces in order, and whether they repeat."""
+    """A plan as written: its ``name``, its ``text`` without the name, its pieces in order, whether they repeat, and the
+    ``rule`` that follows them, if one does.
+    """
 
     name: str
     text: str
     pieces: tuple[Piece, ...]
     repeat: bool
+    rule: Adaptive | None = None
+
+    @property
+    def ruled_from(self) -> float:
+        """Days after its start from which the rule decides; inf without one."""
+        return sum(piece.days for piece in self.pieces) if self.rule is not None else math.inf
 
 
 class _Token(NamedTuple):
@@ -57,8 +79,8 @@ class _Item(NamedTuple):
 def parse_plan(text: str) -> Plan:
     """Plan from its text, such as ``off 90, on`` or ``holiday=off 90, on``; unnamed, its text is its name.
 
-    Raises `ScheduleError` (plan and column, what, remedy) for anything that is not of the grammar, and for `adaptive`,
-    `until progression` and plans for several drugs, which this version does not run.
+    Raises `ScheduleError` (plan and column, what, remedy) for anything that is not of the grammar, and for `until
+    progression` and plans for several drugs, which this version does not run.
     """
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     name, body_at = _name(line)
@@ -68,11 +90,12 @@ def parse_plan(text: str) -> Plan:
     repeat = len(items) > 1 and bool(last) and last[0].text.lower() == "repeat"
     if repeat and len(last) > 1:
         raise _fault(line, last[1].column, f'"{last[1].text}" after "repeat"', "end the plan with the bare word repeat")
-    written = items[:-1] if repeat else items
+    rule = _rule(items[-1], line) if last and last[0].text.lower() == "adaptive" else None
+    written = items[:-1] if repeat or rule else items
     pieces = tuple(_piece(item, line) for item in written)
-    _check_durations(pieces, written, repeat, line)
+    _check_durations(pieces, written, repeat, line, ruled=rule is not None)
     body = line[body_at:].strip()
-    return Plan(name or body, body, pieces, repeat)
+    return Plan(name or body, body, pieces, repeat, rule)
 
 
 def _fault(line: str, column: int, what: str, remedy: str) -> ScheduleError:
@@ -97,7 +120,7 @@ def _refuse_later_forms(line: str, body_at: int) -> None:
     found = _LATER.search(line, body_at)
     if not found:
         return
-    form = {"adaptive": 'an "adaptive" plan', "until": 'an "until progression" plan'}
+    form = {"until": 'an "until progression" plan'}
     what = form.get(found.group().lower(), f'a plan for several drugs (with "{found.group()}")')
     raise _fault(line, found.start() + 1, f"{what} is not run by this version yet", FORMS)
 
@@ -140,8 +163,9 @@ def _piece(item: _Item, line: str) -> Piece:
         raise _fault(line, item.column, "nothing where a piece of the plan was expected", FORMS)
     first, *rest = item.tokens
     word = first.text.lower()
-    if word == "repeat":
-        raise _fault(line, first.column, '"repeat" has its place at the end only, after pieces to repeat', FORMS)
+    if word in ("repeat", "adaptive"):
+        after = ", after pieces to repeat" if word == "repeat" else ""
+        raise _fault(line, first.column, f'"{word}" has its place at the end only{after}', FORMS)
     if word not in WORDS:
         raise _fault(line, first.column, f'unknown word "{first.text}"', _nearest(word))
     if word != "dose":
@@ -157,6 +181,23 @@ def _piece(item: _Item, line: str) -> Piece:
         remedy = "put a comma between the pieces of a plan, such as off 90, on"
         raise _fault(line, rest[0].column, f'unexpected "{rest[0].text}"', remedy)
     return Piece(abs(dose), days)
+
+
+def _rule(item: _Item, line: str) -> Adaptive:
+    """The rule from its words: adaptive STOP/RESTART [absolute]."""
+    form = "write adaptive STOP/RESTART, such as adaptive 0.5/1.0, or adaptive 4/10 absolute in units of the burden"
+    first, *rest = item.tokens
+    absolute = bool(rest) and rest[-1].text.lower() == "absolute"
+    rest = rest[:-1] if absolute else rest
+    if [token.kind for token in rest] != ["number", "slash", "number"]:
+        odd = next((token for token, kind in zip(rest, ("number", "slash", "number"), strict=False) if token.kind != kind),
+                   rest[3] if len(rest) > 3 else first)  # fmt: skip
+        raise _fault(line, odd.column, f'no two thresholds after "{first.text}"', form)
+    stop, restart = (_number(token, line, "a threshold", form) for token in (rest[0], rest[2]))
+    if not 0.0 < stop < restart < math.inf:
+        what = f"the drug would stop under {stop:g} and restart from {restart:g} on"
+        raise _fault(line, rest[0].column, what, "the first threshold is over 0 and under the second")
+    return Adaptive(stop, restart, absolute)
 
 
 def _nearest(word: str) -> str:
@@ -179,14 +220,16 @@ def _number(token: _Token, line: str, meaning: str, remedy: str) -> float:
     return float(token.text)
 
 
-def _check_durations(pieces: tuple[Piece, ...], items: list[_Item], repeat: bool, line: str) -> None:
-    """Only the last piece goes on without end, and it must, unless the plan repeats."""
-    for piece, item in zip(pieces if repeat else pieces[:-1], items, strict=False):
+def _check_durations(pieces: tuple[Piece, ...], items: list[_Item], repeat: bool, line: str, *, ruled: bool) -> None:
+    """Only the last piece goes on without end, and it must, unless the plan repeats or ends with a rule."""
+    for piece, item in zip(pieces if repeat or ruled else pieces[:-1], items, strict=False):
         if math.isinf(piece.days):
-            why = "before repeat every piece needs its days" if repeat else "only the last piece may leave them away"
+            before = "repeat" if repeat else "adaptive"
+            end = repeat or ruled
+            why = f"before {before} every piece needs its days" if end else "only the last piece may leave them away"
             words = " ".join(token.text for token in item.tokens)
             raise _fault(line, item.column, f'"{words}" has no days', f'write "{words} 28"; {why}')
-    if not repeat and math.isfinite(pieces[-1].days):
+    if not repeat and not ruled and math.isfinite(pieces[-1].days):
         words = " ".join(token.text for token in items[-1].tokens)
         what = f'the plan ends after "{words}" and does not say what follows'
         raise _fault(line, items[-1].column, what, "end with on, off or dose D without days, or with repeat")

@@ -26,12 +26,14 @@ MAX_PIECES = 100_000
 def plan_schedule(plan: Plan, start_day: float, horizon: float) -> Schedule:
     """Schedule of a plan: its pieces from ``start_day``, repeated where it repeats, cut at ``start_day + horizon``.
 
-    Segments ``(n_segments,)`` in absolute days, dose > 0 only; touching pieces of one dose are one segment. Raises
+    Where a rule follows the pieces, it is taken to give the full dose throughout. Segments ``(n_segments,)`` in absolute
+    days, dose > 0 only; touching pieces of one dose are one segment. Raises
     `ScheduleError` where the pieces are so short that more than `MAX_PIECES` would fit into the horizon.
     """
     if not (math.isfinite(start_day) and 0.0 < horizon < math.inf):
         raise ValueError(f"start_day and horizon must be finite and horizon positive, got {start_day} and {horizon}")
-    dose, days = (np.array(column, dtype=np.float64) for column in zip(*plan.pieces, strict=True))
+    pieces = plan.pieces if plan.rule is None else (*plan.pieces, Piece(1.0, math.inf))
+    dose, days = (np.array(column, dtype=np.float64) for column in zip(*pieces, strict=True))
     offset = np.concatenate([[0.0], np.cumsum(np.minimum(days, horizon))])
     turns = horizon / float(offset[-1]) if plan.repeat else 1.0
     if turns * len(days) > MAX_PIECES:
