@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fakes
+from persist.dynamics import batches
 from persist.errors import DataError, ScheduleError, UsageError
-from persist.forecast import futures
 from persist.forecast import outcome as outcome_module
 from persist.forecast.outcome import ask, forecast
 from persist.inference import store
@@ -154,7 +154,8 @@ def test_the_same_plan_under_another_name_gains_nothing(planted):
 def test_futures_do_not_depend_on_the_chunks(planted, monkeypatch):
     question = ask(("on", "holiday=off 60, on"), 120.0, draws=12, replicates=2)
     whole = forecast(planted, question)
-    monkeypatch.setattr(futures, "CHUNK_BYTES", 64 * 130 * 2 * 5)
+    monkeypatch.setattr(batches, "MULTIPLE", 1)
+    monkeypatch.setitem(batches.LANES, "leap", 7)
     parts = forecast(planted, question)
     for name in ("time_to_progression", "extinct"):
         np.testing.assert_array_equal(whole["endpoints"][name].values, parts["endpoints"][name].values)

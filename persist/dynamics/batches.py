@@ -9,6 +9,7 @@ the program looks at nothing but the lane.
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,8 +21,11 @@ from jax.sharding import AxisType, PartitionSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LANES = {"leap": 1000, "ssa": 500, "tau": 500}
-"""Lanes of a chunk on a CPU."""
+LANES = {"leap": 1024, "ssa": 512, "tau": 512}
+"""Most lanes of a chunk on a CPU."""
+
+MULTIPLE = 128
+"""Lanes of a chunk are a multiple of this, so that one compiled program serves many numbers of trajectories."""
 
 GPU_LANES = 2**19
 """Lanes of a chunk on a GPU."""
@@ -47,7 +51,7 @@ def cut(number: int, engine: str, bytes_a_lane: int) -> Cut:
     if jax.default_backend() == "cpu" and devices == 1:
         cores = os.cpu_count() or 1
         chunks = max(-(-number // min(LANES[engine], room)), min(cores, number // WORTH_A_THREAD), 1)
-        return Cut(-(-number // chunks), cores, 1)
+        return Cut(-(-number // (chunks * MULTIPLE)) * MULTIPLE, cores, 1)
     each = GPU_LANES if jax.default_backend() != "cpu" else LANES[engine]
     share = min(-(-number // devices), each, room)
     return Cut(share * devices, 1, devices)
@@ -59,15 +63,16 @@ def run[T](
     number: int,
     how: Cut,
     lanes: Callable[[np.ndarray], Any],
-    axes: tuple[int, ...],
+    axes: Callable[[Any], tuple[int, ...]],
     shared: Any,
-    finish: Callable[[np.ndarray, Any], T],
+    finish: Callable[[np.ndarray, Any, Any], T],
 ) -> Iterator[T]:
-    """Chunk by chunk in order, what ``finish(members, result)`` makes of them.
+    """Chunk by chunk in order, what ``finish(members, own, result)`` makes of them.
 
     ``program(own, shared, **static)`` is a compiled function that has the lanes first in all its results;
-    ``lanes(members)`` is the pytree ``own`` of some trajectories, whose leaves have their lanes along ``axes`` (one for
-    each leaf; -1: all share it). The last chunk is filled up by repeating the last trajectory.
+    ``lanes(members)`` is the pytree ``own`` of some trajectories, whose leaves have their lanes along ``axes(own)`` (one
+    for each leaf; -1: all share it). The last chunk is filled up by repeating the last trajectory; ``result`` has only
+    the ``members``, ``own`` all lanes.
     """
 
     def chunk(first: int) -> T:
@@ -75,9 +80,9 @@ def run[T](
         own = lanes(np.minimum(np.arange(first, first + how.lanes), number - 1))
         go: Callable[..., Any] = partial(program, **dict(static))
         if how.devices > 1:
-            go = _spread(program, static, axes, jax.tree.structure(own), how.devices)
-        result = jax.block_until_ready(go(own, shared))  # type: ignore[no-untyped-call]
-        return finish(members, jax.tree.map(lambda all_lanes: all_lanes[: len(members)], result))
+            go = _spread(program, static, axes(own), jax.tree.structure(own), how.devices)
+        result = _once_at_first(go, own, shared, static)
+        return finish(members, own, jax.tree.map(lambda all_lanes: all_lanes[: len(members)], result))
 
     starts = range(0, number, how.lanes)
     if how.threads == 1 or len(starts) == 1:
@@ -85,6 +90,22 @@ def run[T](
         return
     with ThreadPoolExecutor(how.threads) as threads:
         yield from threads.map(chunk, starts)
+
+
+_compiled: set[Any] = set()
+_compiling = threading.Lock()
+
+
+def _once_at_first(go: Callable[..., Any], own: Any, shared: Any, static: Any) -> Any:
+    """The result of a chunk; the first of a kind runs while the others wait, lest each thread compile it for itself."""
+    kind = (static, jax.tree.structure((own, shared)), *map(np.shape, jax.tree.leaves((own, shared))))
+    if kind not in _compiled:
+        with _compiling:
+            if kind not in _compiled:
+                result = jax.block_until_ready(go(own, shared))  # type: ignore[no-untyped-call]
+                _compiled.add(kind)
+                return result
+    return jax.block_until_ready(go(own, shared))  # type: ignore[no-untyped-call]
 
 
 @lru_cache

@@ -150,23 +150,38 @@ def crowding(total: ArrayLike, capacity: ArrayLike) -> Array:
 
 def secretome(cells: Cells, rates: Rates, exposure: ArrayLike) -> Array:
     """Therapy-induced secretome: ``sigma = F / (F + F_50)``, ``F = k_S E S`` (cells a day), ``(...)``; 0 if F = 0."""
-    flux = jnp.asarray(rates.kill_s * response(exposure, rates.kill_half) * cells.sensitive)
+    return signal(cells, rates, response(exposure, rates.kill_half))
+
+
+def signal(cells: Cells, rates: Rates, responding: ArrayLike) -> Array:
+    """`secretome` from the response of the kills to the exposure."""
+    flux = jnp.asarray(rates.kill_s * jnp.asarray(responding) * cells.sensitive)
     dying = flux > 0
     return jnp.where(dying, flux / jnp.where(dying, flux + rates.secretome_half, 1.0), 0.0)
 
 
-def surroundings(rates: Rates, exposure: ArrayLike, g: ArrayLike, sigma: ArrayLike) -> Surroundings:
-    """The surroundings at a raw exposure, crowding ``g`` and secretome ``sigma``, each 0..1 and ``(...)``."""
+def exposed(rates: Rates, exposure: ArrayLike) -> Surroundings:
+    """The surroundings at a raw exposure (0..1, ``(...)``), with room for all and no secretome."""
     raw = jnp.asarray(exposure, float)
     return Surroundings(
         exposure=raw,
         response=response(raw, rates.kill_half),
         induction=induction(raw, rates.tolerance_power),
         absence=1.0 - raw,
-        crowding=jnp.asarray(g),
-        secretome=jnp.asarray(sigma),
-        calm=1.0 - jnp.asarray(sigma),
+        crowding=jnp.ones(()),
+        secretome=jnp.zeros(()),
+        calm=jnp.ones(()),
     )
+
+
+def surroundings(rates: Rates, exposure: ArrayLike, g: ArrayLike, sigma: ArrayLike) -> Surroundings:
+    """The surroundings at a raw exposure, crowding ``g`` and secretome ``sigma``, each 0..1 and ``(...)``."""
+    return among(exposed(rates, exposure), g, sigma)
+
+
+def among(around: Surroundings, g: ArrayLike, sigma: ArrayLike) -> Surroundings:
+    """The same surroundings at another crowding ``g`` and secretome ``sigma``."""
+    return around._replace(crowding=jnp.asarray(g), secretome=jnp.asarray(sigma), calm=1.0 - jnp.asarray(sigma))
 
 
 def per_capita(rates: Rates, around: Surroundings, table: Reactions = REACTIONS) -> list[Array]:

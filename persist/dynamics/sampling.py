@@ -44,7 +44,7 @@ Cumulants = tuple["Array", "Array", "Array", "Array"]
 LONGEST_WALK = 4096
 """Terms after which a walk gives up; only strongly overdispersed laws (p < 0.01) come there."""
 
-STRIDE = 8
+STRIDE = 4
 """Terms of a walk that are unrolled into one turn of its loop."""
 
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist.dynamics.reactions import crowding, per_capita, secretome, surroundings, within
+from persist.dynamics.reactions import among, crowding, exposed, per_capita, signal, within
 from persist.dynamics.sampling import Cumulants, log, once
 from persist.types import Cells, Exposure, Rates
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jax import Array
     from jax.typing import ArrayLike
 
-    from persist.dynamics.reactions import Reactions
+    from persist.dynamics.reactions import Reactions, Surroundings
 
 GAUSS = (0.5 - 0.5 / np.sqrt(3.0), 0.5 + 0.5 / np.sqrt(3.0))
 """Where in an interval the exposure is looked at (two-point Gauss-Legendre)."""
@@ -101,10 +101,11 @@ def split(state: Array, rates: Rates, exposure: Exposure, begin: ArrayLike, h: A
     ``(3, ...)``, at the crowding and secretome predicted for its middle.
     """
     groups = grouped(table)
-    first = once([rate * h for rate in mean_rates(Cells(*state), rates, exposure, begin, h, table)])
+    levels = once(at_gauss(rates, exposure, begin, h))
+    first = once([rate * h for rate in _averaged(Cells(*state), rates, levels, table)])
     birth, death = (jnp.stack([_total(first, rows, state[0]) for rows in kind]) for kind in groups[:2])
     middle = state * jnp.exp(jnp.minimum(0.5 * (birth - death), 0.5 * MOST))
-    each = once([rate * h for rate in mean_rates(Cells(*middle), rates, exposure, begin, h, table)])
+    each = once([rate * h for rate in _averaged(Cells(*middle), rates, levels, table)])
     birth, death = (jnp.stack([_total(each, rows, state[0]) for rows in kind]) for kind in groups[:2])
     there, back = (_total(each, rows, state[0]) for rows in (groups.there, groups.back))
     exponent, moving = mean_exact(birth[0] - death[0], birth[1] - death[1], there, back)
@@ -201,9 +202,18 @@ def mean_rates(
     cells: Cells, rates: Rates, exposure: Exposure, begin: ArrayLike, days: ArrayLike, table: Reactions
 ) -> list[Array]:
     """Rates per parent cell, 11 of ``(...)``, at the crowding of ``cells``, averaged over an interval of the step."""
+    return _averaged(cells, rates, at_gauss(rates, exposure, begin, days), table)
+
+
+def at_gauss(rates: Rates, exposure: Exposure, begin: ArrayLike, days: ArrayLike) -> tuple[Surroundings, Surroundings]:
+    """The surroundings at the two Gauss points of an interval, but for crowding and secretome."""
+    first, last = (exposed(rates, within(exposure, begin + point * days)) for point in GAUSS)
+    return first, last
+
+
+def _averaged(cells: Cells, rates: Rates, levels: tuple[Surroundings, Surroundings], table: Reactions) -> list[Array]:
     g = crowding(cells.total, rates.capacity)
-    moments = [within(exposure, begin + point * days) for point in GAUSS]
-    around = [surroundings(rates, level, g, secretome(cells, rates, level)) for level in moments]
+    around = [among(level, g, signal(cells, rates, level.response)) for level in levels]
     columns = [per_capita(rates, each, table) for each in around]
     return [0.5 * (first + last) for first, last in zip(*columns, strict=True)]
 

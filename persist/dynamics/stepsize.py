@@ -11,7 +11,7 @@ is within the bound. Variances, whose error is of second order too, are not look
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,10 @@ BOUND = 0.002
 
 MOST_SUBSTEPS = 64
 """A step of the grid is divided at most so often."""
+
+
+ROUND = 128
+"""Numbers of rates and of steps are filled up to multiples of this."""
 
 
 class Step(NamedTuple):
@@ -56,8 +60,19 @@ def error(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, substeps: 
     """Largest relative error of a mean along the grid, at so many leaps in each of its steps."""
     number = {int(np.shape(part)[0]) for part in (*cells, *rates) if np.ndim(part)}
     number |= {int(np.shape(part)[1]) for part in exposure if np.ndim(part) == 2}
-    lanes, length = jnp.zeros(max(number, default=1)), jnp.asarray(grid.length, float)
-    return float(_doubled(lanes, cells, rates, length, exposure, substeps))
+    lanes, length = max(number, default=1), np.asarray(grid.length, float)
+    more, later = -lanes % ROUND, -len(length) % ROUND
+    cells, rates = jax.tree.map(lambda part: _filled(part, 0, more) if np.ndim(part) else part, (cells, rates))
+    along = Exposure(*[_filled(_filled(part, 1, more if np.ndim(part) == 2 else 0), 0, later) for part in exposure])
+    return float(_doubled(jnp.zeros(lanes + more), cells, rates, np.pad(length, (0, later)), along, substeps))
+
+
+def _filled(part: Any, axis: int, more: int) -> np.ndarray:
+    """An array made longer by its last value, so that few sizes are compiled."""
+    values = np.asarray(part, float)
+    if more == 0:
+        return values
+    return np.pad(values, [(0, more if at == axis else 0) for at in range(values.ndim)], mode="edge")
 
 
 @jax.jit

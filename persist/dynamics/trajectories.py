@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
 """Rates that are shares: above 1 they would make other rates negative."""
 
-BUCKETS = (64, 32)
-"""Steps, and records, are filled up to multiples of these, so that one compiled program serves many grids."""
+LEAST = 128
+"""Steps, and records, are filled up to this times a power of 2, so that one compiled program serves many grids."""
 
 MOST_CELLS = 1e7
 """Cells at the start beyond which the exact engine is refused: it would take every event of each of them."""
@@ -112,21 +112,23 @@ def sweep[T](
     number = _number(cells, rates, exposure, trajectories)
     steps, records = _padded(grid, record)
     level = Exposure(*[_extended(part, len(steps.length), None) for part in exposure])
-    pace = Pace(_substeps(cells, rates, grid, exposure, method), method.exact_below)
+    unknown = method.engine == "leap" and method.max_step is None
+    substeps = choose(cells, rates, grid, exposure).substeps if unknown else _leaps(grid, method)
+    pace = Pace(substeps, method.exact_below)
     axes = (0, *_axes(0, (cells, rates)), *_axes(1, level))
     static = (("records", records), ("engine", Engine(method.engine, method.exact_below > 0, method.table)))
     count = int(np.sum(_marks(grid, record)))
 
-    def finish(members: np.ndarray, path: Cells) -> T:
+    def finish(members: np.ndarray, _: Any, path: Cells) -> T:
         return reduce(members, Cells(*[state[:, :count] for state in path]))
 
     how = batches.cut(number, method.engine, 8 * 3 * records)
     own = partial(_own, key, first, (cells, rates, level), axes)
-    return batches.run(_follow, static, number, how, own, axes, (steps, pace), finish)
+    return batches.run(_follow, static, number, how, own, lambda _: axes, (steps, pace), finish)
 
 
 def steered[T](
-    reduce: Callable[[np.ndarray, Steered], T],
+    reduce: Callable[[np.ndarray, Lanes, Steered], T],
     rule: Callable[[Any, Cells, Any], Any],
     key: Array,
     lanes: Callable[[np.ndarray], Lanes],
@@ -140,21 +142,19 @@ def steered[T](
     """`sweep` for paths whose dose follows a ``rule`` on visit days (`paths.steer`).
 
     ``lanes(members)`` is asked for what some trajectories have of their own, chunk by chunk, and always has the same
-    structure; ``plan`` is along the grid. ``rule`` is a function of a module (each is compiled once); what it compares
-    with stands in the memory of the lanes. The step of the leap must be named: the exposures to come are not known.
+    structure; ``plan`` is along the grid. ``reduce(members, lanes, path)`` gets it back (with lanes beyond the members
+    where the last chunk was filled up). ``rule`` is a function of a module (each is compiled once); what it compares with
+    stands in the memory of the lanes. The step of the leap must be named: the exposures to come are not known.
     """
-    one = lanes(np.arange(1))
-    _check(one.cells, one.rates, method)
     if method.engine == "leap" and method.max_step is None:
         raise UsageError("no longest step for paths under a rule", remedy="name max_step, such as 1.0 (days)")
     steps, records = _padded(grid, record)
     along = Course(
         *(_extended(part, len(steps.length), fill) for part, fill in zip(plan, (None, None, -1), strict=True))
     )
-    axes = (0, *_axes(0, one[:4]), *_axes(1, one.seen), *_axes(0, one.memory))
     engine = Engine(method.engine, method.exact_below > 0, method.table)
     static = (("rule", rule), ("records", records), ("engine", engine))
-    pace = Pace(_substeps(one.cells, one.rates, grid, None, method), method.exact_below)
+    pace = Pace(_leaps(grid, method), method.exact_below)
     count = int(np.sum(_marks(grid, record)))
 
     def own(members: np.ndarray) -> tuple[Array, Lanes]:
@@ -162,9 +162,14 @@ def steered[T](
         _check(given.cells, given.rates, method)
         return sampling.stream(numbered(key, jnp.asarray(members))), given
 
-    def finish(members: np.ndarray, path: Steered) -> T:
+    def axes(own: tuple[Array, Lanes]) -> tuple[int, ...]:
+        return (0, *_axes(0, own[1][:4]), *_axes(1, own[1].seen), *_axes(0, own[1].memory))
+
+    def finish(members: np.ndarray, own: tuple[Array, Lanes], path: Steered) -> T:
         seen = Cells(*[state[:, :count] for state in path.cells])
-        return reduce(members, path._replace(cells=seen, course=path.course[:, :count], dose=path.dose[:, :count]))
+        return reduce(
+            members, own[1], path._replace(cells=seen, course=path.course[:, :count], dose=path.dose[:, :count])
+        )
 
     how = batches.cut(trajectories, method.engine, 8 * 5 * records)
     return batches.run(_steer, static, trajectories, how, own, axes, (steps, along, pace), finish)
@@ -195,7 +200,7 @@ def _own(key: Array, first: int, of: Any, axes: tuple[int, ...], members: np.nda
 
 def trial(number: int, engine: str, records: int) -> int:
     """The fewest trajectories that are cut into chunks as large as those of ``number``, so that both run one program."""
-    how = batches.cut(number, engine, 8 * 3 * max(-(-records // BUCKETS[1]), 1) * BUCKETS[1])
+    how = batches.cut(number, engine, 8 * 3 * bucket(records))
     return min(number, how.lanes * how.threads)
 
 
@@ -212,11 +217,18 @@ def _marks(grid: Grid, record: ArrayLike | None) -> np.ndarray:
 def _padded(grid: Grid, record: ArrayLike | None) -> tuple[Steps, int]:
     """Steps of a grid filled up to a bucket, and the size of the record, likewise."""
     marks = _marks(grid, record)
-    records = max(-(-int(marks.sum()) // BUCKETS[1]) * BUCKETS[1], BUCKETS[1])
-    size = max(-(-len(marks) // BUCKETS[0]) * BUCKETS[0], BUCKETS[0])
+    records, size = bucket(int(marks.sum())), bucket(len(marks))
     place = np.where(marks, np.cumsum(marks) - 1, records)
     length = np.asarray(grid.length, float)
     return Steps(_extended(length, size, 0.0), _extended(place, size, records)), records
+
+
+def bucket(size: int) -> int:
+    """The length of an array with room for so many steps, records or visits."""
+    room = LEAST
+    while room < size:
+        room *= 2
+    return room
 
 
 def _extended(part: ArrayLike, size: int, fill: float | None) -> np.ndarray:
@@ -228,14 +240,10 @@ def _extended(part: ArrayLike, size: int, fill: float | None) -> np.ndarray:
     return np.pad(values, more, constant_values=fill)
 
 
-def _substeps(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure | None, method: Method) -> int:
-    """Leaps in each step of a grid."""
-    if method.engine != "leap":
-        return 1
-    if method.max_step is None and exposure is not None:
-        return choose(cells, rates, grid, exposure).substeps
+def _leaps(grid: Grid, method: Method) -> int:
+    """Leaps in each step of a grid, from the longest step that the method names."""
     longest = float(np.max(np.asarray(grid.length, float), initial=0.0))
-    return max(1, math.ceil(longest / float(method.max_step or longest) - 1e-9))
+    return max(1, math.ceil(longest / float(method.max_step or longest or 1.0) - 1e-9))
 
 
 def _number(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories: int | None) -> int:

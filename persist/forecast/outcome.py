@@ -119,8 +119,8 @@ def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any,
     values = posterior.thinned(fit, series.patient_id, question.draws)
     schedule = next(iter(series.schedules.values()))
     one = case(cohort, 0, counted=kind.counted)
-    last = float(cut.day[-1])
-    return landmark(values, one, last, kind, _nadir(cut, schedule, look.start)), schedule
+    seen = float(cut.day[-1]), float(cut.burden[-1])
+    return landmark(values, one, seen, kind, _nadir(cut, schedule, look.start)), schedule
 
 
 def _nadir(series: Series, schedule: Schedule, start: float) -> float | None:

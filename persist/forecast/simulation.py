@@ -99,7 +99,9 @@ def run(
     began = time.perf_counter()
     schedule = plan_schedule(asked.plan, 0.0, asked.days)
     longest = (asked.step or MEAN_STEP) if asked.engine == MEAN else 1.0
-    marks = np.append(np.arange(asked.days + 1.0), [asked.plan.ruled_from] if asked.plan.ruled_from < asked.days else [])
+    marks = np.append(
+        np.arange(asked.days + 1.0), [asked.plan.ruled_from] if asked.plan.ruled_from < asked.days else []
+    )
     steps, index = grid(schedule, marks, start=0.0, stop=asked.days, max_step=longest)
     index = index[: asked.days + 1]
     _check(cells, rates, schedule, asked)
@@ -229,7 +231,7 @@ def _parts(
     def known(members: np.ndarray, path: Cells) -> tuple[Part, np.ndarray]:
         return part(_daily(cells, path), hold - int(members[0])), np.zeros(asked.days + 1)
 
-    def ruled(members: np.ndarray, path: Steered) -> tuple[Part, np.ndarray]:
+    def ruled(members: np.ndarray, _: Lanes, path: Steered) -> tuple[Part, np.ndarray]:
         on = np.asarray(path.dose).sum(axis=0)
         first = len(members) * (asked.plan.pieces[0].dose if asked.plan.pieces else 1.0)
         return part(_daily(cells, path.cells), hold - int(members[0])), np.append(first, on)

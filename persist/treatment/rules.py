@@ -29,8 +29,8 @@ class Memory(NamedTuple):
 
 def remember(rule: Adaptive, number: int) -> Memory:
     """The memory of so many paths when the rule begins: on drug."""
-    reference = jnp.full(number, 1.0 if rule.absolute else -1.0)
-    return Memory(jnp.ones(number), reference, jnp.asarray(rule.stop), jnp.asarray(rule.restart))
+    reference = jnp.full(number, 1.0 if rule.absolute else -1.0, float)
+    return Memory(jnp.ones(number), reference, jnp.asarray(rule.stop, float), jnp.asarray(rule.restart, float))
 
 
 def decide(memory: Memory, measured: Array) -> Memory:
