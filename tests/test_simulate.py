@@ -12,9 +12,11 @@ from click.testing import CliRunner, Result
 
 from laws import check_mean, check_variance, must_fail
 from persist.cli.main import main
+from persist.dynamics import batches
 from persist.errors import RatesError, ScheduleError, UsageError
 from persist.forecast import simulation
 from persist.forecast.tally import Tally
+from persist.forecast.tally import part as part_of
 from persist.inference import store
 from persist.types import Cells, Rates
 
@@ -94,6 +96,8 @@ def asked(**options: object) -> simulation.Order:
 def test_blocks_and_keeping_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = simulation.run(FEW, RATES, asked(trajectories=4001, keep=4001))
     monkeypatch.setattr(simulation, "ROOM", 1)
+    monkeypatch.setitem(batches.LANES, "ssa", 1334)
+    monkeypatch.setattr(batches, "MULTIPLE", 1)
     seen: list[int] = []
     parts = simulation.run(
         FEW, RATES, asked(trajectories=4001, keep=20), progress=lambda done, total: seen.append(done)
@@ -148,9 +152,9 @@ def test_the_law_of_birth_and_death() -> None:
 def test_a_tally_of_parts_is_that_of_the_whole() -> None:
     record = np.random.default_rng(0).lognormal(20.0, 1.0, (3, 50, 4))
     record[1, :10, -1] = 0.0
-    tally = Tally(30)
-    for part in np.split(record, [1, 7, 33], axis=1):
-        tally.add(part)
+    tally = Tally()
+    for first, some in zip((0, 1, 7, 33), np.split(record, [1, 7, 33], axis=1), strict=True):
+        tally.add(part_of(some, 30 - first))
     result = tally.result(9)
     np.testing.assert_allclose(result.mean, record.mean(axis=1))
     np.testing.assert_allclose(result.variance, record.var(axis=1, ddof=1))
@@ -161,8 +165,8 @@ def test_a_tally_of_parts_is_that_of_the_whole() -> None:
 
 
 def test_one_trajectory_has_no_variance() -> None:
-    tally = Tally(1)
-    tally.add(np.ones((3, 1, 2)))
+    tally = Tally()
+    tally.add(part_of(np.ones((3, 1, 2)), 1))
     assert np.isnan(tally.result(1).variance).all()
 
 
@@ -188,7 +192,7 @@ def test_orders_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         asked(**options)
     with pytest.raises(ScheduleError):
-        simulation.order("adaptive 0.5/1.0", 3)
+        simulation.order("until progression: on, then off", 3)
 
 
 def test_the_drug_is_chosen(folder: Path) -> None:

@@ -1,0 +1,115 @@
+"""How the work is cut: threads, devices and memory change no number."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from persist.dynamics import batches
+from persist.dynamics.trajectories import Method, simulate, sweep
+from persist.types import Cells, Exposure, Grid, Rates
+
+ROOT = Path(__file__).resolve().parent.parent
+SPR = Rates(
+    birth_s=0.10, death_s=0.02, kill_s=0.25, birth_p=0.01, death_p=0.01, birth_r=0.08, death_r=0.02,
+    tolerance_base=1e-4, tolerance_drug=0.02, reversion=0.05, reversion_block=0.96, mutation=1e-6, escape_base=1e-6,
+    capacity=2000.0,
+)  # fmt: skip
+GRID = Grid(np.ones(8), np.ones(8))
+LEVEL = Exposure(np.ones(8), np.ones(8), np.zeros(8))
+KEY = jax.random.key(1)
+
+
+def test_memory_and_cores_decide_how_large_a_chunk_is() -> None:
+    cores = os.cpu_count() or 1
+    assert batches.cut(50, "leap", 100) == (batches.MULTIPLE, cores, 1)
+    assert batches.cut(10**6, "leap", 100).lanes == batches.LANES["leap"]
+    few = batches.cut(10**6, "leap", batches.MEMORY // 256).lanes
+    assert few <= 256
+    assert batches.cut(10**6, "ssa", 100).lanes == batches.LANES["ssa"]
+
+
+def test_results_are_reduced_chunk_by_chunk_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(batches.LANES, "leap", 128)
+    whole = simulate(KEY, Cells(900.0, 20.0, 5.0), SPR, GRID, LEVEL, trajectories=1000, max_step=1.0)
+
+    def mean(members: np.ndarray, cells: Cells) -> tuple[int, int, float]:
+        return int(members[0]), len(members), float(np.sum(cells.sensitive))
+
+    args = (KEY, Cells(900.0, 20.0, 5.0), SPR, GRID, LEVEL, Method(max_step=1.0))
+    parts = list(sweep(mean, *args, trajectories=1000))
+    assert [part[:2] for part in parts] == [(128 * k, min(128, 1000 - 128 * k)) for k in range(8)]
+    assert sum(part[2] for part in parts) == float(np.sum(whole.sensitive))
+
+
+def test_the_first_chunk_of_a_kind_compiles_alone() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def program(own: jax.Array, shared: float) -> jax.Array:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running) if not batches._compiled & {kind} else most
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return own
+
+    own = np.zeros(3)
+    kind = (("here",), jax.tree.structure((own, 0.0)), (3,), ())
+    go = partial(batches._once_at_first, program, own, 0.0, ("here",))
+    workers = [threading.Thread(target=go) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert most == 1
+
+
+DEVICES = """
+import jax, numpy as np, sys
+jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, "tests")
+from test_batches import GRID, KEY, LEVEL, SPR
+from test_rules import Course, DAYS, followed
+from persist.dynamics.trajectories import simulate
+from persist.types import Cells, Exposure
+print(len(jax.devices()))
+found = {}
+many = Cells(900.0 + np.arange(301.0), 20.0, 5.0)
+own = Exposure(*(np.tile(part[:, None], (1, 301)) for part in LEVEL))
+for engine, level in (("leap", LEVEL), ("ssa", own), ("tau", LEVEL)):
+    path = simulate(KEY, many, SPR, GRID, level, engine=engine, max_step=1.0)
+    found |= {f"{engine} {state}": np.asarray(value) for state, value in path._asdict().items()}
+visit = np.where(np.arange(DAYS) % 14 == 13, 0, -1)
+path = followed(Course(np.ones(DAYS), np.ones(DAYS, bool), visit))
+found |= {"course": path.course, "steered": np.asarray(path.cells.total), "on": path.days_on_drug}
+np.savez(sys.argv[1], **found)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_several_devices_give_the_same_numbers(tmp_path: Path) -> None:
+    made = []
+    for count in (1, 3):
+        out = tmp_path / f"{count}.npz"
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(
+            [sys.executable, "-c", DEVICES, str(out)], cwd=ROOT, env=os.environ | flags, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.strip() == str(count)
+        made.append(np.load(out))
+    assert set(made[0]) == set(made[1])
+    for name in made[0]:
+        np.testing.assert_array_equal(made[0][name], made[1][name])

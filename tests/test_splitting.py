@@ -1,0 +1,124 @@
+"""How a step of the leap is divided: exact means of S and P however long the step, and the step chosen from its error."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import expm
+
+from persist.dynamics import sampling, stepsize
+from persist.dynamics.branching import expected_step
+from persist.dynamics.moments import mean_field
+from persist.dynamics.reactions import REACTIONS, Reaction
+from persist.dynamics.splitting import grouped, mean_exact
+from persist.types import Cells, Exposure, Grid, Rates
+
+SPR = Rates(
+    birth_s=0.10, death_s=0.02, kill_s=0.25, birth_p=0.01, death_p=0.01, birth_r=0.08, death_r=0.02,
+    tolerance_base=1e-4, tolerance_drug=0.02, reversion=0.05, reversion_block=0.96, mutation=1e-6, escape_base=1e-6,
+    capacity=1e10,
+)  # fmt: skip
+HALF = Cells(5e9, 5e6, 0.0)
+NETS = st.floats(-3.0, 3.0)
+SWITCHING = st.one_of(st.just(0.0), st.floats(1e-12, 1e6))
+
+
+@settings(deadline=None, max_examples=200)
+@given(NETS, NETS, SWITCHING, SWITCHING)
+def test_growth_and_switching_put_together_are_the_matrix_exponential(
+    own_s: float, own_p: float, there: float, back: float
+) -> None:
+    growth, moving = (np.asarray(part)[:, 0] for part in _exact(own_s, own_p, there, back))
+    assert np.all((moving >= 0) & (moving <= 1))
+    root = np.exp(growth / 2)
+    switch = np.array([[1 - moving[0], moving[1]], [moving[0], 1 - moving[1]]])
+    made = root[:, None] * switch * root
+    asked = expm(np.array([[own_s - there, back], [there, own_p - back]]))
+    np.testing.assert_allclose(made, asked, rtol=1e-6, atol=1e-7 * np.abs(asked).max())
+
+
+_compiled = jax.jit(mean_exact)
+
+
+def _exact(*rates: float) -> tuple[jax.Array, jax.Array]:
+    growth, moving = _compiled(*(jnp.full(1, rate, float) for rate in rates))
+    return growth, moving
+
+
+@pytest.mark.parametrize("rates", [(-1e4, 0.0, 1e3, 0.0), (0.1, 0.0, 1e12, 1e12), (1e3, -1e3, 0.0, 0.0)])
+def test_extreme_rates_of_a_step_stay_numbers(rates: tuple[float, ...]) -> None:
+    growth, moving = _exact(*rates)
+    assert np.all(np.isfinite(growth))
+    assert np.all((np.asarray(moving) >= 0) & (np.asarray(moving) <= 1))
+
+
+def test_a_week_in_one_step_has_the_exact_mean_of_s_and_p() -> None:
+    level, rates = Exposure(0.4, 0.4, 0.0), SPR._replace(capacity=np.inf, kill_s=0.5, tolerance_drug=0.3)
+    drift = np.array([[0.08 - 0.2 - 1e-4 - 0.12, 0.05 * (1 - 0.96 * 0.4)], [1e-4 + 0.12, -0.05 * (1 - 0.96 * 0.4)]])
+    rates = rates._replace(mutation=0.0)
+    after = jax.jit(expected_step)(jnp.array([[1e6], [2e5], [0.0]]), rates, level, 7.0, 1)
+    np.testing.assert_allclose(after[:2, 0], expm(7 * drift) @ [1e6, 2e5], rtol=1e-12)
+
+
+def along(days: int) -> tuple[Grid, Exposure]:
+    dose = np.array([1.0] * (days // 2) + [0.0] * (days - days // 2))
+    return Grid(np.ones(days), dose), Exposure(dose, dose, np.zeros(days))
+
+
+def test_the_error_of_a_step_is_known() -> None:
+    """The error that is told against the mean field's own, of second order in the step."""
+    grid, level = along(120)
+    truth = jax.jit(mean_field)(HALF, SPR, np.full(1920, 1 / 16), Exposure(*(np.repeat(part, 16) for part in level)))
+    for substeps in (1, 2, 4):
+        state, worst = jnp.array(HALF, float)[:, None], 0.0
+        for day in range(120):
+            here = Exposure(level.start[day], level.target[day], 0.0)
+            state = _one_day(state, here, substeps)
+            asked = np.array([float(path[16 * day + 15]) for path in truth])
+            worst = max(worst, float(np.max(np.abs(np.asarray(state)[:, 0] - asked) / np.maximum(asked, 1.0))))
+        assert stepsize.error(HALF, SPR, grid, level, substeps) == pytest.approx(worst, rel=0.25)
+
+
+_one_day = jax.jit(lambda state, level, substeps: expected_step(state, SPR, level, 1.0, substeps))
+
+
+def test_the_step_is_the_longest_within_the_bound() -> None:
+    grid, level = along(120)
+    found = {bound: stepsize.choose(HALF, SPR, grid, level, bound) for bound in (1e-2, 1e-3, 1e-4, 1e-5)}
+    assert [step.substeps for step in found.values()] == [1, 1, 4, 16]
+    for bound, step in found.items():
+        assert step.error <= bound
+        assert step.days == 1.0 / step.substeps
+        assert step.substeps == 1 or stepsize.error(HALF, SPR, grid, level, step.substeps // 2) > bound
+
+
+def test_the_worst_of_many_rates_decides() -> None:
+    grid, level = along(40)
+    lagging = SPR._replace(kill_s=np.array([0.25, 3.0]))
+    quick = Exposure(*(np.tile(np.asarray(part)[:, None], (1, 2)) for part in level))
+    assert stepsize.choose(HALF, lagging, grid, quick).substeps > stepsize.choose(HALF, SPR, grid, level).substeps
+
+
+def test_where_no_step_will_do_the_error_is_told() -> None:
+    grid = Grid(np.ones(10), np.ones(10))
+    spiky = Exposure(np.zeros(10), np.ones(10), np.full(10, 1e-4))
+    step = stepsize.choose(HALF, SPR._replace(kill_s=50.0), grid, spiky)
+    assert step.substeps == stepsize.MOST_SUBSTEPS
+    assert step.error > stepsize.BOUND
+
+
+def test_a_reaction_without_a_law_is_refused() -> None:
+    pair = Reaction("pairing", (2, 0, 0), 0, "", "1/day", lambda rates, around: rates.birth_s)
+    with pytest.raises(ValueError, match="no law for the reaction 'pairing'"):
+        grouped((*REACTIONS, pair))
+
+
+def test_logarithms() -> None:
+    x = np.concatenate([10.0 ** np.linspace(-299, 299, 999), 1 + 10.0 ** np.linspace(-15, 0, 99)])
+    np.testing.assert_allclose(jax.jit(sampling.log)(jnp.asarray(x)), np.log(x), rtol=1e-15, atol=1e-13)
+    y = np.concatenate([-(10.0 ** np.linspace(-12, -0.01, 99)), 10.0 ** np.linspace(-12, 8, 99)])
+    np.testing.assert_allclose(jax.jit(sampling.log1p)(jnp.asarray(y)), np.log1p(y), rtol=1e-4, atol=1e-12)
