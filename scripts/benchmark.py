@@ -1,51 +1,64 @@
 """Speed and accuracy of the engines on one problem at three sizes, as JSON and as a table.
 
-    python scripts/benchmark.py                      all jobs on the CPU
-    python scripts/benchmark.py --device gpu         the same on a GPU; an error where there is none
+    python scripts/benchmark.py                      all jobs on the CPU (about twenty minutes on two cores)
+    python scripts/benchmark.py --device gpu         the same on a GPU, with a million trajectories; an error without one
     python scripts/benchmark.py --job "C leap"       one of them
     python scripts/benchmark.py -o benchmark.json    the numbers too
 
-The problem: on drug for 60 days, off for 60, on for 120, recorded daily. A starts from 1000 cells at a capacity of 2000, B and
-C from half a capacity of 1e6 and 1e10, without resistant cells. Speed is trajectories a second after compiling, the median of
-several runs. The truth of A is exact Gillespie; of B and C, for the mean the mean field's equations, solved to 1e-10 (at a
-million cells their error is below 1e-4), and for the variance leaps of 1/32 day.
+The problem: on drug for 60 days, off for 60, on for 120, recorded daily. A starts from 1000 cells at a capacity of 2000, B
+and C from half a capacity of 1e6 and 1e10, without resistant cells. Speed is trajectories a second after compiling, the
+median of several runs. The truth of A is exact Gillespie; that of B the leap at steps of 1/8 day; that of C, where chance
+is small, the mean field and the linear-noise approximation about it (van Kampen), solved to 1e-9.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import platform
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
 from persist.cli.common import use_device  # noqa: E402
+from persist.dynamics import sampling, stepsize  # noqa: E402
 from persist.dynamics.reactions import CHANGES, propensities  # noqa: E402
-from persist.dynamics.trajectories import simulate  # noqa: E402
+from persist.dynamics.trajectories import Method, simulate, sweep  # noqa: E402
 from persist.treatment.exposure import relax  # noqa: E402
 from persist.treatment.schedule import grid, parse_plan, plan_schedule  # noqa: E402
 from persist.types import Cells, Exposure, Grid, Rates  # noqa: E402
 
 PLAN, DAYS = "on 60, off 60, on", 240
+PIECES = ((0.0, 60.0, 1.0), (60.0, 120.0, 0.0), (120.0, 240.0, 1.0))
 LOOKS = (60, 120, 240)
 """Days at which the moments are compared."""
 RATES = Rates(
     birth_s=0.10, death_s=0.02, kill_s=0.25, birth_p=0.01, death_p=0.01, birth_r=0.08, death_r=0.02, tolerance_base=1e-4,
     tolerance_drug=0.02, reversion=0.05, reversion_block=0.96, mutation=1e-6, escape_base=1e-6,
 )  # fmt: skip
+TRUTH_STEP = 0.125
+MANY = {"cpu": 100_000, "gpu": 1_000_000}
+"""Trajectories of the run whose memory (CPU) or time (GPU) is told."""
 
 
 class Case(NamedTuple):
-    """One size of the problem: capacity and cells at the start."""
+    """One size of the problem: capacity, cells at the start, and trajectories that its truth is taken from."""
 
     capacity: float
     cells: Cells
+    truth: int
 
 
 class Job(NamedTuple):
@@ -62,16 +75,16 @@ class Job(NamedTuple):
 
 
 CASES = {
-    "A": Case(2000.0, Cells(1000.0, 20.0, 5.0)),
-    "B": Case(1e6, Cells(5e5, 500.0, 0.0)),
-    "C": Case(1e10, Cells(5e9, 5e6, 0.0)),
+    "A": Case(2000.0, Cells(1000.0, 20.0, 5.0), 100_000),
+    "B": Case(1e6, Cells(5e5, 500.0, 0.0), 200_000),
+    "C": Case(1e10, Cells(5e9, 5e6, 0.0), 0),
 }
 JOBS = (
-    Job("A", "ssa", 4_000, 40_000),
-    Job("A", "leap", 10_000, 40_000),
-    Job("B", "leap", 10_000, 100_000),
-    Job("B", "tau", 500, 4_000),
-    Job("C", "leap", 20_000, 40_000),
+    Job("A", "ssa", 5_000, 0),
+    Job("A", "leap", 20_000, 200_000),
+    Job("B", "leap", 20_000, 400_000),
+    Job("B", "tau", 2_000, 20_000),
+    Job("C", "leap", 20_000, 100_000),
 )
 
 
@@ -83,60 +96,67 @@ def problem(case: Case) -> tuple[Rates, Grid, Exposure]:
     return rates, steps, relax(steps, rates.onset_days, rates.washout_days)
 
 
-def run(case: Case, engine: str, number: int, seed: int, max_step: float | None = None, days: Any = None) -> np.ndarray:
-    """Cells ``(3, number, n_days)`` at the marked ``days`` (every day by default)."""
+def sampled(case: Case, method: Method, number: int, seed: int) -> np.ndarray:
+    """Cells ``(3, number, n_looks)`` on the days that are looked at."""
     rates, steps, exposure = problem(case)
-    record = None if days is None else np.isin(np.arange(1, DAYS + 1), days)
-    path = simulate(
-        jax.random.key(seed), case.cells, rates, steps, exposure,
-        engine=engine, trajectories=number, max_step=max_step, record=record,
+    record = np.isin(np.arange(1, DAYS + 1), LOOKS)
+    go = sweep(
+        lambda _, cells: np.stack([np.asarray(state) for state in cells]),
+        jax.random.key(seed), case.cells, rates, steps, exposure, method, trajectories=number, record=record,
     )  # fmt: skip
-    return np.stack([np.asarray(state) for state in path])
+    return np.concatenate(list(go), axis=1)
 
 
 def speed(job: Job, repeats: int) -> dict[str, float]:
-    """Trajectories a second (median, least, most of the repeats), and seconds of the first run less a later one."""
-    case, spent = CASES[job.case], []
+    """Trajectories a second, recorded daily: median, least, most; and seconds of the first run less a later one."""
+    (rates, steps, exposure), spent = problem(CASES[job.case]), []
     for seed in range(repeats + 1):
         began = time.perf_counter()
-        run(case, job.engine, job.timed, seed)
+        jax.block_until_ready(
+            simulate(
+                jax.random.key(seed), CASES[job.case].cells, rates, steps, exposure,
+                engine=job.engine, trajectories=job.timed,
+            )
+        )  # fmt: skip
         spent.append(time.perf_counter() - began)
     first, *later = spent
-    rates = sorted(job.timed / seconds for seconds in later)
-    middle = statistics.median(rates)
-    return {"per_second": middle, "least": rates[0], "most": rates[-1], "compile_seconds": first - job.timed / middle}
+    found = sorted(job.timed / seconds for seconds in later)
+    middle = statistics.median(found)
+    return {"per_second": middle, "least": found[0], "most": found[-1], "compile_seconds": first - job.timed / middle}
 
 
-def mean_truth(case: Case) -> np.ndarray:
-    """The mean field's cells ``(3, n_looks)``, solved piece by piece."""
+def linear_noise(case: Case) -> dict[str, np.ndarray]:
+    """Mean and variance ``(3, n_looks)`` of large numbers of cells: ``m' = f(m)``, ``V' = J V + V J^T + D``, ``J`` the
+    derivative of f, ``D`` the sum over reactions of rate x change x change^T.
+    """
     from scipy.integrate import solve_ivp
 
     rates, _, _ = problem(case)
-    state, found = np.array(case.cells), []
-    flow = jax.jit(lambda cells, dose: propensities(Cells(*cells), rates, dose) @ CHANGES)
-    for begin, end, dose in ((0, 60, 1.0), (60, 120, 0.0), (120, 240, 1.0)):
-        solved = solve_ivp(
-            lambda _, at, dose=dose: np.asarray(flow(at, dose)),
-            (begin, end),
-            state,
-            method="LSODA",
-            rtol=1e-10,
-            atol=1e-12,
-        )
-        state = solved.y[:, -1]
-        found.append(state)
-    return np.stack(found, axis=1)
+    flow = jax.jit(lambda at, dose: propensities(Cells(*at), rates, dose))
+    slope = jax.jit(jax.jacobian(lambda at, dose: propensities(Cells(*at), rates, dose) @ CHANGES))
+
+    def moving(_: float, at: np.ndarray, dose: float) -> np.ndarray:
+        rate, jacobian, spread = np.asarray(flow(at[:3], dose)), np.asarray(slope(at[:3], dose)), at[3:].reshape(3, 3)
+        gain = jacobian @ spread
+        return np.concatenate([rate @ CHANGES, (gain + gain.T + CHANGES.T @ (rate[:, None] * CHANGES)).ravel()])
+
+    at, found = np.concatenate([case.cells, np.zeros(9)]), []
+    for begin, end, dose in PIECES:
+        at = solve_ivp(moving, (begin, end), at, args=(dose,), method="LSODA", rtol=1e-9, atol=1e-9).y[:, -1]
+        found.append((at[:3], at[3:].reshape(3, 3).diagonal()))
+    mean, variance = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+    nothing = np.zeros_like(mean)
+    return {"mean": mean, "mean_error": nothing, "variance": variance, "variance_error": nothing,
+            "none": np.zeros(len(LOOKS)), "none_error": np.zeros(len(LOOKS))}  # fmt: skip
 
 
 def truth(name: str) -> dict[str, np.ndarray]:
     """Mean and variance ``(3, n_looks)`` with their standard errors, and P(R = 0)."""
     case = CASES[name]
-    exact = name == "A"
-    sample = run(case, "ssa" if exact else "leap", 100_000 if name != "C" else 20_000, 99, 1.0 / 32.0, LOOKS)
-    found = moments(sample)
-    if not exact:
-        found |= {"mean": mean_truth(case), "mean_error": np.zeros_like(found["mean"])}
-    return found
+    if name == "C":
+        return linear_noise(case)
+    method = Method("ssa") if name == "A" else Method("leap", TRUTH_STEP)
+    return moments(sampled(case, method, case.truth, 99))
 
 
 def moments(sample: np.ndarray) -> dict[str, np.ndarray]:
@@ -151,51 +171,88 @@ def moments(sample: np.ndarray) -> dict[str, np.ndarray]:
         "variance": variance,
         "variance_error": np.sqrt(np.maximum(fourth - variance**2, 0.0) / number),
         "none": none,
-        "none_error": np.sqrt(np.maximum(none * (1.0 - none), 1.0 / number) / number),
+        "none_error": np.sqrt(none * (1.0 - none) / number),
     }
 
 
-def accuracy(job: Job, asked: dict[str, np.ndarray]) -> list[dict[str, float | str]]:
+def accuracy(job: Job, asked: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Bias of the mean and ratio of the variance at each look and state, each with the error of the comparison."""
-    seen = moments(run(CASES[job.case], job.engine, job.judged, 7, days=LOOKS))
-    rows: list[dict[str, float | str]] = []
-    for look, day in enumerate(LOOKS):
-        for state, letter in enumerate("SPR"):
-
-            def part(one: dict[str, np.ndarray], name: str, at: tuple[int, int] = (state, look)) -> float:
-                return float(one[name][at])
-
-            mean, variance = part(asked, "mean"), part(asked, "variance")
-            off = np.hypot(part(seen, "mean_error"), part(asked, "mean_error"))
-            loose = np.hypot(part(seen, "variance_error"), part(asked, "variance_error"))
-            rows.append(
-                {
-                    "day": day,
-                    "state": letter,
-                    "bias": part(seen, "mean") / mean - 1.0,
-                    "bias_error": off / mean,
-                    "variance_ratio": part(seen, "variance") / variance,
-                    "variance_ratio_error": loose / variance,
-                }
-            )
-        gap = float(seen["none"][look] - asked["none"][look])
-        error = float(np.hypot(seen["none_error"][look], asked["none_error"][look]))
-        rows.append({"day": day, "state": "R = 0", "bias": gap, "bias_error": error})
+    seen = moments(sampled(CASES[job.case], Method(job.engine), job.judged, 7))
+    off = np.hypot(seen["mean_error"], asked["mean_error"]) / asked["mean"]
+    loose = np.hypot(seen["variance_error"], asked["variance_error"]) / asked["variance"]
+    bias, ratio = seen["mean"] / asked["mean"] - 1.0, seen["variance"] / asked["variance"]
+    rows: list[dict[str, Any]] = [
+        {"day": day, "state": letter, "bias": bias[state, look], "bias_error": off[state, look],
+         "variance_ratio": ratio[state, look], "variance_ratio_error": loose[state, look]}
+        for look, day in enumerate(LOOKS) for state, letter in enumerate("SPR")
+    ]  # fmt: skip
+    gap, error = seen["none"] - asked["none"], np.hypot(seen["none_error"], asked["none_error"])
+    rows += [{"day": day, "state": "R = 0", "bias": gap[i], "bias_error": error[i]} for i, day in enumerate(LOOKS)]
     return rows
 
 
 def told(job: Job, found: dict[str, Any]) -> str:
     """A line of the table: the largest bias and distance of the variance from 1, with their errors."""
+    line = f"| {job.name} | {found['speed']['per_second']:,.0f} | {found['speed']['compile_seconds']:.1f} "
+    if not found["accuracy"]:
+        return line + "| exact | exact | exact |"
     cells = [row for row in found["accuracy"] if row["state"] != "R = 0"]
     bias = max(cells, key=lambda row: abs(row["bias"]))
     ratio = max(cells, key=lambda row: abs(row["variance_ratio"] - 1.0))
     none = max((row for row in found["accuracy"] if row["state"] == "R = 0"), key=lambda row: abs(row["bias"]))
-    return (
-        f"| {job.name} | {found['speed']['per_second']:,.0f} | {found['speed']['compile_seconds']:.1f} "
+    return line + (
         f"| {100 * bias['bias']:+.2f} ± {100 * bias['bias_error']:.2f} ({bias['state']}, day {bias['day']}) "
         f"| {ratio['variance_ratio']:.3f} ± {ratio['variance_ratio_error']:.3f} ({ratio['state']}, day {ratio['day']}) "
         f"| {none['bias']:+.4f} ± {none['bias_error']:.4f} |"
     )
+
+
+def memory() -> dict[str, float]:
+    """Peak of a process that simulates `MANY` trajectories of C for a year, in GB, and its seconds of running."""
+    names = (*zip(Rates._fields, RATES, strict=True), ("capacity", CASES["C"].capacity))
+    rates = {name: value for name, value in names if np.isfinite(value)}
+    cells = CASES["C"].cells._asdict()
+    tables = {"rates": rates, "cells": cells}
+    with tempfile.TemporaryDirectory() as folder:
+        file, out = Path(folder, "rates.toml"), Path(folder, "out.nc")
+        lines = [
+            f"[{name}]\n" + "".join(f"{key} = {value!r}\n" for key, value in one.items())
+            for name, one in tables.items()
+        ]
+        file.write_text("\n".join(lines), encoding="utf-8")
+        words = ["simulate", "--rates", file, "--plan", PLAN, "--days", "365", "--trajectories", str(MANY["cpu"])]
+        ran = subprocess.run(
+            [sys.executable, "-m", "persist", *map(str, words), "-o", str(out), "--json"],
+            check=True,
+            capture_output=True,
+        )
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    return {"trajectories": MANY["cpu"], "days": 365, "peak_gb": peak, "seconds": json.loads(ran.stdout)["seconds"]}
+
+
+def million(number: int) -> dict[str, float]:
+    """Seconds of many trajectories of C, of which moments on three days are kept, and of their random numbers alone."""
+    case, spent, floor = CASES["C"], [], []
+    streams = jax.random.bits(jax.random.key(0), (min(number, 2**19),), jnp.uint64)
+
+    @jax.jit
+    def numbers(streams: jax.Array) -> jax.Array:
+        def step(_: int, total: jax.Array) -> jax.Array:
+            return total + sampling.normal_quantile(sampling.draws(streams + total.astype(jnp.uint64), 13)[1]).sum(
+                axis=0
+            )
+
+        return jax.lax.fori_loop(0, DAYS, step, jnp.zeros(streams.shape))
+
+    for seed in range(3):
+        began = time.perf_counter()
+        sampled(case, Method("leap"), number, seed)
+        spent.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        for _ in range(-(-number // len(streams))):
+            numbers(streams).block_until_ready()
+        floor.append(time.perf_counter() - began)
+    return {"trajectories": number, "seconds": min(spent[1:]), "random_number_seconds": min(floor[1:])}
 
 
 @click.command()
@@ -207,17 +264,33 @@ def main(device: str, names: tuple[str, ...], repeats: int, output: Path | None)
     """Measure speed and accuracy of the engines."""
     use_device(device)  # type: ignore[arg-type]
     jobs = [job for job in JOBS if not names or job.name in names]
-    asked = {name: truth(name) for name in sorted({job.case for job in jobs})}
+    about = {
+        "device": str(jax.devices()[0]),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "jax": jax.__version__,
+    }
+    steps = {name: stepsize.choose(case.cells, *problem(case)) for name, case in CASES.items()}
     results: dict[str, Any] = {}
-    click.echo(
-        "| job | trajectories/s | compile s | largest bias of a mean, % | variance ratio farthest from 1 | P(R = 0) off by |"
-    )
-    click.echo("|---|---|---|---|---|---|")
+    head = [
+        "job",
+        "trajectories/s",
+        "compile s",
+        "largest bias of a mean, %",
+        "variance ratio farthest from 1",
+        "P(R = 0) off by",
+    ]
+    click.echo(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
+    timed = {job.name: speed(job, repeats) for job in jobs}
+    asked = {name: truth(name) for name in sorted({job.case for job in jobs if job.judged})}
     for job in jobs:
-        results[job.name] = {"speed": speed(job, repeats), "accuracy": accuracy(job, asked[job.case])}
+        results[job.name] = {"speed": timed[job.name], "accuracy": accuracy(job, asked[job.case]) if job.judged else []}
         click.echo(told(job, results[job.name]))
+    about |= {"steps": {name: step._asdict() for name, step in steps.items()}, "jobs": results}
+    if not names:
+        about["many"] = million(MANY[device]) | (memory() if device == "cpu" else {})
+        click.echo(json.dumps(about["many"]))
     if output is not None:
-        about = {"device": str(jax.devices()[0]), "jax": jax.__version__, "jobs": results}
         output.write_text(json.dumps(about, indent=1, default=float) + "\n", encoding="utf-8")
 
 

@@ -52,7 +52,7 @@ def test_a_plan_that_is_never_on_drug_gets_no_verdict(outcome):
 def test_cycles_are_judged_alike_however_the_visits_fall(planted):
     """Visits a month apart see `on 35, off 21` on drug at every visit: its pauses are restarts all the same."""
     plans = ("on", "a=on 35, off 21, repeat", "b=off 21, on 35, repeat")
-    one = summary(forecast(planted, ask(plans, 730.0, draws=20, replicates=1, visit_every=28.0)))["P02"]
+    one = summary(forecast(planted, ask(plans, 1080.0, draws=20, replicates=1, visit_every=28.0)))["P02"]
     assert [one["plans"][name]["judged"] for name in ("on", "a", "b")] == [True, False, False]
 
 
@@ -105,7 +105,7 @@ def test_a_burden_that_ends_much_higher_is_said_beside_the_verdict(planted):
 
 
 def test_draws_that_hang_together_count_for_fewer(planted, monkeypatch):
-    question = ask(("on", "holiday=off 60, on"), 200.0, draws=40, replicates=1)
+    question = ask(("on", "holiday=off 60, on"), 120.0, draws=40, replicates=1)
     free = summary(forecast(planted, question))["P01"]["benefit"]["holiday"]["gain_days"]["mcse"]
     monkeypatch.setattr(outcome_module.posterior, "effective_draws", lambda *_: 10.0)
     tied = summary(forecast(planted, question))["P01"]["benefit"]["holiday"]["gain_days"]["mcse"]
@@ -139,13 +139,13 @@ def test_a_start_before_the_last_value_is_said(planted):
 
 
 def test_with_any_time_such_a_plan_is_judged(planted):
-    result = forecast(planted, ask(("on", "off"), 540.0, draws=20, replicates=1, endpoint="psa:any-time"))
+    result = forecast(planted, ask(("on", "off"), 1080.0, draws=20, replicates=1, endpoint="psa:any-time"))
     off = summary(result)["P02"]["plans"]["off"]
     assert off["progressed_by_horizon"] > 0.9
 
 
 def test_the_same_plan_under_another_name_gains_nothing(planted):
-    result = forecast(planted, ask(("a=on", "b=on"), 200.0, draws=20, replicates=2))
+    result = forecast(planted, ask(("a=on", "b=on"), 120.0, draws=20, replicates=2))
     gain = summary(result)["P01"]["benefit"]["b"]["gain_days"]
     assert gain["mean"] == 0.0
     assert gain["q05"] == gain["q95"] == 0.0

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
@@ -28,6 +28,7 @@ SWITCHING = st.one_of(st.just(0.0), st.floats(1e-12, 1e6))
 
 
 @settings(deadline=None, max_examples=200)
+@example(1.0, 0.0, 1.0, 0.0)
 @given(NETS, NETS, SWITCHING, SWITCHING)
 def test_growth_and_switching_put_together_are_the_matrix_exponential(
     own_s: float, own_p: float, there: float, back: float

@@ -187,7 +187,8 @@ def mean_exact(own_s: Array, own_p: Array, there: Array, back: Array) -> tuple[A
     above = jnp.where(tilt >= 0, 1.0 + tilt, rest / (1.0 - jnp.minimum(tilt, 0.0)))
     below = jnp.where(tilt >= 0, rest / (1.0 + jnp.maximum(tilt, 0.0)), 1.0 - tilt)
     fade = jnp.maximum(jnp.exp(-2.0 * root), 1e-290)  # all entries of M are taken over e^largest
-    cross = (1.0 - fade) / (2.0 * root)
+    small = root < 1e-4
+    cross = jnp.where(small, 1.0 - root * (1.0 - 2.0 / 3.0 * root), (1.0 - fade) / jnp.where(small, 1.0, 2.0 * root))
     to_p, to_s = there * cross, back * cross
     both = to_p + to_s
     inverse = 1.0 / (0.5 * (both + jnp.sqrt(both * both + 4.0 * fade)))

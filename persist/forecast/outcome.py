@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from persist.dynamics.stepsize import BOUND
 from persist.errors import DataError, UsageError
 from persist.forecast import decide
 from persist.forecast.endpoints import rule_for
@@ -174,7 +175,7 @@ def _assemble(
         "settings": _settings(question, rule, looks),
         "summary": summary(rows, plans, question.horizon, rule.any_time, _effective(fit, list(rows))),
         "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
-        "notes": [*_notes(fit, looks), *_dose_notes(fit, question), *_rule_notes(rule)],
+        "notes": [*_notes(fit, looks), *_dose_notes(fit, question), *_rule_notes(rule), *_step_notes(rows)],
         "fit": json.loads(fit.attrs["provenance"]),
         "provenance": store.provenance(question.seed, hashlib.sha256(fit.attrs["provenance"].encode()).hexdigest()),
     }
@@ -221,6 +222,16 @@ def _rule_notes(rule: Rule) -> list[str]:
     ]
 
 
+def _step_notes(rows: dict[str, list[Futures]]) -> list[str]:
+    """Steps of the engine that are too long for some draw."""
+    return [
+        f"some draw of {name} is so fast that steps of {futures[0].step.days:.2g} days put its mean off by up to "
+        f"{100 * futures[0].step.error:.2g} %"
+        for name, futures in rows.items()
+        if futures[0].step.error > BOUND
+    ]
+
+
 def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, Any]:
     return {
         "plans": {plan.name: plan.text for plan in question.plans},
@@ -253,6 +264,7 @@ def summary(
         gains = [_judgeable(one, future, futures[0], any_time) for one, future in zip(gains, futures, strict=True)]
         told = list(zip(plans, gains, strict=True))[1:]
         patients[name] = {
+            "step": {"days": futures[0].step.days, "error": futures[0].step.error},
             "plans": ends,
             "benefit": {
                 plan: decide.as_json(one) | {"judged": not _unjudged(futures[0], future, any_time)}
