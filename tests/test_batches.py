@@ -33,7 +33,7 @@ def test_memory_and_cores_decide_how_large_a_chunk_is() -> None:
     cores = os.cpu_count() or 1
     assert batches.cut(50, "leap", 100) == (batches.MULTIPLE, cores, 1)
     assert batches.cut(10**6, "leap", 100).lanes == batches.LANES["leap"]
-    few = batches.cut(10**6, "leap", batches.MEMORY // 256).lanes
+    few = batches.cut(10**6, "leap", batches.MEMORY["cpu"] // (256 * cores)).lanes
     assert few <= 256
     assert batches.cut(10**6, "ssa", 100).lanes == batches.LANES["ssa"]
 

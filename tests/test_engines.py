@@ -391,6 +391,10 @@ HOSTILE = {
 }
 
 
+SURE = {"no rates": (10.0, 5.0, 1.0), "fast death": (0.0, 0.0, 0.0)}
+"""What the cells must be at the end, where this is certain."""
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_parameters(engine: str, name: str) -> None:
@@ -398,6 +402,12 @@ def test_hostile_parameters(engine: str, name: str) -> None:
     assert np.all(np.isfinite(seen))
     assert np.all(seen >= 0)
     np.testing.assert_array_equal(seen, np.round(seen))
+    if name in SURE:
+        np.testing.assert_array_equal(seen[:, :, -1], np.reshape(SURE[name], (3, 1)) * np.ones((1, seen.shape[1])))
+    if name == "fast switching":
+        check_mean(seen[1, :, -1] / seen[:, :, -1].sum(axis=0), 0.4, what="persisters in balance", slack=4e-3)
+    if name in ("crowded out", "no room at all"):
+        assert np.all(np.diff(seen.sum(axis=0), axis=1) <= 0)
 
 
 @pytest.mark.parametrize("engine", ["leap", "tau"])
@@ -458,6 +468,14 @@ def test_the_doors_say_what_is_wrong() -> None:
         go(start, Rates(death_p=np.nan))
     with pytest.raises(RatesError, match=r"resistant is -1\.0"):
         go(Cells(1.0, 1.0, -1.0), SPR)
+    with pytest.raises(RatesError, match="birth_s is inf"):
+        go(start, Rates(birth_s=np.inf))
+    with pytest.raises(UsageError, match="no trajectories"):
+        simulate(KEY, start, SPR, grid, level, trajectories=0)
+    with pytest.raises(UsageError, match="events are too many"):
+        go(Cells(1e4, 0.0, 0.0), Rates(tolerance_base=1e6, reversion=1e6), engine="ssa")
+    with pytest.raises(UsageError, match="no finite length"):
+        simulate(KEY, start, SPR, Grid(np.array([1.0, np.nan]), np.ones(2)), level, trajectories=2)
     with pytest.raises(RatesError, match="reversion_block is 2"):
         go(start, Rates(reversion_block=2.0))
     with pytest.raises(UsageError, match="no engine named 'magic'"):

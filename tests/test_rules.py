@@ -41,6 +41,14 @@ def test_a_rule_stops_restarts_and_otherwise_waits() -> None:
     np.testing.assert_array_equal(decide(memory, jnp.full(4, 100.0)).dose, 1.0)
 
 
+def test_where_nothing_is_measured_nothing_is_given() -> None:
+    memory = decide(remember(Adaptive(0.5, 1.0, absolute=False), 2), jnp.array([0.0, 8.0]))
+    np.testing.assert_array_equal(memory.dose, [0.0, 1.0])
+    memory = decide(memory, jnp.zeros(2))
+    np.testing.assert_array_equal(memory.dose, 0.0)
+    np.testing.assert_array_equal(decide(memory, jnp.array([3.0, 8.0])).dose, 1.0)
+
+
 def test_absolute_thresholds_need_no_reference() -> None:
     memory = decide(remember(Adaptive(4.0, 10.0, absolute=True), 2), jnp.array([3.9, 4.0]))
     np.testing.assert_array_equal(memory.dose, [0.0, 1.0])
@@ -155,6 +163,18 @@ def test_simulate_runs_a_rule_and_tells_the_mean_dose() -> None:
         simulation.order("adaptive 0.5/1.0", 10, engine="mean")
     with pytest.raises(UsageError, match="visits every 0"):
         simulation.order("adaptive 0.5/1.0", 10, visit_every=0.0)
+
+
+def test_the_reference_is_that_of_the_start_of_the_plan() -> None:
+    """After two weeks on drug a tenth is left: under half of the start, so the drug stops at once."""
+    order = simulation.order("on 14, adaptive 0.5/1.0", 20, trajectories=50)
+    dose = simulation.run(START, SPR._replace(onset_days=0.0), order)["summary"]["dose"].values
+    np.testing.assert_array_equal(dose, [1.0] * 14 + [0.0] * 7)
+
+
+def test_the_first_dose_is_that_of_the_rule() -> None:
+    order = simulation.order("adaptive 1000/1500 absolute", 5, trajectories=50)
+    np.testing.assert_array_equal(simulation.run(START, SPR, order)["summary"]["dose"].values, 0.0)
 
 
 @pytest.fixture(scope="module")

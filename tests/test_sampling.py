@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -151,6 +152,13 @@ def test_extreme_uniform_numbers(edge: float) -> None:
     ):
         assert np.all(np.isfinite(drawn))
         assert np.all(drawn >= 0)
+
+
+def test_equal_numbers_couple_similar_populations_across_the_switch() -> None:
+    u, v = sampling.uniform(KEY, (2, 4000))
+    law = lineage(jnp.full(4000, 0.1), jnp.full(4000, 0.5), 1.0)
+    drawn = [np.asarray(descendants(u, v, jnp.full(4000, float(n)), law)) for n in (32, 33, 34, 35, 36)]
+    assert min(np.corrcoef(one, other)[0, 1] for one, other in pairwise(drawn)) > 0.8
 
 
 @pytest.mark.law

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
+from laws import check_mean, check_same, must_fail
 from persist.dynamics import sampling, stepsize
 from persist.dynamics.branching import expected_step
 from persist.dynamics.moments import mean_field
 from persist.dynamics.reactions import REACTIONS, Reaction
-from persist.dynamics.splitting import grouped, mean_exact
+from persist.dynamics.splitting import FAR, grouped, mean_exact
+from persist.dynamics.trajectories import simulate
+from persist.errors import RatesError
 from persist.types import Cells, Exposure, Grid, Rates
 
 SPR = Rates(
@@ -28,14 +33,21 @@ SWITCHING = st.one_of(st.just(0.0), st.floats(1e-12, 1e6))
 
 
 @settings(deadline=None, max_examples=200)
-@example(1.0, 0.0, 1.0, 0.0)
+@example(0.02, 0.0, 0.02, 0.0)
+@example(-0.2, 0.01, 0.02, 0.002)
+@example(0.1, -20.0, 0.02, 0.0)
+@example(3.0, -300.0, 100.0, 0.0)
+@example(50.0, -50.0, 1.0, 0.0)
 @given(NETS, NETS, SWITCHING, SWITCHING)
 def test_growth_and_switching_put_together_are_the_matrix_exponential(
     own_s: float, own_p: float, there: float, back: float
 ) -> None:
     growth, moving = (np.asarray(part)[:, 0] for part in _exact(own_s, own_p, there, back))
     assert np.all((moving >= 0) & (moving <= 1))
-    root = np.exp(growth / 2)
+    if np.array_equal(growth, [own_s, own_p]):  # too far from the rates: plain Strang
+        own_s = own_p = 0.0
+    assert np.all(np.abs(growth - [own_s, own_p]) <= FAR) or own_s == own_p == 0.0
+    root = np.exp(growth / 2) if own_s or own_p else np.ones(2)
     switch = np.array([[1 - moving[0], moving[1]], [moving[0], 1 - moving[1]]])
     made = root[:, None] * switch * root
     asked = expm(np.array([[own_s - there, back], [there, own_p - back]]))
@@ -57,12 +69,39 @@ def test_extreme_rates_of_a_step_stay_numbers(rates: tuple[float, ...]) -> None:
     assert np.all((np.asarray(moving) >= 0) & (np.asarray(moving) <= 1))
 
 
-def test_a_week_in_one_step_has_the_exact_mean_of_s_and_p() -> None:
+def test_two_days_in_one_step_have_the_exact_mean_of_s_and_p() -> None:
     level, rates = Exposure(0.4, 0.4, 0.0), SPR._replace(capacity=np.inf, kill_s=0.5, tolerance_drug=0.3)
     drift = np.array([[0.08 - 0.2 - 1e-4 - 0.12, 0.05 * (1 - 0.96 * 0.4)], [1e-4 + 0.12, -0.05 * (1 - 0.96 * 0.4)]])
     rates = rates._replace(mutation=0.0)
-    after = jax.jit(expected_step)(jnp.array([[1e6], [2e5], [0.0]]), rates, level, 7.0, 1)
-    np.testing.assert_allclose(after[:2, 0], expm(7 * drift) @ [1e6, 2e5], rtol=1e-12)
+    after = jax.jit(expected_step)(jnp.array([[1e6], [2e5], [0.0]]), rates, level, 2.0, 1)
+    np.testing.assert_allclose(after[:2, 0], expm(2 * drift) @ [1e6, 2e5], rtol=1e-12)
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("kill_p", [5.0, 20.0])
+def test_variance_where_tolerant_cells_die_at_once(kill_p: float) -> None:
+    """Growth of S and P far apart: the pair with the exact mean would move nearly all of S and let it grow back."""
+    grid, level = Grid(np.ones(2), np.ones(2)), Exposure(np.ones(2), np.ones(2), np.zeros(2))
+    rates = Rates(birth_s=0.12, death_s=0.02, tolerance_drug=0.02, kill_p=kill_p)
+    go = partial(simulate, jax.random.key(5), Cells(1000.0, 0.0, 0.0), rates, grid, level, trajectories=4000)
+    leap, exact = (np.asarray(go(engine=engine).sensitive)[:, -1] for engine in ("leap", "ssa"))
+    check_same(leap, exact, what="mean S", slack=0.002 * exact.mean())
+    check_same((leap - leap.mean()) ** 2, (exact - exact.mean()) ** 2, what="variance S", slack=0.03 * exact.var())
+    must_fail(
+        lambda: check_same(1.5 * (leap - leap.mean()) ** 2, (exact - exact.mean()) ** 2, slack=0.03 * exact.var())
+    )
+
+
+def test_fast_division_takes_short_leaps() -> None:
+    """A line of cells that would outgrow the walk of one draw."""
+    grid, level = Grid(np.ones(1), np.ones(1)), Exposure(np.ones(1), np.ones(1), np.zeros(1))
+    go = partial(simulate, jax.random.key(5), Cells(0.0, 0.0, 1.0), grid=grid, exposure=level, trajectories=20_000)
+    for max_step in (None, 1.0):
+        seen = np.asarray(go(rates=Rates(birth_r=8.0), max_step=max_step).resistant)[:, 0]
+        check_mean(seen, np.exp(8.0))
+    must_fail(lambda: check_mean(0.9 * seen, np.exp(8.0)))
+    with pytest.raises(RatesError, match="divisions a day are too many"):
+        go(rates=Rates(birth_r=1e4))
 
 
 def along(days: int) -> tuple[Grid, Exposure]:

@@ -146,7 +146,10 @@ def _print(result: DataTree) -> None:
     spent = f"{about['seconds']:.1f} s (compiling {about['compile_seconds']:.1f} s)"
     click.echo(f"Simulated {many} of {last} days by {about['engine']} in {spent}.")
     if about["engine"] == "leap":
-        click.echo(f"Steps of {about['step_days']:.3g} days: means off by at most {100 * about['step_error']:.2g} %.")
+        click.echo(
+            f"Steps of {about['step_days']:.3g} days: means of over one cell off by an estimated "
+            f"{100 * about['step_error']:.1g} %."
+        )
     click.echo()
     click.echo(f"{'day':>6}{'dose':>6}" + "".join(f"{name:>24}" for name in (*states, "all")))
     for day in sorted({0, last // 2, last}):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,8 +34,8 @@ GPU_LANES = 2**19
 WORTH_A_THREAD = 200
 """Fewest trajectories for which a chunk of their own pays on a core that would be idle."""
 
-MEMORY = 2**29
-"""Bytes that the records of one chunk may take."""
+MEMORY = {"cpu": 2**29, "gpu": 2**33}
+"""Bytes that the records of all chunks that run at once may take."""
 
 
 class Cut(NamedTuple):
@@ -47,14 +48,14 @@ class Cut(NamedTuple):
 
 def cut(number: int, engine: str, bytes_a_lane: int) -> Cut:
     """The cut of so many trajectories of an engine, whose records take so many bytes each."""
-    devices, room = len(jax.devices()), max(1, MEMORY // max(bytes_a_lane, 1))
-    if jax.default_backend() == "cpu" and devices == 1:
-        cores = os.cpu_count() or 1
+    devices, on_cpu, cores = len(jax.devices()), jax.default_backend() == "cpu", os.cpu_count() or 1
+    at_once = cores if on_cpu and devices == 1 else 1
+    room = max(1, MEMORY["cpu" if on_cpu else "gpu"] // (at_once * max(bytes_a_lane, 1)))
+    if on_cpu and devices == 1:
         chunks = max(-(-number // min(LANES[engine], room)), min(cores, number // WORTH_A_THREAD), 1)
         return Cut(-(-number // (chunks * MULTIPLE)) * MULTIPLE, cores, 1)
-    each = GPU_LANES if jax.default_backend() != "cpu" else LANES[engine]
-    share = min(-(-number // devices), each, room)
-    return Cut(share * devices, 1, devices)
+    share = min(-(-number // devices), LANES[engine] if on_cpu else GPU_LANES, room)
+    return Cut(-(-share // MULTIPLE) * MULTIPLE * devices, 1, devices)
 
 
 def run[T](
@@ -89,7 +90,13 @@ def run[T](
         yield from map(chunk, starts)
         return
     with ThreadPoolExecutor(how.threads) as threads:
-        yield from threads.map(chunk, starts)
+        waiting: deque[Future[T]] = deque()
+        for first in starts:
+            waiting.append(threads.submit(chunk, first))
+            if len(waiting) > how.threads:  # no more than one result waits for its reader
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 _compiled: set[Any] = set()

@@ -9,9 +9,10 @@ the survivors' lines have geometric sizes,
 
 S and P grow for half a step, switch (binomially), and grow for the other half (Strang). R grows for the whole step, and
 cells that come to it one by one (mutation, escape, seeding) grow from when they come: their descendants are negative
-binomial too (birth, death and immigration). Growth and switching of a step are chosen by `splitting.split` such that the
-means of S and P are those of the undivided process; what is left of second order in the step is crowding, secretome and
-parents frozen at a predicted midpoint, the exposure averaged by two Gauss points, and the variances.
+binomial too (birth, death and immigration; exact for a steady supply, with the mean of one that grows or falls). Growth
+and switching of a step are chosen by `splitting.split` such that the means of S and P are those of the undivided process;
+what is left of second order in the step is crowding, secretome and parents frozen at a predicted midpoint, the exposure
+averaged by two Gauss points, and the variances.
 
 Everything is elementwise over any batch ``(...)``: lanes do not wait for each other, but for walks of small counts.
 Counts stay whole and never fall below zero.
@@ -105,6 +106,6 @@ def descendants(u: Array, v: Array, n: Array, growth: Lineage) -> Array:
     dying, born = n * alpha, n * (1.0 - alpha) * beta
     large = (dying * (1.0 - alpha) > sampling.SMALL) | (born > sampling.SMALL * (1.0 + beta) ** 2)
     few = jnp.where(large, 0.0, n)
-    survivors = few - sampling.binomial_quantile(u, few, alpha, sampling.walk)
+    survivors = few - sampling.binomial_quantile(1.0 - u, few, alpha, sampling.walk)  # so that all fall as u rises
     exact = survivors + sampling.walk(v, beta, beta * survivors)
     return sampling.once(jnp.where(large, sampling.rounded_quantile(u, n, n * growth.mean, growth.cumulants), exact))

@@ -6,7 +6,8 @@ the difference is 3/4 of the error, to leading order. The longest step is chosen
 
     max over states, steps and rates of (4/3) |x_h - x_{h/2}| / max(x_{h/2}, 1 cell)
 
-is within the bound. Variances, whose error is of second order too, are not looked at; `docs/benchmark.md` has them.
+is within the bound. It is an estimate, and says nothing of numbers under one cell, of the bias that chance itself causes
+where capacity is small, or of variances (of second order too; `docs/benchmark.md` has them).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics.branching import expected_step
+from persist.errors import RatesError
 from persist.types import Cells, Exposure, Rates
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ BOUND = 0.002
 MOST_SUBSTEPS = 64
 """A step of the grid is divided at most so often."""
 
+
+OFFSPRING = 3.0
+"""Divisions of a cell that one leap may expect."""
+
+LANES = 1024
+"""Rates that are looked at at once."""
 
 ROUND = 128
 """Numbers of rates and of steps are filled up to multiples of this."""
@@ -49,8 +57,12 @@ class Step(NamedTuple):
 def choose(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, bound: float = BOUND) -> Step:
     """The step for trajectories of these rates along a grid; arguments as of `trajectories.simulate`."""
     longest, substeps = float(np.max(np.asarray(grid.length), initial=0.0)), 1
+    while substeps < least(rates, longest):
+        substeps *= 2
     while True:
         found = error(cells, rates, grid, exposure, substeps)
+        if not np.isfinite(found):
+            raise RatesError("the mean of these rates is no number", remedy="give smaller rates, or a capacity")
         if found <= bound or substeps >= MOST_SUBSTEPS:
             return Step(substeps, longest / substeps, found)
         substeps *= 2
@@ -61,10 +73,31 @@ def error(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, substeps: 
     number = {int(np.shape(part)[0]) for part in (*cells, *rates) if np.ndim(part)}
     number |= {int(np.shape(part)[1]) for part in exposure if np.ndim(part) == 2}
     lanes, length = max(number, default=1), np.asarray(grid.length, float)
-    more, later = -lanes % ROUND, -len(length) % ROUND
-    cells, rates = jax.tree.map(lambda part: _filled(part, 0, more) if np.ndim(part) else part, (cells, rates))
-    along = Exposure(*[_filled(_filled(part, 1, more if np.ndim(part) == 2 else 0), 0, later) for part in exposure])
-    return float(_doubled(jnp.zeros(lanes + more), cells, rates, np.pad(length, (0, later)), along, substeps))
+    later, worst = -len(length) % ROUND, 0.0
+    steps, along = np.pad(length, (0, later)), Exposure(*[_filled(part, 0, later) for part in exposure])
+    for first in range(0, lanes, LANES):
+        some = slice(first, first + LANES)
+        here = min(LANES, lanes - first)
+        more = -here % ROUND
+        own = jax.tree.map(lambda part: _filled(part[some], 0, more) if np.ndim(part) else part, (cells, rates))  # noqa: B023
+        level = Exposure(*[_filled(part[:, some], 1, more) if np.ndim(part) == 2 else part for part in along])
+        worst = max(worst, float(_doubled(jnp.zeros(here + more), *own, steps, level, substeps)))
+    return worst
+
+
+def least(rates: Rates, days: float) -> int:
+    """Fewest leaps of a step of so many days in which no cell is expected to have more than `OFFSPRING` divisions, for which
+    the draws of `sampling` are made; `RatesError` where that are more than `MOST_SUBSTEPS`.
+    """
+    fastest = max(
+        float(np.max(np.asarray(rate, float)))
+        for rate in (rates.birth_s, rates.birth_p, rates.birth_r * (1.0 + rates.secretome_boost) + rates.stimulation_r)
+    )
+    leaps = int(np.ceil(fastest * days / OFFSPRING))
+    if leaps > MOST_SUBSTEPS:
+        what = f"{fastest:.3g} divisions a day are too many for steps of {days:g} days"
+        raise RatesError(what, remedy="give shorter steps, or slower divisions")
+    return max(1, leaps)
 
 
 def _filled(part: Any, axis: int, more: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 `simulate` returns the record of all trajectories, `sweep` what is made of it chunk by chunk, so that memory does not
 grow with their number; `steered` lets a rule set the dose of each path. The random numbers of a trajectory depend on its
-key and number alone, so it comes out the same however many others run beside it and however the work is cut.
+key and number alone, so at a given step it comes out the same however many others run beside it and however the work is
+cut. (Where the step of the leap is left to `stepsize.choose`, the fastest rates of a call decide it for all.)
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy as np
 
 from persist.dynamics import batches, sampling
 from persist.dynamics.paths import ENGINES, Course, Engine, Lanes, Pace, Steered, Steps, follow, steer
-from persist.dynamics.reactions import REACTIONS
-from persist.dynamics.stepsize import choose
+from persist.dynamics.reactions import REACTIONS, propensities
+from persist.dynamics.stepsize import choose, least
+from persist.dynamics.tau_leap import FEW
 from persist.errors import PrecisionError, RatesError, UsageError
 from persist.keys import numbered
 from persist.types import Cells, Exposure, Grid, Rates
@@ -36,6 +38,12 @@ SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
 
 LEAST = 128
 """Steps, and records, are filled up to this times a power of 2, so that one compiled program serves many grids."""
+
+ENDLESS = ("capacity", "kill_half")
+"""Rates that may be infinite."""
+
+MOST_EVENTS = 1e9
+"""Events of one trajectory, at the pace of its start, beyond which following each of them is refused."""
 
 MOST_CELLS = 1e7
 """Cells at the start beyond which the exact engine is refused: it would take every event of each of them."""
@@ -108,12 +116,12 @@ def sweep[T](
     ``members`` ``(n,)`` are places among the trajectories asked for, ``cells`` their record ``(n, n_records)``; the rest
     is as of `simulate`. Chunks run on several threads at once, and so does ``reduce``.
     """
-    _check(cells, rates, method)
+    _check(cells, rates, grid, method)
     number = _number(cells, rates, exposure, trajectories)
     steps, records = _padded(grid, record)
     level = Exposure(*[_extended(part, len(steps.length), None) for part in exposure])
     unknown = method.engine == "leap" and method.max_step is None
-    substeps = choose(cells, rates, grid, exposure).substeps if unknown else _leaps(grid, method)
+    substeps = choose(cells, rates, grid, exposure).substeps if unknown else _leaps(rates, grid, method)
     pace = Pace(substeps, method.exact_below)
     axes = (0, *_axes(0, (cells, rates)), *_axes(1, level))
     static = (("records", records), ("engine", Engine(method.engine, method.exact_below > 0, method.table)))
@@ -154,12 +162,12 @@ def steered[T](
     )
     engine = Engine(method.engine, method.exact_below > 0, method.table)
     static = (("rule", rule), ("records", records), ("engine", engine))
-    pace = Pace(_leaps(grid, method), method.exact_below)
+    pace = Pace(_leaps(lanes(np.arange(1)).rates, grid, method), method.exact_below)
     count = int(np.sum(_marks(grid, record)))
 
     def own(members: np.ndarray) -> tuple[Array, Lanes]:
         given = lanes(members)
-        _check(given.cells, given.rates, method)
+        _check(given.cells, given.rates, grid, method)
         return sampling.stream(numbered(key, jnp.asarray(members))), given
 
     def axes(own: tuple[Array, Lanes]) -> tuple[int, ...]:
@@ -240,10 +248,12 @@ def _extended(part: ArrayLike, size: int, fill: float | None) -> np.ndarray:
     return np.pad(values, more, constant_values=fill)
 
 
-def _leaps(grid: Grid, method: Method) -> int:
-    """Leaps in each step of a grid, from the longest step that the method names."""
+def _leaps(rates: Rates, grid: Grid, method: Method) -> int:
+    """Leaps in each step of a grid, from the longest step that the method names, and as many as fast division needs."""
+    if method.engine != "leap":
+        return 1
     longest = float(np.max(np.asarray(grid.length, float), initial=0.0))
-    return max(1, math.ceil(longest / float(method.max_step or longest or 1.0) - 1e-9))
+    return max(least(rates, longest), math.ceil(longest / float(method.max_step or longest or 1.0) - 1e-9))
 
 
 def _number(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories: int | None) -> int:
@@ -251,6 +261,8 @@ def _number(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories:
     found = {int(jnp.shape(part)[0]) for part in (*cells, *rates) if jnp.ndim(part)}
     found |= {int(jnp.shape(part)[1]) for part in exposure or () if jnp.ndim(part) == 2}
     found |= set() if trajectories is None else {trajectories}
+    if found == {0}:
+        raise UsageError("no trajectories asked for", remedy="ask for 1 or more")
     if len(found) != 1:
         asked = " and ".join(map(str, sorted(found))) or "no number"
         raise UsageError(
@@ -260,9 +272,23 @@ def _number(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories:
     return found.pop()
 
 
-def _check(cells: Cells, rates: Rates, method: Method) -> None:
+def _check_events(cells: Cells, rates: Rates, grid: Grid, engine: str) -> None:
+    """Refuses what would be followed event by event without end: all cells by ``ssa``, a few cells of a state by ``tau``."""
+    if engine == "leap":
+        return
+    followed = cells if engine == "ssa" else Cells(FEW, FEW, FEW)
+    pace = max(float(np.max(np.asarray(propensities(followed, rates, dose)).sum(axis=-1))) for dose in (0.0, 1.0))
+    events = pace * float(np.sum(np.asarray(grid.length, float)))
+    if events > MOST_EVENTS:
+        what = f"about {events:.1g} events are too many for the engine {engine}, which follows each"
+        raise UsageError(what, remedy="use the engine leap")
+
+
+def _check(cells: Cells, rates: Rates, grid: Grid, method: Method) -> None:
     """Refuses what no engine can be right about."""
     engine, max_step = method.engine, method.max_step
+    if not np.all(np.isfinite(np.asarray(grid.length, float)) & (np.asarray(grid.length, float) >= 0)):
+        raise UsageError("a step of the grid has no finite length", remedy="give steps of 0 days or more")
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX is in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
     if engine not in ENGINES:
@@ -271,15 +297,18 @@ def _check(cells: Cells, rates: Rates, method: Method) -> None:
         raise UsageError(f"max_step is {max_step} days", remedy="give a step above 0")
     for name, value in (*zip(Rates._fields, rates, strict=True), *zip(Cells._fields, cells, strict=True)):
         values = np.asarray(value, float)
-        if not np.all(values >= 0):
-            bad = values[~(values >= 0)].flat[0]
-            raise RatesError(f"{name} is {bad}", remedy="rates and cell numbers are 0 or more")
+        good = (values >= 0) & (np.isfinite(values) | (name in ENDLESS))
+        if not np.all(good):
+            raise RatesError(
+                f"{name} is {values[~good].flat[0]}", remedy="rates and cell numbers are finite, and 0 or more"
+            )
     for name in SHARES:
         highest = float(np.max(np.asarray(getattr(rates, name), float)))
         if highest > 1:
             raise RatesError(f"{name} is {highest}", remedy="it is a share, from 0 to 1")
     if not np.all(np.isfinite(np.asarray(cells.total))):
         raise RatesError("the number of cells is infinite", remedy="give a finite number of cells to start from")
+    _check_events(cells, rates, grid, engine)
     most = float(np.max(np.asarray(cells.total, float)))
     if engine == "ssa" and most > MOST_CELLS:
         raise UsageError(f"{most:.3g} cells are too many for the exact engine", remedy="use the engine leap")

@@ -79,7 +79,7 @@ def run(
     days = Days(
         visits=look.start + np.append(np.arange(look.visit_every, look.horizon - 1e-6, look.visit_every), look.horizon),
         dense=look.start + np.append(np.arange(0.0, look.horizon - 1e-6, look.record_every), look.horizon),
-        rules=look.start + np.array([plan.ruled_from for plan in plans if plan.ruled_from < look.horizon]),
+        rules=look.start + np.array([plan.ruled_from for plan in plans if plan.ruled_from < look.horizon], float),
     )
     who = Patient(seed, name, at, look, rule, replicates, bool(dose_at(history, at.day - 1e-6) > 0.0))
     marks = np.unique(np.concatenate([days.visits, days.dense, days.rules]))

@@ -99,9 +99,7 @@ def run(
     began = time.perf_counter()
     schedule = plan_schedule(asked.plan, 0.0, asked.days)
     longest = (asked.step or MEAN_STEP) if asked.engine == MEAN else 1.0
-    marks = np.append(
-        np.arange(asked.days + 1.0), [asked.plan.ruled_from] if asked.plan.ruled_from < asked.days else []
-    )
+    marks = np.append(np.arange(asked.days + 1.0), _looks(asked))
     steps, index = grid(schedule, marks, start=0.0, stop=asked.days, max_step=longest)
     index = index[: asked.days + 1]
     _check(cells, rates, schedule, asked)
@@ -214,9 +212,9 @@ def _sampled(
     _, compiling = _timed(lambda: list(_parts(shared, asked, method, hold, _none(shared.cells), few)))
     tally, dosed, began = Tally(), np.zeros(days), time.perf_counter()
     for found, on in _parts(shared, asked, method, hold, shared.cells, number):
+        tally.add(found)
         if progress is not None:
             progress(tally.number, number)
-        tally.add(found)
         dosed += on
     spent = time.perf_counter() - began
     return tally.result(asked.keep), dosed / number if asked.plan.rule else None, spent, max(0.0, compiling)
@@ -231,9 +229,9 @@ def _parts(
     def known(members: np.ndarray, path: Cells) -> tuple[Part, np.ndarray]:
         return part(_daily(cells, path), hold - int(members[0])), np.zeros(asked.days + 1)
 
-    def ruled(members: np.ndarray, _: Lanes, path: Steered) -> tuple[Part, np.ndarray]:
-        on = np.asarray(path.dose).sum(axis=0)
-        first = len(members) * (asked.plan.pieces[0].dose if asked.plan.pieces else 1.0)
+    def ruled(members: np.ndarray, lanes: Lanes, path: Steered) -> tuple[Part, np.ndarray]:
+        on, here = np.asarray(path.dose).sum(axis=0), len(members)
+        first = here * asked.plan.pieces[0].dose if asked.plan.pieces else np.sum(lanes.memory.dose[:here])
         return part(_daily(cells, path.cells), hold - int(members[0])), np.append(first, on)
 
     if asked.plan.rule is None:
@@ -244,8 +242,7 @@ def _parts(
 
     def lanes(members: np.ndarray) -> Lanes:
         memory = remember(asked.plan.rule, len(members))  # type: ignore[arg-type]
-        if asked.plan.ruled_from == 0.0:
-            memory = decide(memory, jnp.full(len(members), float(cells.total)))
+        memory = decide(memory, jnp.full(len(members), float(cells.total)))
         return Lanes(cells, shared.rates, 0.0, False, jnp.zeros((1, len(members))), memory)
 
     return steered(ruled, by_cells, key, lanes, shared.steps, plan, method, trajectories=number, record=ends)
@@ -259,10 +256,15 @@ def by_cells(memory: Memory, cells: Cells, _: Any) -> Memory:
 def _plan(shared: _Shared, asked: Order) -> Course:
     """The plan along the grid; the rule looks at visits from its beginning on."""
     length, begin = np.asarray(shared.steps.length), asked.plan.ruled_from
-    ends, visits = np.cumsum(length), np.arange(asked.visit_every, asked.days, asked.visit_every).round()
-    visits = np.append(visits[visits >= begin], begin if begin > 0.0 else [])
-    looks = np.abs(ends[:, None] - visits).min(axis=1, initial=np.inf) < 1e-6
+    ends = np.cumsum(length)
+    looks = np.abs(ends[:, None] - _looks(asked)).min(axis=1, initial=np.inf) < 1e-6
     return Course(np.asarray(shared.steps.dose), ends - length >= begin - 1e-6, np.where(looks, 0, -1))
+
+
+def _looks(asked: Order) -> np.ndarray:
+    """The days on which a rule looks: where it begins, and visits after that; none without a rule."""
+    begin, visits = asked.plan.ruled_from, np.arange(asked.visit_every, asked.days, asked.visit_every)
+    return np.append(visits[visits > begin], begin if 0.0 < begin < asked.days else [])
 
 
 def _none(cells: Cells) -> Cells:
@@ -309,7 +311,7 @@ def _notes(result: Result, asked: Order, step: stepsize.Step) -> list[str]:
     notes, number, held = [], asked.trajectories, result.quantile_trajectories
     if step.error > stepsize.BOUND:
         notes.append(
-            f"steps of {step.days:.3g} days put means off by up to {100 * step.error:.2g} %, more than the "
+            f"steps of {step.days:.3g} days put means off by an estimated {100 * step.error:.2g} %, more than the "
             f"{100 * stepsize.BOUND:g} % that the leap keeps to where it can choose"
         )
     if held < number:

@@ -115,7 +115,7 @@ def under(who: Patient, plan: Plan, schedule: Schedule, days: Days, marks: Marks
     """Futures of one patient under one plan."""
     at, number, draws = who.at, who.paths, who.paths // who.replicates
     course = _course(who, plan, days, marks)
-    first = at.burden if who.look.start + plan.ruled_from <= at.day + 1e-6 else None
+    first = at.burden if who.look.start <= at.day + 1e-6 else None
 
     def lanes(members: np.ndarray) -> Lanes:
         mine, seen = _of(who, members, marks)
@@ -124,7 +124,7 @@ def under(who: Patient, plan: Plan, schedule: Schedule, days: Days, marks: Marks
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> _Part:
-        known = _known(who, schedule if plan.rule is None else None, marks)
+        known = _known(who, schedule if plan.rule is None else None, marks)._replace(ruled_from=plan.ruled_from)
         return _part(who, members, lanes, path, days, marks, known)
 
     key, recorded = keys.key(who.seed, who.name, "futures"), np.isin(1 + np.arange(len(course.dose)), marks.upto)
@@ -144,32 +144,34 @@ def under(who: Patient, plan: Plan, schedule: Schedule, days: Days, marks: Marks
 
 
 def _course(who: Patient, plan: Plan, days: Days, marks: Marks) -> Course:
-    """The plan along the grid. Its rule looks at the visits after its beginning; a look at the beginning gives it its
-    reference, unless that is the landmark, whose burden is known. Visits are numbered as the marks are.
+    """The plan along the grid. Its rule looks at the start of the plan, for its reference (unless that is the landmark,
+    whose burden is known), where it begins, and at the visits after that. Visits are numbered as the marks are.
     """
     ends, begin = np.cumsum(marks.steps.length) + who.at.day, who.look.start + plan.ruled_from
     looked = days.visits[days.visits > begin + 1e-6]
-    if who.at.day + 1e-6 < begin < ends[-1]:
-        looked = np.append(begin, looked)
+    if plan.rule is not None:
+        early = np.unique([who.look.start, begin])
+        looked = np.append(early[(early > who.at.day + 1e-6) & (early < ends[-1])], looked)
     visit = np.full(len(ends), -1)
     visit[np.searchsorted(ends, looked - 1e-6)] = np.searchsorted(marks.day, looked - 1e-6)
     return Course(np.asarray(marks.steps.dose), ends - marks.steps.length >= begin - 1e-6, visit)
 
 
 class _Known(NamedTuple):
-    """What is known of a plan before it is followed: its schedule (None under a rule), and the number of the course of
-    treatment just before its start.
+    """What is known of a plan before it is followed: its schedule (None under a rule), the number of the course of
+    treatment just before its start, and the days until its rule decides.
     """
 
     schedule: Schedule | None
     last: int
+    ruled_from: float
 
 
 def _known(who: Patient, schedule: Schedule | None, marks: Marks) -> _Known:
     if schedule is not None:
-        return _Known(schedule, int(course_at(schedule, who.look.start - 1e-6)))
+        return _Known(schedule, int(course_at(schedule, who.look.start - 1e-6)), np.inf)
     history = np.append(who.before, marks.steps.dose[_before(who, marks)] > 0).astype(int)
-    return _Known(None, int(history[0] + (np.diff(history) > 0).sum()))
+    return _Known(None, int(history[0] + (np.diff(history) > 0).sum()), np.inf)
 
 
 def _days_on_drug_before(who: Patient, marks: Marks) -> float:
@@ -227,7 +229,9 @@ def _part(
     cells = np.stack([at_marks(record, start[:here]) for record, start in pairs], axis=-1)
     total = cells.sum(axis=-1)
     burden, measured = (np.asarray(value).T for value in _measured(total.T, scale, seen))
-    dose, course = at_marks(path.dose, marks.steps.dose[0]), at_marks(path.course, 0)
+    ruled = known.schedule is None and who.look.start + known.ruled_from <= who.at.day + 1e-6
+    first = lanes.memory.dose[:here] if ruled else marks.steps.dose[0]
+    dose, course = at_marks(path.dose, first), at_marks(path.course, 0)
     if known.schedule is not None:
         dose = np.broadcast_to(dose_at(known.schedule, marks.day), dose.shape)
         course = np.broadcast_to(course_at(known.schedule, marks.day), course.shape)

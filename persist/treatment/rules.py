@@ -1,9 +1,9 @@
 """Adaptive treatment: a rule that stops and restarts the drug by what is measured at visits.
 
 The drug is stopped when the burden is under ``stop`` times its reference, and given again when it is at ``restart`` times
-it or more; between the two thresholds nothing changes. The reference is the burden at the visit at which the rule begins,
-or 1 in the unit of the burden (absolute thresholds). Adaptive therapy of this form: Zhang et al. 2017,
-10.1038/s41467-017-01968-5 (half of the first PSA, and all of it).
+it or more; between the two thresholds nothing changes. The reference is the burden when the plan starts, or 1 in the unit
+of the burden (absolute thresholds). The rule itself may begin later, after other pieces of the plan; it begins on drug.
+Adaptive therapy of this form: Zhang et al. 2017, 10.1038/s41467-017-01968-5 (half of the first PSA, and all of it).
 """
 
 from __future__ import annotations
@@ -34,8 +34,11 @@ def remember(rule: Adaptive, number: int) -> Memory:
 
 
 def decide(memory: Memory, measured: Array) -> Memory:
-    """The memory after a visit that ``measured`` burdens ``(n,)``; the first such visit gives the reference."""
+    """The memory after a visit that ``measured`` burdens ``(n,)``; the first such visit gives the reference. Where nothing
+    is measured, nothing is given.
+    """
     reference = jnp.where(memory.reference < 0, measured, memory.reference)
-    stopped = jnp.where(measured < memory.stop * reference, 0.0, memory.dose)
-    dose = jnp.where(measured >= memory.restart * reference, 1.0, stopped)
+    none = measured <= 0
+    stopped = jnp.where((measured < memory.stop * reference) | none, 0.0, memory.dose)
+    dose = jnp.where((measured >= memory.restart * reference) & ~none, 1.0, stopped)
     return memory._replace(dose=dose, reference=reference)
