@@ -102,7 +102,7 @@ def test_blocks_and_keeping_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     parts = simulation.run(
         FEW, RATES, asked(trajectories=4001, keep=20), progress=lambda done, total: seen.append(done)
     )
-    assert seen == [0, 1334, 2668]
+    assert seen == [1334, 2668, 4001]
     for name in ("mean", "variance", "extinct"):
         np.testing.assert_allclose(parts["summary"][name], whole["summary"][name], rtol=1e-12)
     for name in STATES:
@@ -124,6 +124,15 @@ def test_blocks_and_keeping_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_last_day_has_the_dose_up_to_it(plan: str, doses: list[float]) -> None:
     made = simulation.run(FEW, RATES, simulation.order(plan, 3, engine="mean"))
     assert made["summary"]["dose"].values.tolist() == doses
+
+
+def test_the_hybrid_is_the_exact_engine_as_long_as_there_are_few_cells() -> None:
+    exact = simulation.run(FEW, RATES, asked(trajectories=50))
+    hybrid = simulation.run(FEW, RATES, asked(engine="leap", trajectories=50, exact_below=1e5))
+    for name in STATES:
+        np.testing.assert_array_equal(exact["trajectories"][name], hybrid["trajectories"][name])
+    with pytest.raises(UsageError, match="cannot be followed"):
+        asked(exact_below=1e9)
 
 
 def test_seeds_decide() -> None:

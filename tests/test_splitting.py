@@ -44,14 +44,18 @@ def test_growth_and_switching_put_together_are_the_matrix_exponential(
 ) -> None:
     growth, moving = (np.asarray(part)[:, 0] for part in _exact(own_s, own_p, there, back))
     assert np.all((moving >= 0) & (moving <= 1))
-    if np.array_equal(growth, [own_s, own_p]):  # too far from the rates: plain Strang
-        own_s = own_p = 0.0
-    assert np.all(np.abs(growth - [own_s, own_p]) <= FAR) or own_s == own_p == 0.0
-    root = np.exp(growth / 2) if own_s or own_p else np.ones(2)
+    assert np.all(np.abs(growth - [own_s, own_p]) <= FAR)
     switch = np.array([[1 - moving[0], moving[1]], [moving[0], 1 - moving[1]]])
-    made = root[:, None] * switch * root
-    asked = expm(np.array([[own_s - there, back], [there, own_p - back]]))
-    np.testing.assert_allclose(made, asked, rtol=1e-6, atol=1e-7 * np.abs(asked).max())
+    made = np.exp(growth / 2)[:, None] * switch * np.exp(growth / 2)
+    if near(made, expm(np.array([[own_s - there, back], [there, own_p - back]]))):
+        return
+    np.testing.assert_allclose(growth, [own_s, own_p], rtol=1e-12, atol=1e-12)  # too far from the rates: plain Strang
+    assert near(switch, expm(np.array([[-there, back], [there, -back]])))
+    assert abs(own_s - own_p) * max(there, back) > FAR / 2
+
+
+def near(made: np.ndarray, asked: np.ndarray) -> bool:
+    return np.allclose(made, asked, rtol=1e-6, atol=1e-7 * np.abs(asked).max())
 
 
 _compiled = jax.jit(mean_exact)

@@ -47,6 +47,14 @@ if TYPE_CHECKING:
     help="Longest step of leap and mean.  [default: for leap, from its error; for mean, 0.125]",
 )
 @click.option(
+    "--exact-below",
+    type=click.FloatRange(0, 1e7),
+    default=0.0,
+    show_default=True,
+    metavar="N",
+    help="leap: populations of up to N cells are followed event by event.",
+)
+@click.option(
     "--visit-every",
     type=click.FloatRange(1),
     default=28.0,
@@ -73,6 +81,7 @@ def command(
     engine: str,
     drug: str | None,
     step: float | None,
+    exact_below: float,
     visit_every: float,
     keep: int,
     device: str,
@@ -95,7 +104,7 @@ def command(
     from persist.inference import store
 
     options = {"trajectories": trajectories, "engine": engine, "step": step, "keep": keep, "seed": seed}
-    options |= {"visit_every": visit_every}
+    options |= {"visit_every": visit_every, "exact_below": exact_below}
     asked = simulation.order(plan, days, **options)
     progress("compiling", quiet=quiet)
 

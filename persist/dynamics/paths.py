@@ -32,8 +32,10 @@ ENGINES = ("leap", "ssa", "tau")
 
 
 class Engine(NamedTuple):
-    """How cells are carried on: ``name``, of `ENGINES`; for the leap, whether populations of up to ``exact_below`` cells
-    are followed event by event (``hybrid``); ``table`` of reactions. The same in every compiled run of one program.
+    """How cells are carried on: ``name``, of `ENGINES`; for the leap, whether populations of up to ``exact_below`` cells in
+    all are followed event by event (``hybrid``); ``table`` of reactions. The same in every compiled run of one program.
+
+    A few R among many S need no hybrid: given S and P, the leap draws them from their law of birth, death and arrival.
     """
 
     name: str = "leap"

@@ -52,7 +52,8 @@ MOST_COUNTED = 1e100
 
 class Order(NamedTuple):
     """What is to be simulated: ``days`` days under ``plan`` by ``engine``; ``step`` days at most for leap and mean (None:
-    as `stepsize.choose` finds); ``keep`` trajectories at most go into the file; a rule looks ``visit_every`` days.
+    as `stepsize.choose` finds), which follows populations of up to ``exact_below`` cells event by event; ``keep``
+    trajectories at most go into the file; a rule looks every ``visit_every`` days.
     """
 
     plan: Plan
@@ -63,6 +64,7 @@ class Order(NamedTuple):
     keep: int = 1000
     seed: int = 0
     visit_every: float = VISIT_EVERY
+    exact_below: float = 0.0
 
 
 def order(plan: str, days: int, **options: Any) -> Order:
@@ -73,6 +75,9 @@ def order(plan: str, days: int, **options: Any) -> Order:
     for name, value in (("days", one.days), ("trajectories", one.trajectories), ("keep", one.keep)):
         if value < 1:
             raise UsageError(f"{name} is {value}", remedy="give 1 or more")
+    if not 0.0 <= one.exact_below <= MOST_CELLS:
+        remedy = f"give a number of cells from 0 to {MOST_CELLS:g}"
+        raise UsageError(f"{one.exact_below:g} cells cannot be followed event by event", remedy=remedy)
     if not one.visit_every >= 1.0:
         raise UsageError(f"visits every {one.visit_every:g} days", remedy="give 1 day or more (records are daily)")
     if one.plan.rule is not None and one.engine == MEAN:
@@ -206,7 +211,7 @@ def _sampled(
 ) -> tuple[Result, np.ndarray | None, float, float]:
     """Trajectories by a stochastic engine; under a rule, the mean dose by day; seconds of running and of compiling."""
     number, days = asked.trajectories, asked.days + 1
-    method = Method(asked.engine, None if np.isnan(step.days) else step.days)
+    method = Method(asked.engine, None if np.isnan(step.days) else step.days, asked.exact_below)
     hold = max(asked.keep, ROOM // (3 * days))
     few = trial(number, asked.engine, asked.days)
     _, compiling = _timed(lambda: list(_parts(shared, asked, method, hold, _none(shared.cells), few)))
