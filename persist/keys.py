@@ -11,9 +11,14 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import jax
+import numpy as np
 
 if TYPE_CHECKING:
     from jax import Array
+    from jax.typing import ArrayLike
+
+MOMENT = 2.0**-24
+"""Days (about 5 ms) that are told apart when something is numbered by the day on which it happens."""
 
 
 def key(seed: int, *names: str) -> Array:
@@ -29,3 +34,8 @@ def numbered(root: Array, numbers: Array) -> Array:
     """Keys of numbered things (draws, replicates) under one named key: shape of ``numbers``."""
     flat = jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers.reshape(-1))
     return flat.reshape(numbers.shape)
+
+
+def moments(days: ArrayLike) -> np.ndarray:
+    """Numbers of days, int64 ``(...)``: what happens on a day has them, whatever else happens before."""
+    return np.rint(np.asarray(days, float) / MOMENT).astype(np.int64)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+import laws
 from persist.dynamics import batches
 from persist.dynamics.trajectories import Method, simulate, sweep
 from persist.types import Cells, Exposure, Grid, Rates
@@ -31,10 +32,9 @@ KEY = jax.random.key(1)
 
 def test_memory_and_cores_decide_how_large_a_chunk_is() -> None:
     cores = os.cpu_count() or 1
-    assert batches.cut(50, "leap", 100) == (batches.MULTIPLE, cores, 1)
+    assert batches.cut(50, "leap", 100) == (batches.LEAST, cores, 1)
     assert batches.cut(10**6, "leap", 100).lanes == batches.LANES["leap"]
-    few = batches.cut(10**6, "leap", batches.MEMORY["cpu"] // (256 * cores)).lanes
-    assert few <= 256
+    assert batches.cut(10**6, "leap", batches.MEMORY["cpu"] // (300 * cores)).lanes == 256
     assert batches.cut(10**6, "ssa", 100).lanes == batches.LANES["ssa"]
 
 
@@ -49,6 +49,36 @@ def test_results_are_reduced_chunk_by_chunk_and_dropped(monkeypatch: pytest.Monk
     parts = list(sweep(mean, *args, trajectories=1000))
     assert [part[:2] for part in parts] == [(128 * k, min(128, 1000 - 128 * k)) for k in range(8)]
     assert sum(part[2] for part in parts) == float(np.sum(whole.sensitive))
+
+
+def test_a_step_keeps_its_numbers_however_time_is_cut_elsewhere() -> None:
+    """A break at day 2.5 changes what happens from then on, and leaves every other step its random numbers."""
+    args = (KEY, Cells(900.0, 20.0, 5.0), SPR)
+    lengths = np.array([1.0, 1.0, 0.5, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
+    level = Exposure(np.ones(9), np.ones(9), np.zeros(9))
+    plain = simulate(*args, GRID, LEVEL, trajectories=500, max_step=1.0)
+    broken = simulate(*args, Grid(lengths, np.ones(9)), level, trajectories=500, max_step=1.0)
+    np.testing.assert_array_equal(plain.total[:, :2], broken.total[:, :2])
+    assert np.any(plain.total[:, 2] != broken.total[:, 3])
+    last, same = np.asarray(plain.total[:, 7]), np.asarray(broken.total[:, 8])
+    assert np.corrcoef(last, same)[0, 1] > 0.5
+    other = simulate(jax.random.key(2), *args[1:], GRID, LEVEL, trajectories=500, max_step=1.0).total[:, 7]
+    assert abs(np.corrcoef(last, np.asarray(other))[0, 1]) < 0.3
+
+
+@pytest.mark.law
+def test_steps_shorter_than_a_moment_have_numbers_of_their_own() -> None:
+    """What is unforeseen in two steps is uncorrelated; were the same numbers under both, it would be the same."""
+    gone, n = 0.3, 2000
+    rates = SPR._replace(birth_s=0.0, kill_s=0.0, death_s=gone * 1e9, capacity=np.inf)
+    level = Exposure(np.zeros(2), np.zeros(2), np.zeros(2))
+    tiny = Grid(np.array([1e-9, 1e-9]), np.zeros(2))
+    one, two = np.asarray(
+        simulate(KEY, Cells(1000.0, 0.0, 0.0), rates, tiny, level, trajectories=n, max_step=1.0).sensitive
+    ).T
+    first, second = one - 1000.0 * np.exp(-gone), two - one * np.exp(-gone)
+    laws.check_mean(first * second / (first.std() * second.std()), 0.0, what="correlation of two steps")
+    laws.must_fail(lambda: laws.check_mean(first * (second + 0.2 * first) / (first.std() * second.std()), 0.0))
 
 
 def test_the_first_chunk_of_a_kind_compiles_alone() -> None:

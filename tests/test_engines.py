@@ -36,7 +36,7 @@ DAYS = 4
 @partial(jax.jit, static_argnames=("engine", "hybrid"))
 def _run(keys, factors, cells, rates, length, exposure, pace, engine, hybrid):
     table = scaled(dict(zip(NAMES, factors, strict=True)))
-    steps = Steps(length, jnp.arange(DAYS))
+    steps = Steps(length, jnp.arange(DAYS), jnp.arange(DAYS))
     how = Engine(engine, hybrid, table)
     return follow(sampling.stream(keys), cells, rates, steps, exposure, pace, records=DAYS, engine=how)
 

@@ -154,12 +154,22 @@ def test_the_same_plan_under_another_name_gains_nothing(planted):
 def test_futures_do_not_depend_on_the_chunks(planted, monkeypatch):
     question = ask(("on", "holiday=off 60, on"), 120.0, draws=12, replicates=2)
     whole = forecast(planted, question)
-    monkeypatch.setattr(batches, "MULTIPLE", 1)
-    monkeypatch.setitem(batches.LANES, "leap", 7)
+    monkeypatch.setattr(batches, "LEAST", 8)
+    monkeypatch.setitem(batches.LANES, "leap", 8)
     parts = forecast(planted, question)
     for name in ("time_to_progression", "extinct"):
         np.testing.assert_array_equal(whole["endpoints"][name].values, parts["endpoints"][name].values)
     np.testing.assert_allclose(whole["futures"]["burden"].values, parts["futures"]["burden"].values, rtol=1e-12)
+
+
+def test_a_plan_comes_out_the_same_whatever_stands_beside_it(planted):
+    """Breaks of other plans, and days on which their rules begin, change no number of it."""
+    alone = forecast(planted, ask(("on",), 120.0, draws=12, replicates=2))
+    others = ("on", "holiday=off 60.5, on", "rule=off 33, adaptive 0.5/1.0")
+    beside = forecast(planted, ask(others, 120.0, draws=12, replicates=2))
+    for group, name in (("endpoints", "time_to_progression"), ("futures", "burden"), ("futures", "shares")):
+        both = [one[group][name].sel(plan="on").values for one in (alone, beside)]
+        np.testing.assert_array_equal(*both)
 
 
 def test_days_on_drug_are_those_of_the_plan(outcome):

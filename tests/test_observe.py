@@ -23,8 +23,12 @@ def mixture(x: float) -> float:
 
 
 def paths(sd: float, days: float, start: float) -> np.ndarray:
-    roots = jax.random.split(keys.key(5, "wander"), N // 4)
-    return np.asarray(jax.vmap(lambda one: wander(one, jnp.asarray(start), jnp.asarray(DAY), sd, days))(roots))
+    return drawn("wander", np.full(N // 4, start), sd, days)
+
+
+def drawn(name: str, start: np.ndarray, sd: float, days: float) -> np.ndarray:
+    shocks = jax.random.normal(keys.key(5, name), (len(DAY), len(start)))
+    return np.asarray(wander(shocks, jnp.asarray(start), jnp.asarray(DAY), sd, days)).T
 
 
 def test_weights_are_those_of_a_distribution() -> None:
@@ -42,20 +46,20 @@ def test_the_mixture_stands_for_students_t() -> None:
 @pytest.mark.law
 @pytest.mark.parametrize("x", [-2.0, 1.0])
 def test_noise_is_the_mixture(x: float) -> None:
-    drawn = np.asarray(noise(keys.key(5, "noise"), (N,)))
-    laws.check_share(drawn <= x, mixture(x), what="noise")
-    laws.must_fail(lambda: laws.check_share(1.05 * drawn <= x, mixture(x)))
+    pick, shock = jax.random.uniform(keys.key(5, "pick"), (N,)), jax.random.normal(keys.key(5, "shock"), (N,))
+    errors = np.asarray(noise(pick, shock))
+    laws.check_share(errors <= x, mixture(x), what="noise")
+    laws.must_fail(lambda: laws.check_share(1.05 * errors <= x, mixture(x)))
 
 
 @pytest.mark.law
 def test_wander_keeps_its_stationary_law() -> None:
     begin = SD * np.random.default_rng(2).standard_normal(N // 4)
-    roots = jax.random.split(keys.key(6, "wander"), N // 4)
-    path = jax.vmap(lambda one, w: wander(one, w, jnp.asarray(DAY), SD, DAYS))(roots, jnp.asarray(begin))
-    for column in np.asarray(path).T:
+    path = drawn("stationary", begin, SD, DAYS)
+    for column in path.T:
         laws.check_mean(column, 0.0, what="wander")
         laws.check_variance(column, SD**2, what="variance of wander")
-    laws.must_fail(lambda: laws.check_variance(1.05 * np.asarray(path)[:, 3], SD**2))
+    laws.must_fail(lambda: laws.check_variance(1.05 * path[:, 3], SD**2))
 
 
 @pytest.mark.law

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 LANES = {"leap": 1024, "ssa": 512, "tau": 512}
 """Most lanes of a chunk on a CPU."""
 
-MULTIPLE = 128
-"""Lanes of a chunk are a multiple of this, so that one compiled program serves many numbers of trajectories."""
+LEAST = 128
+"""Lanes, steps and records are filled up to this times a power of 2, so that one compiled program serves many sizes."""
 
 GPU_LANES = 2**19
 """Lanes of a chunk on a GPU."""
 
-WORTH_A_THREAD = 200
-"""Fewest trajectories for which a chunk of their own pays on a core that would be idle."""
+OVERHEAD = 100
+"""Lanes that the parts of a chunk that do not depend on their number cost, about."""
 
 MEMORY = {"cpu": 2**29, "gpu": 2**33}
 """Bytes that the records of all chunks that run at once may take."""
@@ -49,13 +49,23 @@ class Cut(NamedTuple):
 def cut(number: int, engine: str, bytes_a_lane: int) -> Cut:
     """The cut of so many trajectories of an engine, whose records take so many bytes each."""
     devices, on_cpu, cores = len(jax.devices()), jax.default_backend() == "cpu", os.cpu_count() or 1
-    at_once = cores if on_cpu and devices == 1 else 1
-    room = max(1, MEMORY["cpu" if on_cpu else "gpu"] // (at_once * max(bytes_a_lane, 1)))
-    if on_cpu and devices == 1:
-        chunks = max(-(-number // min(LANES[engine], room)), min(cores, number // WORTH_A_THREAD), 1)
-        return Cut(-(-number // (chunks * MULTIPLE)) * MULTIPLE, cores, 1)
-    share = min(-(-number // devices), LANES[engine] if on_cpu else GPU_LANES, room)
-    return Cut(-(-share // MULTIPLE) * MULTIPLE * devices, 1, devices)
+    threads = cores if on_cpu and devices == 1 else 1
+    room = MEMORY["cpu" if on_cpu else "gpu"] // (threads * max(bytes_a_lane, 1))
+    most = max(LEAST, min(LANES[engine] if on_cpu else GPU_LANES, room))
+    sizes = [LEAST << power for power in range(32) if LEAST << power <= most]
+
+    def rounds(lanes: int) -> int:
+        return -(-number // (lanes * threads * devices)) * (lanes + OVERHEAD)
+
+    return Cut(min(sizes, key=rounds) * devices, threads, devices)
+
+
+def bucket(size: int) -> int:
+    """The length of an array with room for so many steps, records or visits."""
+    room = LEAST
+    while room < size:
+        room *= 2
+    return room
 
 
 def run[T](

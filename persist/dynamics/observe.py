@@ -72,17 +72,18 @@ def log_burden(total: ArrayLike, log_cells_per_unit: ArrayLike, power: ArrayLike
     return jnp.asarray(power) * (jnp.log(jnp.maximum(total, 1e-6)) - log_cells_per_unit)
 
 
-def noise(key: Array, shape: tuple[int, ...]) -> Array:
-    """Measurement errors in units of ``noise_sd``, ``shape``: a component by its weight, then a normal of its scale."""
-    pick, draw = jax.random.split(key)
-    part = jax.random.choice(pick, len(NOISE_SCALE), shape, p=jnp.asarray(NOISE_WEIGHT))
-    return jnp.asarray(NOISE_SCALE)[part] * jax.random.normal(draw, shape)
+def noise(pick: Array, shock: Array) -> Array:
+    """Measurement errors in units of ``noise_sd``, ``(...)``: a component by the uniform number ``pick``, of whose scale the
+    standard normal ``shock`` is made.
+    """
+    part = jnp.searchsorted(jnp.asarray(np.cumsum(NOISE_WEIGHT)[:-1]), pick)
+    return jnp.asarray(NOISE_SCALE)[part] * shock
 
 
-def wander(key: Array, start: Array, day: Array, sd: ArrayLike, days: ArrayLike) -> Array:
-    """An Ornstein-Uhlenbeck path at ``day`` ``(n,)`` from ``start`` ``()`` at ``day[0]``; returns ``(n,)``.
+def wander(shocks: Array, start: Array, day: Array, sd: ArrayLike, days: ArrayLike) -> Array:
+    """Ornstein-Uhlenbeck paths at ``day`` ``(n,)`` from ``start`` ``(...)`` at ``day[0]``; ``shocks`` and paths ``(n, ...)``.
 
-    w(t + h) = rho w(t) + sd sqrt(1 - rho^2) z,   rho = exp(-h / days)
+    w(t + h) = rho w(t) + sd sqrt(1 - rho^2) z,   rho = exp(-h / days),   z the standard normal shock of the later day
     """
 
     def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -91,5 +92,4 @@ def wander(key: Array, start: Array, day: Array, sd: ArrayLike, days: ArrayLike)
         state = decay * state + sd * jnp.sqrt(-jnp.expm1(-2.0 * gap / days)) * shock
         return state, state
 
-    shocks = jax.random.normal(key, day.shape)
     return jax.lax.scan(step, start, (jnp.diff(day, prepend=day[:1]), shocks))[1]

@@ -3,7 +3,7 @@
 An engine is a function ``(stream, cells, rates, exposure, dt, table) -> cells`` over any batch. `follow` takes an
 exposure that is known beforehand; `steer` takes a rule that looks at each path on visit days and sets its dose. Both are
 pure and may be compiled; nothing is checked here. Every trajectory has its own stream of random numbers, and every step
-its own part of that, so a path comes out the same whoever runs beside it, and two plans share the numbers of each step.
+its own part of that, so a path comes out the same whoever runs beside it, and two plans share the numbers of each day.
 """
 
 from __future__ import annotations
@@ -52,11 +52,13 @@ class Pace(NamedTuple):
 
 class Steps(NamedTuple):
     """The grid of a run, each ``(n_steps,)``: ``length`` (days; 0 is padding), ``place`` in the record of what is reached
-    at the end of a step (the number of records where none is wanted).
+    at the end of a step (the number of records where none is wanted), and the ``number`` of each step, under which its
+    random numbers stand.
     """
 
     length: Any
     place: Any
+    number: Any
 
 
 class Course(NamedTuple):
@@ -131,13 +133,13 @@ def follow(
     Fields of ``cells`` and ``rates`` are scalars or ``(n,)``, those of ``exposure`` ``(n_steps,)`` or ``(n_steps, n)``.
     """
 
-    def step(carry: tuple[Cells, Array], piece: tuple[Array, Steps, Exposure]) -> tuple[tuple[Cells, Array], None]:
+    def step(carry: tuple[Cells, Array], piece: tuple[Steps, Exposure]) -> tuple[tuple[Cells, Array], None]:
         state, seen = carry
-        number, here, level = piece
-        state = _moved(engine, pace, sampling.substream(streams, number), state, rates, level, here.length)
+        here, level = piece
+        state = _moved(engine, pace, sampling.substream(streams, here.number), state, rates, level, here.length)
         return (state, seen.at[here.place].set(jnp.stack(state))), None
 
-    pieces = (jnp.arange(len(steps.length)), Steps(*map(jnp.asarray, steps)), exposure)
+    pieces = (Steps(*map(jnp.asarray, steps)), exposure)
     begin = (_whole(cells, streams), jnp.zeros((records + 1, 3, *streams.shape)))
     (_, seen), _ = jax.lax.scan(step, begin, pieces)
     return Cells(*jnp.moveaxis(seen[:records], (0, 1), (2, 0)))
@@ -165,10 +167,10 @@ def steer(
         return jnp.broadcast_to(jnp.where(ruled, memory.dose, dose), shape)
 
     def step(carry: _Steer, piece: Any) -> tuple[_Steer, None]:
-        at, (number, here, visit, next_dose, next_ruled) = carry, piece
+        at, (here, visit, next_dose, next_ruled) = carry, piece
         lag = jnp.where(at.dose > at.level, rates.onset_days, rates.washout_days)
         exposure = Exposure(at.level, at.dose, lag)
-        state = _moved(engine, pace, sampling.substream(streams, number), at.cells, rates, exposure, here.length)
+        state = _moved(engine, pace, sampling.substream(streams, here.number), at.cells, rates, exposure, here.length)
         level = jnp.where(here.length > 0, within(exposure, here.length), at.level)
         row = jax.tree.map(lambda all_visits: all_visits[jnp.maximum(visit, 0)], lanes.seen)
         memory = jax.lax.cond(visit >= 0, lambda: rule(at.memory, state, row), lambda: at.memory)
@@ -191,7 +193,7 @@ def steer(
         dosed=jnp.zeros(shape),
         record=jnp.zeros((records + 1, 5, *shape)),
     )
-    pieces = (jnp.arange(len(doses)), Steps(*map(jnp.asarray, steps)), visit, *after)
+    pieces = (Steps(*map(jnp.asarray, steps)), visit, *after)
     end, _ = jax.lax.scan(step, begin, pieces)
     seen = jnp.moveaxis(end.record[:records], (0, 1), (2, 0))
     return Steered(Cells(*seen[:3]), seen[3].astype(int), seen[4], end.on, end.dosed)

@@ -18,11 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist.dynamics.batches import bucket
 from persist.dynamics.branching import expected_step
 from persist.errors import RatesError
 from persist.types import Cells, Exposure, Rates
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jax import Array
 
     from persist.types import Grid
@@ -39,9 +42,6 @@ OFFSPRING = 3.0
 
 LANES = 1024
 """Rates that are looked at at once."""
-
-ROUND = 128
-"""Numbers of rates and of steps are filled up to multiples of this."""
 
 
 class Step(NamedTuple):
@@ -68,17 +68,23 @@ def choose(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, bound: fl
         substeps *= 2
 
 
+def finest(found: Sequence[Step]) -> Step:
+    """The step of several that serves all, with the largest error that any of them leaves."""
+    step = max(found, key=lambda one: one.substeps)
+    return step._replace(error=max(one.error for one in found))
+
+
 def error(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, substeps: int) -> float:
     """Largest relative error of a mean along the grid, at so many leaps in each of its steps."""
     number = {int(np.shape(part)[0]) for part in (*cells, *rates) if np.ndim(part)}
     number |= {int(np.shape(part)[1]) for part in exposure if np.ndim(part) == 2}
     lanes, length = max(number, default=1), np.asarray(grid.length, float)
-    later, worst = -len(length) % ROUND, 0.0
+    later, worst = bucket(len(length)) - len(length), 0.0
     steps, along = np.pad(length, (0, later)), Exposure(*[_filled(part, 0, later) for part in exposure])
     for first in range(0, lanes, LANES):
         some = slice(first, first + LANES)
         here = min(LANES, lanes - first)
-        more = -here % ROUND
+        more = bucket(here) - here
         own = jax.tree.map(lambda part: _filled(part[some], 0, more) if np.ndim(part) else part, (cells, rates))  # noqa: B023
         level = Exposure(*[_filled(part[:, some], 1, more) if np.ndim(part) == 2 else part for part in along])
         worst = max(worst, float(_doubled(jnp.zeros(here + more), *own, steps, level, substeps)))
@@ -115,12 +121,15 @@ def _doubled(lanes: Array, cells: Cells, rates: Rates, length: Array, exposure: 
     def step(
         carry: tuple[Array, Array, Array], piece: tuple[Array, Exposure]
     ) -> tuple[tuple[Array, Array, Array], None]:
-        coarse, fine, worst = carry
         dt, level = piece
+        return jax.lax.cond(dt > 0, both, lambda carry, *_: carry, carry, dt, level), None
+
+    def both(carry: tuple[Array, Array, Array], dt: Array, level: Exposure) -> tuple[Array, Array, Array]:
+        coarse, fine, worst = carry
         coarse = expected_step(coarse, rates, level, dt, substeps)
         fine = expected_step(fine, rates, level, dt, 2 * substeps)
         off = jnp.max(4.0 / 3.0 * jnp.abs(coarse - fine) / jnp.maximum(fine, 1.0))
-        return (coarse, fine, jnp.maximum(worst, off)), None
+        return coarse, fine, jnp.maximum(worst, off)
 
     start = jnp.stack([jnp.broadcast_to(jnp.asarray(count, float), lanes.shape) for count in cells])
     (_, _, worst), _ = jax.lax.scan(step, (start, start, jnp.zeros(())), (length, exposure))

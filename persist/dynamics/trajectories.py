@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics import batches, sampling
+from persist.dynamics.batches import bucket
 from persist.dynamics.paths import ENGINES, Course, Engine, Lanes, Pace, Steered, Steps, follow, steer
 from persist.dynamics.reactions import REACTIONS, propensities
 from persist.dynamics.stepsize import choose, least
 from persist.dynamics.tau_leap import FEW
 from persist.errors import PrecisionError, RatesError, UsageError
-from persist.keys import numbered
+from persist.keys import moments, numbered
 from persist.types import Cells, Exposure, Grid, Rates
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 
 SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
 """Rates that are shares: above 1 they would make other rates negative."""
-
-LEAST = 128
-"""Steps, and records, are filled up to this times a power of 2, so that one compiled program serves many grids."""
 
 ENDLESS = ("capacity", "kill_half")
 """Rates that may be infinite."""
@@ -228,15 +226,17 @@ def _padded(grid: Grid, record: ArrayLike | None) -> tuple[Steps, int]:
     records, size = bucket(int(marks.sum())), bucket(len(marks))
     place = np.where(marks, np.cumsum(marks) - 1, records)
     length = np.asarray(grid.length, float)
-    return Steps(_extended(length, size, 0.0), _extended(place, size, records)), records
+    parts = ((length, 0.0), (place, records), (_numbers(length), 0))
+    return Steps(*(_extended(part, size, fill) for part, fill in parts)), records
 
 
-def bucket(size: int) -> int:
-    """The length of an array with room for so many steps, records or visits."""
-    room = LEAST
-    while room < size:
-        room *= 2
-    return room
+def _numbers(length: np.ndarray) -> np.ndarray:
+    """Numbers of steps: of the moments at which they begin, so that a step has the same, however time is cut elsewhere;
+    in order where some are too short for that.
+    """
+    number = moments(np.cumsum(length) - length)
+    same = (np.diff(number) == 0) & (length[:-1] > 0)
+    return np.arange(len(length)) if same.any() else number
 
 
 def _extended(part: ArrayLike, size: int, fill: float | None) -> np.ndarray:

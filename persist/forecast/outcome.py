@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from persist.dynamics.stepsize import BOUND
+from persist.dynamics.stepsize import BOUND, finest
 from persist.errors import DataError, UsageError
 from persist.forecast import decide
 from persist.forecast.endpoints import rule_for
-from persist.forecast.futures import LEVELS, Futures, Look, landmark, run
+from persist.forecast.futures import run
+from persist.forecast.landmark import Look, landmark
+from persist.forecast.under import LEVELS, Futures
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
 from persist.treatment.schedule import Plan, parse_plan
@@ -225,10 +227,10 @@ def _rule_notes(rule: Rule) -> list[str]:
 def _step_notes(rows: dict[str, list[Futures]]) -> list[str]:
     """Steps of the engine that are too long for some draw."""
     return [
-        f"some draw of {name} is so fast that steps of {futures[0].step.days:.2g} days put its mean off by up to "
-        f"{100 * futures[0].step.error:.2g} %"
+        f"some draw of {name} is so fast that steps of {step.days:.2g} days put its mean off by up to "
+        f"{100 * step.error:.2g} %"
         for name, futures in rows.items()
-        if futures[0].step.error > BOUND
+        if (step := finest([one.step for one in futures])).error > BOUND
     ]
 
 
@@ -255,7 +257,7 @@ def summary(
     """
     patients = {}
     for name, futures in rows.items():
-        times = [future.time_to_progression for future in futures]
+        times, step = [future.time_to_progression for future in futures], finest([one.step for one in futures])
         ends = {
             plan: _endpoints(future, horizon) | {"judged": any_time or future.visits_on_drug >= VISITS_NEEDED}
             for plan, future in zip(plans, futures, strict=True)
@@ -264,7 +266,7 @@ def summary(
         gains = [_judgeable(one, future, futures[0], any_time) for one, future in zip(gains, futures, strict=True)]
         told = list(zip(plans, gains, strict=True))[1:]
         patients[name] = {
-            "step": {"days": futures[0].step.days, "error": futures[0].step.error},
+            "step": {"days": step.days, "error": step.error},
             "plans": ends,
             "benefit": {
                 plan: decide.as_json(one) | {"judged": not _unjudged(futures[0], future, any_time)}

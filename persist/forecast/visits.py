@@ -1,6 +1,6 @@
 """Visits of futures: what is measured of the cells then, and what a rule makes of it.
 
-The wander and the errors of a path do not depend on its cells, so they are drawn beforehand, from keys of their own; a
+The wander and the errors of a path do not depend on its cells, so they are drawn beforehand, by day; a
 rule inside the engine and the endpoints after it see the same values.
 """
 
@@ -13,16 +13,16 @@ import jax.numpy as jnp
 
 from persist import keys
 from persist.dynamics.observe import log_burden, noise, wander
+from persist.dynamics.sampling import draws, normal_quantile, substream
 from persist.treatment.rules import Memory, decide, remember
 
 if TYPE_CHECKING:
+    import numpy as np
     from jax import Array
+    from jax.typing import ArrayLike
 
     from persist.treatment.grammar import Adaptive
     from persist.types import Cells
-
-NAMES = ("landmark", "futures", "wander", "noise", "counts")
-"""What of a path is drawn, each from its own key."""
 
 
 class Scale(NamedTuple):
@@ -80,19 +80,23 @@ def measure(total: Array, scale: Scale, chance: Chance) -> tuple[Array, Array]:
     return burden, burden * jnp.exp(error)
 
 
-@jax.jit
-def chances(own: dict[str, Array], numbers: Array, when: Array, known: tuple[Array, Array], values: Any) -> Chance:
-    """The chance of the paths ``numbers`` ``(n,)`` at the days ``when`` but the first (the landmark), ``(n_days - 1, n)``.
+def chances(streams: Array, day: np.ndarray, known: tuple[ArrayLike, ArrayLike], values: dict[str, Any]) -> Chance:
+    """The chance of paths on the days ``(n_days,)`` after the landmark (day 0), of ``(n_days, n)``.
 
-    ``known`` are mean and sd of the wander at the landmark; ``values`` has ``noise_sd``, ``wander_sd``, ``wander_days``.
+    ``known`` are mean and sd of the wander at the landmark, ``values`` has ``noise_sd``, ``wander_sd``, ``wander_days``, all
+    ``(n,)`` like the ``streams``. Of each day and path chance has its own numbers; what other days are seen changes none.
     """
-    size = len(when) - 1
+    drawn: Chance = _chances(streams, keys.moments(day), day, known, values)
+    return drawn
 
-    def drift(key: Array, centre: Array, spread: Array, sd: Array, memory: Array) -> Array:
-        start, path = jax.random.split(key)
-        return wander(path, centre + spread * jax.random.normal(start), when, sd, memory)[1:]
 
-    drifts = jax.vmap(drift)(keys.numbered(own["wander"], numbers), *known, values["wander_sd"], values["wander_days"])
-    error = jax.vmap(lambda key: noise(key, (size,)))(keys.numbered(own["noise"], numbers))
-    shock = jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys.numbered(own["counts"], numbers))
-    return Chance(drifts.T, (values["noise_sd"][:, None] * error).T, shock.T)
+@jax.jit
+def _chances(
+    streams: Array, numbers: Array, day: Array, known: tuple[Array, Array], values: dict[str, Array]
+) -> Chance:
+    mean, sd = known
+    start = mean + sd * normal_quantile(draws(substream(streams, -1), 1)[1][0])
+    pick, *rest = draws(substream(streams[None], numbers[:, None]), 4)[1]
+    drift, scatter, shock = (normal_quantile(u).astype(float) for u in rest)
+    path = wander(drift, start, day, values["wander_sd"], values["wander_days"])
+    return Chance(path, values["noise_sd"][None] * noise(pick, scatter), shock)

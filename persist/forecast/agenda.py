@@ -1,0 +1,88 @@
+"""Agendas: one plan on the calendar of one patient, with the grid of steps on which its futures are followed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from persist.dynamics.paths import Course
+from persist.treatment.schedule import course_at, grid, plan_schedule, splice
+from persist.types import Grid, Schedule
+
+if TYPE_CHECKING:
+    from persist.forecast.landmark import Patient
+    from persist.treatment.schedule import Plan
+
+
+class Agenda(NamedTuple):
+    """A plan in days of the patient: its ``schedule`` with what was given before (under a rule: as if on drug throughout);
+    the days of ``visits`` and of the plotted record (``dense``); those that are recorded, ``day``, with the number of
+    ``steps`` up to each, ``upto``; and the day on which its rule begins to decide (inf: it has none).
+    """
+
+    plan: Plan
+    schedule: Schedule
+    visits: np.ndarray
+    dense: np.ndarray
+    day: np.ndarray
+    upto: np.ndarray
+    steps: Grid
+    ruled_from: float
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Days since the landmark at which the steps end."""
+        return np.cumsum(self.steps.length)
+
+    @property
+    def recorded(self) -> np.ndarray:
+        """Which steps end on a day that is recorded."""
+        return np.isin(1 + np.arange(len(self.steps.length)), self.upto)
+
+
+def agenda(who: Patient, history: Schedule, plan: Plan) -> Agenda:
+    """The agenda of a plan; its grid breaks at the plan's own changes of dose, whatever other plans there are."""
+    look, at = who.look, who.at
+    schedule = splice(history, plan_schedule(plan, look.start, look.horizon), look.start)
+    ruled = look.start + plan.ruled_from if plan.rule is not None and plan.ruled_from < look.horizon else np.inf
+    visits, dense = (look.start + _until(look.horizon, first, gap) for first, gap in look.spacing)
+    day = np.unique(np.concatenate([visits, dense, [ruled] if np.isfinite(ruled) else []]))
+    steps, upto = grid(schedule, day, start=at.day, stop=look.start + look.horizon, max_step=1.0)
+    return Agenda(plan, schedule, visits, dense, day, upto, steps, ruled)
+
+
+def _until(horizon: float, first: float, gap: float) -> np.ndarray:
+    """Days from ``first`` on, ``gap`` apart, and the horizon."""
+    return np.append(np.arange(first, horizon - 1e-6, gap), horizon)
+
+
+def course(who: Patient, one: Agenda) -> Course:
+    """The plan along the grid. Its rule looks at the start of the plan, for its reference (unless that is the landmark,
+    whose burden is known), where it begins, and at the visits after that. Visits are numbered as the recorded days are.
+    """
+    ends, visit = one.ends + who.at.day, np.full(len(one.steps.length), -1)
+    looked = one.visits[one.visits > one.ruled_from + 1e-6]
+    if np.isfinite(one.ruled_from):
+        early = np.unique([who.look.start, one.ruled_from])
+        looked = np.append(early[early > who.at.day + 1e-6], looked)
+    visit[np.searchsorted(ends, looked - 1e-6)] = np.searchsorted(one.day, looked - 1e-6)
+    return Course(np.asarray(one.steps.dose), ends - one.steps.length >= one.ruled_from - 1e-6, visit)
+
+
+def last_course(who: Patient, one: Agenda) -> int:
+    """The number of the course of treatment just before the start of the plan (0: off drug), as its futures count them."""
+    if one.plan.rule is None:
+        return int(course_at(one.schedule, who.look.start - 1e-6))
+    history = np.append(who.before, one.steps.dose[_before(who, one)] > 0).astype(int)
+    return int(history[-1] and history[0] + (np.diff(history) > 0).sum())
+
+
+def days_on_drug_before(who: Patient, one: Agenda) -> float:
+    """Days on drug from the landmark to the start of the plan."""
+    return float(np.sum(one.steps.length[_before(who, one) & (one.steps.dose > 0)]))
+
+
+def _before(who: Patient, one: Agenda) -> np.ndarray:
+    """Which steps lie between the landmark and the start of the plan."""
+    return np.asarray(one.ends + who.at.day <= who.look.start + 1e-6)

@@ -1,0 +1,95 @@
+"""Landmarks: where the futures of a patient start, when they are looked at, and by which rule they are judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from persist.inference.model import patient, trace_curves
+from persist.types import Cells, Rates
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from persist.dynamics.observe import Observable
+    from persist.forecast.endpoints import Rule
+    from persist.inference.cohort import Case
+
+
+class Landmark(NamedTuple):
+    """Where futures start, one entry a draw ``(n_draws,)``: constants, cells, exposure, wander, scale and noise; ``day``
+    is the last visit up to the landmark and ``burden`` its value, ``counted`` as of `Observable`, ``nadir`` the lowest
+    burden since the last restart if on drug then (else None).
+    """
+
+    day: float
+    rates: Rates
+    cells: Cells
+    exposure: Array
+    wander_mean: Array
+    wander_sd: Array
+    log_unit: Array
+    values: dict[str, np.ndarray]
+    power: float
+    counted: bool
+    burden: float
+    nadir: float | None
+
+
+class Look(NamedTuple):
+    """When futures are seen: plan start and horizon (days), spacing of visits and of the plotted record (days)."""
+
+    start: float
+    horizon: float
+    visit_every: float
+    record_every: float = 7.0
+
+    @property
+    def spacing(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """First day after the start and days between, of the visits and of the record."""
+        return (self.visit_every, self.visit_every), (0.0, self.record_every)
+
+
+class Patient(NamedTuple):
+    """What the futures of one patient have in common; ``before``: on drug up to the landmark."""
+
+    seed: int
+    name: str
+    at: Landmark
+    look: Look
+    rule: Rule
+    replicates: int
+    before: bool
+
+    @property
+    def paths(self) -> int:
+        """How many are followed."""
+        return len(np.asarray(self.at.cells.sensitive)) * self.replicates
+
+
+def landmark(
+    values: dict[str, np.ndarray], case: Case, seen: tuple[float, float], kind: Observable, nadir: float | None
+) -> Landmark:
+    """State of every draw at the last visit of ``case`` (cut at the landmark before); ``values`` each ``(n_draws,)``,
+    ``seen`` the day of that visit and the burden then.
+    """
+    curve = trace_curves({name: jnp.asarray(value) for name, value in values.items()}, case, kind.power)
+    start = patient(values, kind.power)
+    last = int(np.flatnonzero(np.asarray(case.seen))[-1])
+    count = len(next(iter(values.values())))
+    return Landmark(
+        day=seen[0],
+        rates=Rates(*(jnp.broadcast_to(jnp.asarray(rate, float), (count,)) for rate in start.rates)),
+        cells=Cells(*(state[:, last] for state in curve.cells)),
+        exposure=curve.exposure[:, last],
+        wander_mean=curve.wander.mean,
+        wander_sd=jnp.sqrt(curve.wander.variance),
+        log_unit=start.log_cells_per_unit,
+        values=values,
+        power=kind.power,
+        counted=kind.counted,
+        burden=seen[1],
+        nadir=nadir,
+    )
