@@ -16,7 +16,8 @@ import pytest
 
 import laws
 from persist.dynamics import batches
-from persist.dynamics.trajectories import Method, simulate, sweep
+from persist.dynamics.checks import Method
+from persist.dynamics.trajectories import simulate, sweep
 from persist.types import Cells, Exposure, Grid, Rates
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import fakes
+from persist.dynamics.checks import Method
 from persist.dynamics.paths import Course, Lanes
-from persist.dynamics.trajectories import Method, simulate, steered
+from persist.dynamics.trajectories import simulate, steered
 from persist.errors import ScheduleError, UsageError
 from persist.forecast import simulation
+from persist.forecast.order import order
 from persist.forecast.outcome import ask, forecast
 from persist.inference import store
 from persist.records.table import read
@@ -152,29 +154,29 @@ def test_a_mistake_in_a_rule_has_its_column(text: str, column: int, what: str) -
 
 
 def test_simulate_runs_a_rule_and_tells_the_mean_dose() -> None:
-    order = simulation.order("on 20.5, adaptive 200/600 absolute", 100, trajectories=200, visit_every=10.0)
-    made = simulation.run(START, SPR, order)
+    asked = order("on 20.5, adaptive 200/600 absolute", 100, trajectories=200, visit_every=10.0)
+    made = simulation.run(START, SPR, asked)
     dose = made["summary"]["dose"].values
     np.testing.assert_array_equal(dose[:21], 1.0)
     assert np.any(dose < 1.0)
     changes = np.flatnonzero(np.diff(dose)) + 1
     assert set(changes) <= {21, 30, 40, 50, 60, 70, 80, 90, 100}
     with pytest.raises(UsageError, match="no paths"):
-        simulation.order("adaptive 0.5/1.0", 10, engine="mean")
+        order("adaptive 0.5/1.0", 10, engine="mean")
     with pytest.raises(UsageError, match="visits every 0"):
-        simulation.order("adaptive 0.5/1.0", 10, visit_every=0.0)
+        order("adaptive 0.5/1.0", 10, visit_every=0.0)
 
 
 def test_the_reference_is_that_of_the_start_of_the_plan() -> None:
     """After two weeks on drug a tenth is left: under half of the start, so the drug stops at once."""
-    order = simulation.order("on 14, adaptive 0.5/1.0", 20, trajectories=50)
-    dose = simulation.run(START, SPR._replace(onset_days=0.0), order)["summary"]["dose"].values
+    asked = order("on 14, adaptive 0.5/1.0", 20, trajectories=50)
+    dose = simulation.run(START, SPR._replace(onset_days=0.0), asked)["summary"]["dose"].values
     np.testing.assert_array_equal(dose, [1.0] * 14 + [0.0] * 7)
 
 
 def test_the_first_dose_is_that_of_the_rule() -> None:
-    order = simulation.order("adaptive 1000/1500 absolute", 5, trajectories=50)
-    np.testing.assert_array_equal(simulation.run(START, SPR, order)["summary"]["dose"].values, 0.0)
+    asked = order("adaptive 1000/1500 absolute", 5, trajectories=50)
+    np.testing.assert_array_equal(simulation.run(START, SPR, asked)["summary"]["dose"].values, 0.0)
 
 
 @pytest.fixture(scope="module")

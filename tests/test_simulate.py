@@ -15,6 +15,7 @@ from persist.cli.main import main
 from persist.dynamics import batches
 from persist.errors import RatesError, ScheduleError, UsageError
 from persist.forecast import simulation
+from persist.forecast.order import Order, order
 from persist.forecast.tally import Tally
 from persist.forecast.tally import part as part_of
 from persist.inference import store
@@ -89,8 +90,8 @@ def test_the_largest_seed_runs(folder: Path) -> None:
     assert store.attribute(store.load("s.nc"), "provenance")["seed"] == 2**63 - 1
 
 
-def asked(**options: object) -> simulation.Order:
-    return simulation.order("on 2, off", 3, **({"engine": "ssa"} | options))
+def asked(**options: object) -> Order:
+    return order("on 2, off", 3, **({"engine": "ssa"} | options))
 
 
 def test_blocks_and_keeping_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ def test_blocks_and_keeping_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_the_last_day_has_the_dose_up_to_it(plan: str, doses: list[float]) -> None:
-    made = simulation.run(FEW, RATES, simulation.order(plan, 3, engine="mean"))
+    made = simulation.run(FEW, RATES, order(plan, 3, engine="mean"))
     assert made["summary"]["dose"].values.tolist() == doses
 
 
@@ -145,7 +146,7 @@ def test_seeds_decide() -> None:
 @pytest.mark.law
 def test_the_law_of_birth_and_death() -> None:
     """Mean n e^{rt} and variance n (b + d) / r e^{rt} (e^{rt} - 1) of a linear birth-death process, r = b - d."""
-    made = simulation.run(FEW, RATES, simulation.order("off", 3, engine="ssa", trajectories=4000, keep=4000))
+    made = simulation.run(FEW, RATES, order("off", 3, engine="ssa", trajectories=4000, keep=4000))
     grow = math.exp(0.06 * 3)
     end = made["trajectories"]["sensitive"].values[:, -1]
     check_mean(end, 200.0 * grow)
@@ -201,7 +202,7 @@ def test_orders_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         asked(**options)
     with pytest.raises(ScheduleError):
-        simulation.order("until progression: on, then off", 3)
+        order("until progression: on, then off", 3)
 
 
 def test_the_drug_is_chosen(folder: Path) -> None:

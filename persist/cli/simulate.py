@@ -101,11 +101,12 @@ def command(
     use_float64()
     keep_compiled()
     from persist.forecast import simulation
+    from persist.forecast.order import order
     from persist.inference import store
 
     options = {"trajectories": trajectories, "engine": engine, "step": step, "keep": keep, "seed": seed}
     options |= {"visit_every": visit_every, "exact_below": exact_below}
-    asked = simulation.order(plan, days, **options)
+    asked = order(plan, days, **options)
     progress("compiling", quiet=quiet)
 
     def tell(done: int, total: int) -> None:

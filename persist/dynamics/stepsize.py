@@ -40,7 +40,7 @@ MOST_SUBSTEPS = 64
 OFFSPRING = 3.0
 """Divisions of a cell that one leap may expect."""
 
-LANES = 1024
+LANES = 512
 """Rates that are looked at at once."""
 
 
@@ -117,20 +117,16 @@ def _filled(part: Any, axis: int, more: int) -> np.ndarray:
 @jax.jit
 def _doubled(lanes: Array, cells: Cells, rates: Rates, length: Array, exposure: Exposure, substeps: Array) -> Array:
     """`error`, from the same path in ``substeps`` and twice as many."""
-
-    def step(
-        carry: tuple[Array, Array, Array], piece: tuple[Array, Exposure]
-    ) -> tuple[tuple[Array, Array, Array], None]:
-        dt, level = piece
-        return jax.lax.cond(dt > 0, both, lambda carry, *_: carry, carry, dt, level), None
-
-    def both(carry: tuple[Array, Array, Array], dt: Array, level: Exposure) -> tuple[Array, Array, Array]:
-        coarse, fine, worst = carry
-        coarse = expected_step(coarse, rates, level, dt, substeps)
-        fine = expected_step(fine, rates, level, dt, 2 * substeps)
-        off = jnp.max(4.0 / 3.0 * jnp.abs(coarse - fine) / jnp.maximum(fine, 1.0))
-        return coarse, fine, jnp.maximum(worst, off)
-
     start = jnp.stack([jnp.broadcast_to(jnp.asarray(count, float), lanes.shape) for count in cells])
-    (_, _, worst), _ = jax.lax.scan(step, (start, start, jnp.zeros(())), (length, exposure))
-    return worst
+
+    def path(leaps: Array) -> Array:
+        def step(state: Array, piece: tuple[Array, Exposure]) -> tuple[Array, Array]:
+            dt, level = piece
+            state = jax.lax.cond(dt > 0, expected_step, lambda state, *_: state, state, rates, level, dt, leaps)
+            return state, state
+
+        along: Array = jax.lax.scan(step, start, (length, exposure))[1]
+        return along
+
+    coarse, fine = jax.lax.map(path, substeps * jnp.array([1, 2]))
+    return jnp.max(4.0 / 3.0 * jnp.abs(coarse - fine) / jnp.maximum(fine, 1.0))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,11 @@ import numpy as np
 
 from persist.dynamics import batches, sampling
 from persist.dynamics.batches import bucket
-from persist.dynamics.paths import ENGINES, Course, Engine, Lanes, Pace, Steered, Steps, follow, steer
-from persist.dynamics.reactions import REACTIONS, propensities
+from persist.dynamics.checks import Method, check, count
+from persist.dynamics.paths import Course, Engine, Lanes, Pace, Steered, Steps, follow, steer
+from persist.dynamics.reactions import REACTIONS
 from persist.dynamics.stepsize import choose, least
-from persist.dynamics.tau_leap import FEW
-from persist.errors import PrecisionError, RatesError, UsageError
+from persist.errors import UsageError
 from persist.keys import moments, numbered
 from persist.types import Cells, Exposure, Grid, Rates
 
@@ -33,30 +33,6 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
     from persist.dynamics.reactions import Reactions
-
-SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
-"""Rates that are shares: above 1 they would make other rates negative."""
-
-ENDLESS = ("capacity", "kill_half")
-"""Rates that may be infinite."""
-
-MOST_EVENTS = 1e9
-"""Events of one trajectory, at the pace of its start, beyond which following each of them is refused."""
-
-MOST_CELLS = 1e7
-"""Cells at the start beyond which the exact engine is refused: it would take every event of each of them."""
-
-
-class Method(NamedTuple):
-    """How cells are carried on: ``engine``, of `ENGINES`; the leap takes steps of at most ``max_step`` days (None: as
-    `stepsize.choose` finds for the trajectories of one call; name it where several calls are to agree) and follows
-    populations of up to ``exact_below`` cells event by event; the other engines choose their own steps.
-    """
-
-    engine: str = "leap"
-    max_step: float | None = None
-    exact_below: float = 0.0
-    table: Reactions = REACTIONS
 
 
 def simulate(
@@ -89,7 +65,7 @@ def simulate(
         _kept, key, cells, rates, grid, exposure, method, trajectories=trajectories, first=first, record=record
     )
     parts = list(kept)
-    return Cells(*[jnp.concatenate(states) for states in zip(*parts, strict=True)]) if len(parts) > 1 else parts[0]
+    return Cells(*[jnp.concatenate(states) for states in zip(*parts, strict=True)])
 
 
 def _kept(_: np.ndarray, cells: Cells) -> Cells:
@@ -114,8 +90,8 @@ def sweep[T](
     ``members`` ``(n,)`` are places among the trajectories asked for, ``cells`` their record ``(n, n_records)``; the rest
     is as of `simulate`. Chunks run on several threads at once, and so does ``reduce``.
     """
-    _check(cells, rates, grid, method)
-    number = _number(cells, rates, exposure, trajectories)
+    check(cells, rates, grid, method)
+    number = count(cells, rates, exposure, trajectories)
     steps, records = _padded(grid, record)
     level = Exposure(*[_extended(part, len(steps.length), None) for part in exposure])
     unknown = method.engine == "leap" and method.max_step is None
@@ -123,10 +99,10 @@ def sweep[T](
     pace = Pace(substeps, method.exact_below)
     axes = (0, *_axes(0, (cells, rates)), *_axes(1, level))
     static = (("records", records), ("engine", Engine(method.engine, method.exact_below > 0, method.table)))
-    count = int(np.sum(_marks(grid, record)))
+    recorded = int(np.sum(_marks(grid, record)))
 
     def finish(members: np.ndarray, _: Any, path: Cells) -> T:
-        return reduce(members, Cells(*[state[:, :count] for state in path]))
+        return reduce(members, Cells(*[state[:, :recorded] for state in path]))
 
     how = batches.cut(number, method.engine, 8 * 3 * records)
     own = partial(_own, key, first, (cells, rates, level), axes)
@@ -161,20 +137,20 @@ def steered[T](
     engine = Engine(method.engine, method.exact_below > 0, method.table)
     static = (("rule", rule), ("records", records), ("engine", engine))
     pace = Pace(_leaps(lanes(np.arange(1)).rates, grid, method), method.exact_below)
-    count = int(np.sum(_marks(grid, record)))
+    recorded = int(np.sum(_marks(grid, record)))
 
     def own(members: np.ndarray) -> tuple[Array, Lanes]:
         given = lanes(members)
-        _check(given.cells, given.rates, grid, method)
+        check(given.cells, given.rates, grid, method)
         return sampling.stream(numbered(key, jnp.asarray(members))), given
 
     def axes(own: tuple[Array, Lanes]) -> tuple[int, ...]:
         return (0, *_axes(0, own[1][:4]), *_axes(1, own[1].seen), *_axes(0, own[1].memory))
 
     def finish(members: np.ndarray, own: tuple[Array, Lanes], path: Steered) -> T:
-        seen = Cells(*[state[:, :count] for state in path.cells])
+        seen = Cells(*[state[:, :recorded] for state in path.cells])
         return reduce(
-            members, own[1], path._replace(cells=seen, course=path.course[:, :count], dose=path.dose[:, :count])
+            members, own[1], path._replace(cells=seen, course=path.course[:, :recorded], dose=path.dose[:, :recorded])
         )
 
     how = batches.cut(trajectories, method.engine, 8 * 5 * records)
@@ -254,61 +230,3 @@ def _leaps(rates: Rates, grid: Grid, method: Method) -> int:
         return 1
     longest = float(np.max(np.asarray(grid.length, float), initial=0.0))
     return max(least(rates, longest), math.ceil(longest / float(method.max_step or longest or 1.0) - 1e-9))
-
-
-def _number(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories: int | None) -> int:
-    """How many trajectories, from whatever has their number; UsageError where this is in doubt."""
-    found = {int(jnp.shape(part)[0]) for part in (*cells, *rates) if jnp.ndim(part)}
-    found |= {int(jnp.shape(part)[1]) for part in exposure or () if jnp.ndim(part) == 2}
-    found |= set() if trajectories is None else {trajectories}
-    if found == {0}:
-        raise UsageError("no trajectories asked for", remedy="ask for 1 or more")
-    if len(found) != 1:
-        asked = " and ".join(map(str, sorted(found))) or "no number"
-        raise UsageError(
-            f"{asked} of trajectories asked for",
-            remedy="give cells, rates and exposure the same number, or trajectories=",
-        )
-    return found.pop()
-
-
-def _check_events(cells: Cells, rates: Rates, grid: Grid, engine: str) -> None:
-    """Refuses what would be followed event by event without end: all cells by ``ssa``, a few cells of a state by ``tau``."""
-    if engine == "leap":
-        return
-    followed = cells if engine == "ssa" else Cells(FEW, FEW, FEW)
-    pace = max(float(np.max(np.asarray(propensities(followed, rates, dose)).sum(axis=-1))) for dose in (0.0, 1.0))
-    events = pace * float(np.sum(np.asarray(grid.length, float)))
-    if events > MOST_EVENTS:
-        what = f"about {events:.1g} events are too many for the engine {engine}, which follows each"
-        raise UsageError(what, remedy="use the engine leap")
-
-
-def _check(cells: Cells, rates: Rates, grid: Grid, method: Method) -> None:
-    """Refuses what no engine can be right about."""
-    engine, max_step = method.engine, method.max_step
-    if not np.all(np.isfinite(np.asarray(grid.length, float)) & (np.asarray(grid.length, float) >= 0)):
-        raise UsageError("a step of the grid has no finite length", remedy="give steps of 0 days or more")
-    if not jax.config.jax_enable_x64:
-        raise PrecisionError("JAX is in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
-    if engine not in ENGINES:
-        raise UsageError(f"no engine named {engine!r}", remedy=f"choose one of {', '.join(ENGINES)}")
-    if max_step is not None and not max_step > 0:
-        raise UsageError(f"max_step is {max_step} days", remedy="give a step above 0")
-    for name, value in (*zip(Rates._fields, rates, strict=True), *zip(Cells._fields, cells, strict=True)):
-        values = np.asarray(value, float)
-        good = (values >= 0) & (np.isfinite(values) | (name in ENDLESS))
-        if not np.all(good):
-            raise RatesError(
-                f"{name} is {values[~good].flat[0]}", remedy="rates and cell numbers are finite, and 0 or more"
-            )
-    for name in SHARES:
-        highest = float(np.max(np.asarray(getattr(rates, name), float)))
-        if highest > 1:
-            raise RatesError(f"{name} is {highest}", remedy="it is a share, from 0 to 1")
-    if not np.all(np.isfinite(np.asarray(cells.total))):
-        raise RatesError("the number of cells is infinite", remedy="give a finite number of cells to start from")
-    _check_events(cells, rates, grid, engine)
-    most = float(np.max(np.asarray(cells.total, float)))
-    if engine == "ssa" and most > MOST_CELLS:
-        raise UsageError(f"{most:.3g} cells are too many for the exact engine", remedy="use the engine leap")

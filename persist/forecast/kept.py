@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from persist.dynamics.batches import bucket
 from persist.forecast.agenda import last_course
 from persist.forecast.endpoints import Rule, time_to_progression
 from persist.forecast.visits import measure
@@ -38,11 +39,11 @@ class Part(NamedTuple):
 def part(who: Patient, one: Agenda, members: np.ndarray, lanes: Lanes, path: Steered) -> Part:
     """Burdens, endpoints and sums of a chunk."""
     here = len(members)
-    seen = jax.tree.map(lambda value: value[: len(one.day), :here], lanes.seen)
-    scale = lanes.memory.scale._replace(log_unit=lanes.memory.scale.log_unit[:here])
     cells, dose, course = _on_days(who, one, lanes, path, here)
     total = cells.sum(axis=-1)
-    burden, measured = (np.asarray(value).T for value in _measured(total.T, scale, seen))
+    filled = _filled(total.T, lanes.seen.drift.shape)
+    burden, measured = (np.asarray(value).T[:here] for value in _measured(filled, lanes.memory.scale, lanes.seen))
+    burden, measured = burden[:, : len(one.day)], measured[:, : len(one.day)]
     dense, visited = np.isin(one.day, one.dense), np.isin(one.day, one.visits)
     before, seen_days = (who.at.nadir, last_course(who, one)), one.visits - who.look.start
     kept = members % who.replicates < max(1, QUANTILES_OF * who.replicates // max(1, who.paths))
@@ -95,7 +96,14 @@ def _times(
         measured = np.concatenate([np.full((len(measured), 1), nadir), measured], axis=1)
         course = np.concatenate([np.full((len(measured), 1), number), course], axis=1)
         day = np.append(0.0, day)
-    return np.asarray(_judged(day, measured, course, rule))
+    shape = (bucket(len(measured)), bucket(len(day)))  # beyond the visits: no burden, off drug, at no time
+    later = np.append(day, np.full(shape[1] - len(day), np.inf))
+    return np.asarray(_judged(later, _filled(measured, shape), _filled(course, shape), rule))[: len(measured)]
+
+
+def _filled(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An array filled up by zeros, so that few shapes are compiled."""
+    return np.pad(part, [(0, size - had) for size, had in zip(shape, part.shape, strict=True)])
 
 
 _judged = jax.jit(time_to_progression, static_argnames="rule")

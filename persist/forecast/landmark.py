@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from persist.dynamics.batches import bucket
 from persist.inference.model import patient, trace_curves
 from persist.types import Cells, Rates
 
 if TYPE_CHECKING:
-    from jax import Array
+    from jax.typing import ArrayLike
 
     from persist.dynamics.observe import Observable
     from persist.forecast.endpoints import Rule
@@ -27,10 +28,10 @@ class Landmark(NamedTuple):
     day: float
     rates: Rates
     cells: Cells
-    exposure: Array
-    wander_mean: Array
-    wander_sd: Array
-    log_unit: Array
+    exposure: np.ndarray
+    wander_mean: np.ndarray
+    wander_sd: np.ndarray
+    log_unit: np.ndarray
     values: dict[str, np.ndarray]
     power: float
     counted: bool
@@ -75,18 +76,24 @@ def landmark(
     """State of every draw at the last visit of ``case`` (cut at the landmark before); ``values`` each ``(n_draws,)``,
     ``seen`` the day of that visit and the burden then.
     """
-    curve = trace_curves({name: jnp.asarray(value) for name, value in values.items()}, case, kind.power)
-    start = patient(values, kind.power)
-    last = int(np.flatnonzero(np.asarray(case.seen))[-1])
     count = len(next(iter(values.values())))
+    filled = {
+        name: jnp.asarray(np.pad(value, (0, bucket(count) - count), mode="edge")) for name, value in values.items()
+    }
+    curve, start = trace_curves(filled, case, kind.power), patient(filled, kind.power)
+    last = int(np.flatnonzero(np.asarray(case.seen))[-1])
+
+    def own(value: ArrayLike) -> np.ndarray:
+        return np.broadcast_to(np.asarray(value, float), (bucket(count),))[:count]
+
     return Landmark(
         day=seen[0],
-        rates=Rates(*(jnp.broadcast_to(jnp.asarray(rate, float), (count,)) for rate in start.rates)),
-        cells=Cells(*(state[:, last] for state in curve.cells)),
-        exposure=curve.exposure[:, last],
-        wander_mean=curve.wander.mean,
-        wander_sd=jnp.sqrt(curve.wander.variance),
-        log_unit=start.log_cells_per_unit,
+        rates=Rates(*map(own, start.rates)),
+        cells=Cells(*(own(np.asarray(state)[:, last]) for state in curve.cells)),
+        exposure=own(np.asarray(curve.exposure)[:, last]),
+        wander_mean=own(curve.wander.mean),
+        wander_sd=own(np.sqrt(curve.wander.variance)),
+        log_unit=own(start.log_cells_per_unit),
         values=values,
         power=kind.power,
         counted=kind.counted,

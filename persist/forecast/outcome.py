@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from persist.dynamics.stepsize import BOUND, finest
+from persist.dynamics.stepsize import finest
 from persist.errors import DataError, UsageError
 from persist.forecast import decide
 from persist.forecast.endpoints import rule_for
 from persist.forecast.futures import run
 from persist.forecast.landmark import Look, landmark
+from persist.forecast.notes import notes
 from persist.forecast.under import LEVELS, Futures
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
@@ -177,61 +178,11 @@ def _assemble(
         "settings": _settings(question, rule, looks),
         "summary": summary(rows, plans, question.horizon, rule.any_time, _effective(fit, list(rows))),
         "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
-        "notes": [*_notes(fit, looks), *_dose_notes(fit, question), *_rule_notes(rule), *_step_notes(rows)],
+        "notes": notes(fit, question.plans, looks, rule, rows),
         "fit": json.loads(fit.attrs["provenance"]),
         "provenance": store.provenance(question.seed, hashlib.sha256(fit.attrs["provenance"].encode()).hexdigest()),
     }
     return store.tree("forecast", {"futures": record, "endpoints": ends}, attrs)
-
-
-def _notes(fit: store.DataTree, looks: dict[str, Look]) -> list[str]:
-    """What a reader must know of how the futures were made."""
-    later = {
-        one.patient_id: int(np.sum(one.day > looks[one.patient_id].start))
-        for one in posterior.series(fit)
-        if one.patient_id in looks
-    }
-    return [
-        f"the rates of {name} were fitted to {count} values after day {looks[name].start:g} too, so this is no forecast "
-        "from that day on: to judge one, fit without them"
-        for name, count in later.items()
-        if count
-    ]
-
-
-def _dose_notes(fit: store.DataTree, question: Ask) -> list[str]:
-    """Doses that a patient never had are foretold by the model's straight line between none and the full dose."""
-    notes = []
-    for one in posterior.series(fit):
-        had = {0.0, *(float(dose) for schedule in one.schedules.values() for dose in schedule.dose)}
-        new = sorted({piece.dose for plan in question.plans for piece in plan.pieces} - had)
-        if new:
-            told = ", ".join(f"{dose:g}" for dose in new)
-            notes.append(
-                f"{one.patient_id} was never given the dose {told} (of full dose): its effect is the model's, in proportion "
-                "to the dose, and no data of this patient bear on it"
-            )
-    return notes
-
-
-def _rule_notes(rule: Rule) -> list[str]:
-    """What is wrong with a rule that wander alone may meet."""
-    if rule.name != "relative":
-        return []
-    return [
-        "the rule relative (+25 % over the nadir at two visits in a row) is often met by a tumour that stands still, by "
-        "wander and noise alone: compare plans by it, and do not read its days as a clinical progression"
-    ]
-
-
-def _step_notes(rows: dict[str, list[Futures]]) -> list[str]:
-    """Steps of the engine that are too long for some draw."""
-    return [
-        f"some draw of {name} is so fast that steps of {step.days:.2g} days put its mean off by up to "
-        f"{100 * step.error:.2g} %"
-        for name, futures in rows.items()
-        if (step := finest([one.step for one in futures])).error > BOUND
-    ]
 
 
 def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, Any]:

@@ -16,26 +16,24 @@ import numpy as np
 
 from persist import keys
 from persist.dynamics import stepsize
+from persist.dynamics.checks import MOST_CELLS, Method
 from persist.dynamics.moments import mean_field
-from persist.dynamics.paths import ENGINES, Course, Lanes
-from persist.dynamics.trajectories import MOST_CELLS, Method, steered, sweep, trial
-from persist.errors import RatesError, UsageError
+from persist.dynamics.paths import Course, Lanes
+from persist.dynamics.trajectories import steered, sweep, trial
+from persist.errors import RatesError
+from persist.forecast.order import MEAN, Order
 from persist.forecast.tally import LEVELS, Part, Result, Tally, part
 from persist.inference import store
 from persist.treatment.exposure import relax
 from persist.treatment.rules import Memory, decide, remember
-from persist.treatment.schedule import dose_at, grid, parse_plan, plan_schedule
+from persist.treatment.schedule import dose_at, grid, plan_schedule
 from persist.types import Cells, Exposure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from persist.dynamics.paths import Steered
-    from persist.treatment.schedule import Plan
     from persist.types import Grid, Rates, Schedule
-
-MEAN = "mean"
-"""The engine without chance: the mean field."""
 
 ROOM = 20_000_000
 """Cell numbers (trajectories x days x states) that are held at once, for quantiles."""
@@ -43,48 +41,8 @@ ROOM = 20_000_000
 MEAN_STEP = 0.125
 """Longest step of the mean field in days, unless told otherwise."""
 
-VISIT_EVERY = 28.0
-"""Days between the visits at which a rule looks at the burden, unless told otherwise."""
-
 MOST_COUNTED = 1e100
 """Cells beyond which a simulation is refused: far above any tumour, and their squares still are numbers."""
-
-
-class Order(NamedTuple):
-    """What is to be simulated: ``days`` days under ``plan`` by ``engine``; ``step`` days at most for leap and mean (None:
-    as `stepsize.choose` finds), which follows populations of up to ``exact_below`` cells event by event; ``keep``
-    trajectories at most go into the file; a rule looks every ``visit_every`` days.
-    """
-
-    plan: Plan
-    days: int
-    trajectories: int = 1000
-    engine: str = "leap"
-    step: float | None = None
-    keep: int = 1000
-    seed: int = 0
-    visit_every: float = VISIT_EVERY
-    exact_below: float = 0.0
-
-
-def order(plan: str, days: int, **options: Any) -> Order:
-    """An `Order` from the text of a plan; `ScheduleError` / `UsageError` for what cannot be simulated."""
-    one = Order(parse_plan(plan), days, **options)
-    if one.engine not in (*ENGINES, MEAN):
-        raise UsageError(f"no engine named {one.engine!r}", remedy=f"choose {', '.join((*ENGINES, MEAN))}")
-    for name, value in (("days", one.days), ("trajectories", one.trajectories), ("keep", one.keep)):
-        if value < 1:
-            raise UsageError(f"{name} is {value}", remedy="give 1 or more")
-    if not 0.0 <= one.exact_below <= MOST_CELLS:
-        remedy = f"give a number of cells from 0 to {MOST_CELLS:g}"
-        raise UsageError(f"{one.exact_below:g} cells cannot be followed event by event", remedy=remedy)
-    if not one.visit_every >= 1.0:
-        raise UsageError(f"visits every {one.visit_every:g} days", remedy="give 1 day or more (records are daily)")
-    if one.plan.rule is not None and one.engine == MEAN:
-        raise UsageError("the mean field has no paths that a rule could look at", remedy="use another engine")
-    if one.step is not None and not 0.0 < one.step <= 1.0:
-        raise UsageError(f"the step is {one.step:g} days", remedy="give more than 0 and at most 1 (records are daily)")
-    return one
 
 
 def run(

@@ -10,9 +10,10 @@ import numpy as np
 
 from persist import keys
 from persist.dynamics.batches import bucket
+from persist.dynamics.checks import Method
 from persist.dynamics.paths import Lanes, Steered
 from persist.dynamics.sampling import poisson, stream
-from persist.dynamics.trajectories import Method, steered
+from persist.dynamics.trajectories import steered
 from persist.forecast.agenda import course, days_on_drug_before
 from persist.forecast.kept import Part, part
 from persist.forecast.visits import Chance, Scale, chances, look, watch
