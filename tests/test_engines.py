@@ -445,7 +445,7 @@ def test_results_do_not_depend_on_how_the_work_is_cut(monkeypatch: pytest.Monkey
     whole = go(start)
     front = go(Cells(start.sensitive[:20], 5.0, 5.0))
     back = go(Cells(start.sensitive[20:], 5.0, 5.0), first=20)
-    monkeypatch.setattr(batches, "MULTIPLE", 4)
+    monkeypatch.setattr(batches, "LEAST", 4)
     monkeypatch.setitem(batches.LANES, "ssa", 16)
     chunked = go(start)
     for every, a, b, c in zip(whole, front, back, chunked, strict=True):

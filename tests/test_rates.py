@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from persist.dynamics import trajectories
+from persist.dynamics import checks
 from persist.errors import PersistError, RatesError, UsageError
 from persist.records import rates as rates_file
 from persist.records.rates import read_rates
@@ -43,7 +43,7 @@ def test_whole_numbers_and_infinity_where_it_has_a_meaning(tmp_path: Path) -> No
 
 
 def test_shares_are_those_of_the_engines() -> None:
-    assert rates_file.SHARES == trajectories.SHARES
+    assert rates_file.SHARES == checks.SHARES
     assert set(rates_file.OF_A_DRUG) <= set(Rates._fields)
 
 

@@ -98,7 +98,7 @@ def test_blocks_and_keeping_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     whole = simulation.run(FEW, RATES, asked(trajectories=4001, keep=4001))
     monkeypatch.setattr(simulation, "ROOM", 1)
     monkeypatch.setitem(batches.LANES, "ssa", 1334)
-    monkeypatch.setattr(batches, "MULTIPLE", 1)
+    monkeypatch.setattr(batches, "LEAST", 1334)
     seen: list[int] = []
     parts = simulation.run(
         FEW, RATES, asked(trajectories=4001, keep=20), progress=lambda done, total: seen.append(done)
