@@ -31,7 +31,7 @@ import numpy as np
 from spr import CASES, DAYS, LOOKS, PLAN, RATES, moments, problem, sampled, truth
 
 from persist.cli.common import use_device
-from persist.dynamics import sampling, stepsize
+from persist.dynamics import batches, sampling, stepsize
 from persist.dynamics.checks import Method
 from persist.dynamics.trajectories import simulate
 from persist.types import Rates
@@ -62,7 +62,7 @@ class Job(NamedTuple):
 
 JOBS = (
     Job("A", "ssa", 5_000, 50_000),
-    Job("A", "leap", 20_000, 200_000),
+    Job("A", "leap", 20_000, 800_000),
     Job("B", "leap", 20_000, 400_000),
     Job("B", "tau", 2_000, 20_000),
     Job("C", "leap", 20_000, 100_000),
@@ -73,6 +73,7 @@ def speed(job: Job, repeats: int) -> dict[str, float]:
     """Trajectories a second, recorded daily: median, least, most; and seconds of the first run less a later one."""
     (rates, steps, exposure), spent = problem(CASES[job.case]), []
     jax.clear_caches()
+    batches.forget()
     for seed in range(repeats + 1):
         began = time.perf_counter()
         jax.block_until_ready(

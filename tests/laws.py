@@ -59,11 +59,14 @@ def check_same(
     _within(what, float(b.mean()), float(a.mean()), error, alarm, slack)
 
 
-def check_share(sample: ArrayLike, share: float, *, what: str = "share", alarm: float = ALARM) -> None:
-    """The share of True in a sample ``(n,)`` against its probability, by the binomial law itself."""
+def check_share(
+    sample: ArrayLike, share: float, *, what: str = "share", alarm: float = ALARM, slack: float = 0.0
+) -> None:
+    """The share of True in a sample ``(n,)`` against its probability, by the binomial law; ``slack`` is a bias allowed."""
     hits = np.asarray(sample, bool)
     count, size = int(hits.sum()), len(hits)
-    low, high = stats.binom.ppf(alarm / 2, size, share), stats.binom.isf(alarm / 2, size, share)
+    low = stats.binom.ppf(alarm / 2, size, max(share - slack, 0.0))
+    high = stats.binom.isf(alarm / 2, size, min(share + slack, 1.0))
     if not low <= count <= high:
         raise LawBrokenError(what, share, count / size, float(high - low) / 2 / size, alarm)
 

@@ -17,8 +17,9 @@ import pytest
 import laws
 from persist.dynamics import batches
 from persist.dynamics.checks import Method
-from persist.dynamics.trajectories import simulate, sweep
-from persist.types import Cells, Exposure, Grid, Rates
+from persist.dynamics.trajectories import numbers, simulate, sweep
+from persist.treatment.schedule import grid
+from persist.types import Cells, Exposure, Grid, Rates, Schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 SPR = Rates(
@@ -82,6 +83,19 @@ def test_steps_shorter_than_a_moment_have_numbers_of_their_own() -> None:
     laws.must_fail(lambda: laws.check_mean(first * (second + 0.2 * first) / (first.std() * second.std()), 0.0))
 
 
+def test_plans_that_differ_for_a_time_share_all_other_steps() -> None:
+    """Breaks off whole days leave the steps of other days what they are."""
+    at = 720.3
+    nodes = np.append(np.arange(at + 1.0, at + 365.0), at + 365.0)
+    changed = Schedule(np.array([at + 60.5]), np.array([at + 365.0]), np.ones(1))
+    plain = Schedule(np.array([at]), np.array([at + 365.0]), np.ones(1))
+    one, other = (
+        set(numbers(grid(plan, nodes, start=at, stop=at + 365.0, max_step=1.0)[0].length)) for plan in (plain, changed)
+    )
+    assert len(one - other) == 0
+    assert len(other - one) == 1
+
+
 def test_the_first_chunk_of_a_kind_compiles_alone() -> None:
     running, most, lock = 0, 0, threading.Lock()
 
@@ -96,7 +110,7 @@ def test_the_first_chunk_of_a_kind_compiles_alone() -> None:
         return own
 
     own = np.zeros(3)
-    kind = (("here",), jax.tree.structure((own, 0.0)), (3,), ())
+    kind = batches._kind(own, 0.0, ("here",))
     go = partial(batches._once_at_first, program, own, 0.0, ("here",))
     workers = [threading.Thread(target=go) for _ in range(4)]
     for worker in workers:

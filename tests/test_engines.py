@@ -263,6 +263,18 @@ def test_small_populations_are_exact_in_the_hybrid() -> None:
     must_fail(lambda: check(go("leap", seed=1)[:, :, -1]))
 
 
+def test_what_would_never_end_is_refused() -> None:
+    """The hybrid follows events one by one, and the leap takes as many steps as it is told to."""
+    fast = SPR._replace(tolerance_base=1e6, reversion=1e6)
+    grid, level = grid_and_level(2)
+    with pytest.raises(UsageError, match="too many for the engine hybrid"):
+        simulate(KEY, Cells(1000.0, 0.0, 0.0), fast, grid, level, trajectories=2, max_step=1.0, exact_below=1e4)
+    with pytest.raises(UsageError, match="10000 leaps in a step"):
+        simulate(KEY, Cells(1000.0, 0.0, 0.0), SPR, grid, level, trajectories=2, max_step=1e-7)
+    with pytest.raises(UsageError, match="-3 trajectories"):
+        simulate(KEY, Cells(1000.0, 0.0, 0.0), SPR, grid, level, trajectories=-3)
+
+
 def test_large_populations_are_leapt_in_the_hybrid() -> None:
     big = Cells(5e5, 500.0, 20.0)
     for one, other in zip(

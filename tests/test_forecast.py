@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
 import fakes
-from persist.dynamics import batches
+import laws
+from persist import keys
+from persist.dynamics import batches, sampling
 from persist.errors import DataError, ScheduleError, UsageError
 from persist.forecast import outcome as outcome_module
 from persist.forecast.outcome import ask, forecast
+from persist.forecast.visits import chances
 from persist.inference import store
 from persist.inference.posterior import series as posterior_series
 from persist.records.table import read
@@ -89,8 +93,8 @@ def test_a_forecast_may_begin_at_the_first_visit(planted):
 
 
 def test_a_plan_with_too_few_visits_on_drug_gets_no_verdict(planted):
-    """Back on drug for the last twenty days: two visits cannot show a nadir, a rise and its confirmation."""
-    result = forecast(planted, ask(("on", "late=off 1060, on"), 1080.0, draws=20, replicates=1))
+    """Back on drug for the last nine days: two visits cannot show a nadir, a rise and its confirmation."""
+    result = forecast(planted, ask(("on", "late=off 1071, on"), 1080.0, draws=20, replicates=1))
     late = summary(result)["P02"]["benefit"]["late"]
     assert late["probability"] > 0.9
     assert late["verdict"] == "cannot tell"
@@ -160,6 +164,43 @@ def test_futures_do_not_depend_on_the_chunks(planted, monkeypatch):
     for name in ("time_to_progression", "extinct"):
         np.testing.assert_array_equal(whole["endpoints"][name].values, parts["endpoints"][name].values)
     np.testing.assert_allclose(whole["futures"]["burden"].values, parts["futures"]["burden"].values, rtol=1e-12)
+
+
+@pytest.mark.law
+def test_the_wander_goes_on_from_the_landmark():
+    """Its law on a later day, whatever days are looked at; and a day of one plan alone lies between those of all."""
+    n = 100_000
+    streams = sampling.stream(jax.random.split(keys.key(1, "wander"), n))
+    known, sd, memory = (np.full(n, 1.0), np.full(n, 0.05)), 0.3, 40.0
+    values = {"noise_sd": np.full(n, 0.1), "wander_sd": np.full(n, sd), "wander_days": np.full(n, memory)}
+
+    def drift(day: list[float], shared: list[bool]) -> np.ndarray:
+        return np.asarray(chances(streams, np.array(day), np.array(shared), known, values).drift)
+
+    both, one = drift([30.0, 45.0, 60.0], [True, False, True]), drift([30.0, 60.0], [True, True])
+    np.testing.assert_array_equal(both[[0, 2]], one)
+    for day, column in zip((30.0, 45.0, 60.0), both, strict=True):
+        left = np.exp(-day / memory)
+        laws.check_mean(column, left, what=f"mean on day {day}")
+        laws.check_variance(column, (0.05 * left) ** 2 + sd**2 * (1.0 - left**2), what=f"variance on day {day}")
+    for first, second, gap in ((0, 1, 15.0), (1, 2, 15.0), (0, 2, 30.0)):
+        spread = both.std(axis=1)
+        held = np.exp(-gap / memory) * spread[first] / spread[second]
+        product = (
+            (both[first] - both[first].mean()) * (both[second] - both[second].mean()) / spread[first] / spread[second]
+        )
+        laws.check_mean(product, held, what="correlation")
+        laws.must_fail(lambda product=product, held=held: laws.check_mean(product, 1.05 * held))
+
+
+def test_a_rule_that_never_stops_is_the_plan_on(planted):
+    """The same treatment by other words: on the same chance, up to the last visit, every future is the same."""
+    plans = ("on", "adaptive 1e-9/1e9 absolute", "off 33, on", "late=off 33, adaptive 1e-9/1e9 absolute")
+    result = forecast(planted, ask(plans, 112.0, draws=20, replicates=1, visit_every=28.0))
+    times, burden = result["endpoints"]["time_to_progression"].values, result["futures"]["burden"].values
+    for one, other in ((0, 1), (2, 3)):
+        np.testing.assert_array_equal(times[:, one], times[:, other])
+        np.testing.assert_allclose(burden[:, one], burden[:, other], rtol=1e-9)
 
 
 def test_a_plan_comes_out_the_same_whatever_stands_beside_it(planted):

@@ -115,9 +115,21 @@ _compiled: set[Any] = set()
 _compiling = threading.Lock()
 
 
+def forget() -> None:
+    """Count no program as compiled any more: what goes with `jax.clear_caches`."""
+    _compiled.clear()
+
+
+def _kind(own: Any, shared: Any, static: Any) -> Any:
+    """What decides whether a program must be compiled."""
+    leaves = jax.tree.leaves((own, shared))
+    sorts = [(np.shape(leaf), str(getattr(leaf, "dtype", type(leaf)))) for leaf in leaves]
+    return (static, jax.tree.structure((own, shared)), *sorts)
+
+
 def _once_at_first(go: Callable[..., Any], own: Any, shared: Any, static: Any) -> Any:
     """The result of a chunk; the first of a kind runs while the others wait, lest each thread compile it for itself."""
-    kind = (static, jax.tree.structure((own, shared)), *map(np.shape, jax.tree.leaves((own, shared))))
+    kind = _kind(own, shared, static)
     if kind not in _compiled:
         with _compiling:
             if kind not in _compiled:

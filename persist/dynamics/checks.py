@@ -30,6 +30,10 @@ MOST_CELLS = 1e7
 """Cells at the start beyond which the exact engine is refused: it would take every event of each of them."""
 
 
+MOST_LEAPS = 10_000
+"""Leaps in one step of the grid beyond which a step is refused as a mistake."""
+
+
 class Method(NamedTuple):
     """How cells are carried on: ``engine``, of `ENGINES`; the leap takes steps of at most ``max_step`` days (None: as
     `stepsize.choose` finds for the trajectories of one call; name it where several calls are to agree) and follows
@@ -53,6 +57,12 @@ def check(cells: Cells, rates: Rates, grid: Grid, method: Method) -> None:
         raise UsageError(f"no engine named {engine!r}", remedy=f"choose one of {', '.join(ENGINES)}")
     if max_step is not None and not max_step > 0:
         raise UsageError(f"max_step is {max_step} days", remedy="give a step above 0")
+    longest = float(np.max(np.asarray(grid.length, float), initial=0.0))
+    if engine == "leap" and max_step is not None and longest > MOST_LEAPS * max_step:
+        raise UsageError(
+            f"max_step is {max_step:g} days, more than {MOST_LEAPS} leaps in a step of the grid",
+            remedy=f"give {longest / MOST_LEAPS:.2g} or more",
+        )
     for name, value in (*zip(Rates._fields, rates, strict=True), *zip(Cells._fields, cells, strict=True)):
         values = np.asarray(value, float)
         good = (values >= 0) & (np.isfinite(values) | (name in ENDLESS))
@@ -66,22 +76,27 @@ def check(cells: Cells, rates: Rates, grid: Grid, method: Method) -> None:
             raise RatesError(f"{name} is {highest}", remedy="it is a share, from 0 to 1")
     if not np.all(np.isfinite(np.asarray(cells.total))):
         raise RatesError("the number of cells is infinite", remedy="give a finite number of cells to start from")
-    _check_events(cells, rates, grid, engine)
+    _check_events(cells, rates, grid, method)
     most = float(np.max(np.asarray(cells.total, float)))
     if engine == "ssa" and most > MOST_CELLS:
         raise UsageError(f"{most:.3g} cells are too many for the exact engine", remedy="use the engine leap")
 
 
-def _check_events(cells: Cells, rates: Rates, grid: Grid, engine: str) -> None:
-    """Refuses what would be followed event by event without end: all cells by ``ssa``, a few cells of a state by ``tau``."""
-    if engine == "leap":
+def _check_events(cells: Cells, rates: Rates, grid: Grid, method: Method) -> None:
+    """Refuses what would be followed event by event without end: all cells by ``ssa``, a few cells of a state by ``tau``, those
+    of small populations by the hybrid.
+    """
+    engine = method.engine
+    if engine == "leap" and method.exact_below <= 0:
         return
-    followed = cells if engine == "ssa" else Cells(FEW, FEW, FEW)
+    few = FEW if engine == "tau" else method.exact_below
+    followed = cells if engine == "ssa" else Cells(few, few, few)
     pace = max(float(np.max(np.asarray(propensities(followed, rates, dose)).sum(axis=-1))) for dose in (0.0, 1.0))
     events = pace * float(np.sum(np.asarray(grid.length, float)))
     if events > MOST_EVENTS:
-        what = f"about {events:.1g} events are too many for the engine {engine}, which follows each"
-        raise UsageError(what, remedy="use the engine leap")
+        name = "hybrid" if engine == "leap" else engine
+        what = f"about {events:.1g} events are too many for the engine {name}, which follows each"
+        raise UsageError(what, remedy="use the engine leap" + ", exact_below=0" * (engine == "leap"))
 
 
 def count(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories: int | None) -> int:
@@ -89,8 +104,8 @@ def count(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories: i
     found = {int(jnp.shape(part)[0]) for part in (*cells, *rates) if jnp.ndim(part)}
     found |= {int(jnp.shape(part)[1]) for part in exposure or () if jnp.ndim(part) == 2}
     found |= set() if trajectories is None else {trajectories}
-    if found == {0}:
-        raise UsageError("no trajectories asked for", remedy="ask for 1 or more")
+    if found and min(found) < 1:
+        raise UsageError(f"{min(found) or 'no'} trajectories asked for", remedy="ask for 1 or more")
     if len(found) != 1:
         asked = " and ".join(map(str, sorted(found))) or "no number"
         raise UsageError(

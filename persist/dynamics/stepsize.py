@@ -24,8 +24,6 @@ from persist.errors import RatesError
 from persist.types import Cells, Exposure, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jax import Array
 
     from persist.types import Grid
@@ -66,12 +64,6 @@ def choose(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, bound: fl
         if found <= bound or substeps >= MOST_SUBSTEPS:
             return Step(substeps, longest / substeps, found)
         substeps *= 2
-
-
-def finest(found: Sequence[Step]) -> Step:
-    """The step of several that serves all, with the largest error that any of them leaves."""
-    step = max(found, key=lambda one: one.substeps)
-    return step._replace(error=max(one.error for one in found))
 
 
 def error(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, substeps: int) -> float:

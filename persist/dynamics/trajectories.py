@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from persist.dynamics.reactions import Reactions
 
 
+FOLLOWED, RULED = 8 * 3, 8 * 5
+"""Bytes of one record of a trajectory, without a rule and under one."""
+
+
 def simulate(
     key: Array,
     cells: Cells,
@@ -102,9 +106,9 @@ def sweep[T](
     recorded = int(np.sum(_marks(grid, record)))
 
     def finish(members: np.ndarray, _: Any, path: Cells) -> T:
-        return reduce(members, Cells(*[state[:, :recorded] for state in path]))
+        return reduce(members, Cells(*[_first(state, recorded) for state in path]))
 
-    how = batches.cut(number, method.engine, 8 * 3 * records)
+    how = batches.cut(number, method.engine, FOLLOWED * records)
     own = partial(_own, key, first, (cells, rates, level), axes)
     return batches.run(_follow, static, number, how, own, lambda _: axes, (steps, pace), finish)
 
@@ -148,12 +152,11 @@ def steered[T](
         return (0, *_axes(0, own[1][:4]), *_axes(1, own[1].seen), *_axes(0, own[1].memory))
 
     def finish(members: np.ndarray, own: tuple[Array, Lanes], path: Steered) -> T:
-        seen = Cells(*[state[:, :recorded] for state in path.cells])
-        return reduce(
-            members, own[1], path._replace(cells=seen, course=path.course[:, :recorded], dose=path.dose[:, :recorded])
-        )
+        seen = Cells(*[_first(state, recorded) for state in path.cells])
+        course, dose = _first(path.course, recorded), _first(path.dose, recorded)
+        return reduce(members, own[1], path._replace(cells=seen, course=course, dose=dose))
 
-    how = batches.cut(trajectories, method.engine, 8 * 5 * records)
+    how = batches.cut(trajectories, method.engine, RULED * records)
     return batches.run(_steer, static, trajectories, how, own, axes, (steps, along, pace), finish)
 
 
@@ -180,10 +183,17 @@ def _own(key: Array, first: int, of: Any, axes: tuple[int, ...], members: np.nda
     return (streams, *jax.tree.unflatten(structure, mine))
 
 
-def trial(number: int, engine: str, records: int) -> int:
+def trial(number: int, engine: str, records: int, *, ruled: bool) -> int:
     """The fewest trajectories that are cut into chunks as large as those of ``number``, so that both run one program."""
-    how = batches.cut(number, engine, 8 * 3 * bucket(records))
+    how = batches.cut(number, engine, (RULED if ruled else FOLLOWED) * bucket(records))
     return min(number, how.lanes * how.threads)
+
+
+def _first(record: Any, count: int) -> Any:
+    """The first ``count`` records ``(n, count)`` of a chunk, without holding on to the rest."""
+    if count == record.shape[1]:
+        return record
+    return np.ascontiguousarray(record[:, :count]) if isinstance(record, np.ndarray) else record[:, :count]
 
 
 def _axes(axis: int, tree: Any) -> tuple[int, ...]:
@@ -202,11 +212,11 @@ def _padded(grid: Grid, record: ArrayLike | None) -> tuple[Steps, int]:
     records, size = bucket(int(marks.sum())), bucket(len(marks))
     place = np.where(marks, np.cumsum(marks) - 1, records)
     length = np.asarray(grid.length, float)
-    parts = ((length, 0.0), (place, records), (_numbers(length), 0))
+    parts = ((length, 0.0), (place, records), (numbers(length), 0))
     return Steps(*(_extended(part, size, fill) for part, fill in parts)), records
 
 
-def _numbers(length: np.ndarray) -> np.ndarray:
+def numbers(length: np.ndarray) -> np.ndarray:
     """Numbers of steps: of the moments at which they begin, so that a step has the same, however time is cut elsewhere;
     in order where some are too short for that.
     """

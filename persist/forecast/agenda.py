@@ -36,20 +36,29 @@ class Agenda(NamedTuple):
         return np.cumsum(self.steps.length)
 
     @property
+    def shared(self) -> np.ndarray:
+        """Which recorded days are those of every plan."""
+        return np.isin(self.day, np.append(self.visits, self.dense))
+
+    @property
     def recorded(self) -> np.ndarray:
         """Which steps end on a day that is recorded."""
         return np.isin(1 + np.arange(len(self.steps.length)), self.upto)
 
 
 def agenda(who: Patient, history: Schedule, plan: Plan) -> Agenda:
-    """The agenda of a plan; its grid breaks at the plan's own changes of dose, whatever other plans there are."""
+    """The agenda of a plan. Its grid breaks at whole days since the landmark, at the days that are recorded and at the plan's
+    own changes of dose: but for these, the steps of all plans of a patient are the same.
+    """
     look, at = who.look, who.at
     schedule = splice(history, plan_schedule(plan, look.start, look.horizon), look.start)
     ruled = look.start + plan.ruled_from if plan.rule is not None and plan.ruled_from < look.horizon else np.inf
     visits, dense = (look.start + _until(look.horizon, first, gap) for first, gap in look.spacing)
     day = np.unique(np.concatenate([visits, dense, [ruled] if np.isfinite(ruled) else []]))
-    steps, upto = grid(schedule, day, start=at.day, stop=look.start + look.horizon, max_step=1.0)
-    return Agenda(plan, schedule, visits, dense, day, upto, steps, ruled)
+    stop = look.start + look.horizon
+    nodes = np.append(day, np.arange(at.day + 1.0, stop))
+    steps, upto = grid(schedule, nodes, start=at.day, stop=stop, max_step=1.0)
+    return Agenda(plan, schedule, visits, dense, day, upto[: len(day)], steps, ruled)
 
 
 def _until(horizon: float, first: float, gap: float) -> np.ndarray:

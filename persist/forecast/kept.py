@@ -22,6 +22,10 @@ QUANTILES_OF = 20_000
 """Paths that the quantiles of the burden are taken of: as many replicates of each draw as fit."""
 
 
+SHORTLY = 1e-6
+"""Days before the horizon at which the dose that goes on there is read."""
+
+
 class Part(NamedTuple):
     """What is kept of a chunk of paths: ``burden`` of some ``(n, n_dense)``; per path ``times``, ``gone``, ``visits`` in a
     row on drug and days ``on`` it; sums of ``shares`` ``(n_dense, 3)`` and ``dose`` ``(n_dense,)``.
@@ -76,8 +80,9 @@ def _on_days(
     dose = at_marks(path.dose, lanes.memory.dose[:here] if ruled else one.steps.dose[0])
     course = at_marks(path.course, 0)
     if one.plan.rule is None:
-        dose = np.broadcast_to(dose_at(one.schedule, one.day), dose.shape)
-        course = np.broadcast_to(course_at(one.schedule, one.day), course.shape)
+        seen = np.minimum(one.day, one.day[-1] - SHORTLY)  # on the last day, the schedule is cut off
+        dose = np.broadcast_to(dose_at(one.schedule, seen), dose.shape)
+        course = np.broadcast_to(course_at(one.schedule, seen), course.shape)
     return cells, dose, course
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from persist.dynamics.stepsize import finest
 from persist.errors import DataError, UsageError
 from persist.forecast import decide
 from persist.forecast.endpoints import rule_for
@@ -110,7 +110,8 @@ def _look(series: Series, question: Ask) -> Look:
     gaps = np.diff(series.day[series.day <= start])
     usual = round(float(np.median(gaps[gaps > 0]))) if np.any(gaps > 0) else 28
     every = question.visit_every or float(max(usual, 1))
-    return Look(start, question.horizon, max(every, question.horizon / 2000.0), max(7.0, question.horizon / 200.0))
+    record = float(max(7, math.ceil(question.horizon / 200.0)))
+    return Look(start, question.horizon, max(every, question.horizon / 2000.0), record)
 
 
 def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any, Any]:
@@ -208,7 +209,7 @@ def summary(
     """
     patients = {}
     for name, futures in rows.items():
-        times, step = [future.time_to_progression for future in futures], finest([one.step for one in futures])
+        times, step = [future.time_to_progression for future in futures], futures[0].step
         ends = {
             plan: _endpoints(future, horizon) | {"judged": any_time or future.visits_on_drug >= VISITS_NEEDED}
             for plan, future in zip(plans, futures, strict=True)

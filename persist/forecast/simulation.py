@@ -171,7 +171,7 @@ def _sampled(
     number, days = asked.trajectories, asked.days + 1
     method = Method(asked.engine, None if np.isnan(step.days) else step.days, asked.exact_below)
     hold = max(asked.keep, ROOM // (3 * days))
-    few = trial(number, asked.engine, asked.days)
+    few = trial(number, asked.engine, asked.days, ruled=asked.plan.rule is not None)
     _, compiling = _timed(lambda: list(_parts(shared, asked, method, hold, _none(shared.cells), few)))
     tally, dosed, began = Tally(), np.zeros(days), time.perf_counter()
     for found, on in _parts(shared, asked, method, hold, shared.cells, number):

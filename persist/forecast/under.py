@@ -87,9 +87,10 @@ def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Chanc
         lambda value: np.asarray(value)[pick] if np.ndim(value) else value, who.at._replace(nadir=0.0)
     )
     some = {name: mine.values[name] for name in ("noise_sd", "wander_sd", "wander_days")}
-    since = np.pad(one.day - who.at.day, (0, bucket(len(one.day)) - len(one.day)), mode="edge")
+    more = bucket(len(one.day)) - len(one.day)
+    since, shared = (np.pad(part, (0, more), mode="edge") for part in (one.day - who.at.day, one.shared))
     streams = _streams(keys.numbered(keys.key(who.seed, who.name, "visits"), jnp.asarray(members)))
-    return mine, chances(streams, since, (mine.wander_mean, mine.wander_sd), some)
+    return mine, chances(streams, since, shared, (mine.wander_mean, mine.wander_sd), some)
 
 
 _streams = jax.jit(stream)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from persist import keys
 from persist.dynamics.observe import log_burden, noise, wander
@@ -17,7 +18,6 @@ from persist.dynamics.sampling import draws, normal_quantile, substream
 from persist.treatment.rules import Memory, decide, remember
 
 if TYPE_CHECKING:
-    import numpy as np
     from jax import Array
     from jax.typing import ArrayLike
 
@@ -80,23 +80,44 @@ def measure(total: Array, scale: Scale, chance: Chance) -> tuple[Array, Array]:
     return burden, burden * jnp.exp(error)
 
 
-def chances(streams: Array, day: np.ndarray, known: tuple[ArrayLike, ArrayLike], values: dict[str, Any]) -> Chance:
+def chances(
+    streams: Array, day: np.ndarray, shared: np.ndarray, known: tuple[ArrayLike, ArrayLike], values: dict[str, Any]
+) -> Chance:
     """The chance of paths on the days ``(n_days,)`` after the landmark (day 0), of ``(n_days, n)``.
 
     ``known`` are mean and sd of the wander at the landmark, ``values`` has ``noise_sd``, ``wander_sd``, ``wander_days``, all
-    ``(n,)`` like the ``streams``. Of each day and path chance has its own numbers; what other days are seen changes none.
+    ``(n,)`` like the ``streams``. Of each day and path chance has its own numbers. Days that are ``shared`` ``(n_days,)`` (the
+    last is) have the same chance whatever other days are looked at: the wander of the others lies between theirs.
     """
-    drawn: Chance = _chances(streams, keys.moments(day), day, known, values)
+    before = np.append(0.0, day[:-1])
+    drawn: Chance = _chances(streams, keys.moments(day), np.where(shared, day, before), day, shared, known, values)
     return drawn
 
 
 @jax.jit
 def _chances(
-    streams: Array, numbers: Array, day: Array, known: tuple[Array, Array], values: dict[str, Array]
+    streams: Array, numbers: Array, drawn: Array, day: Array, shared: Array, known: tuple[Array, Array], values: Any
 ) -> Chance:
     mean, sd = known
     start = mean + sd * normal_quantile(draws(substream(streams, -1), 1)[1][0])
     pick, *rest = draws(substream(streams[None], numbers[:, None]), 4)[1]
     drift, scatter, shock = (normal_quantile(u).astype(float) for u in rest)
-    path = wander(drift, start, day, values["wander_sd"], values["wander_days"])
+    still, spread, memory = jnp.zeros_like(drift[:1]), values["wander_sd"], values["wander_days"]
+    path = wander(jnp.concatenate([still, drift]), start, jnp.append(0.0, drawn), spread, memory)[1:]
+    after, later = jnp.concatenate([path[1:], path[-1:]]), jnp.append(drawn[1:], drawn[-1])
+    past, to_come = ((gap[:, None] / memory[None]) for gap in (day - drawn, later - day))
+    path = jnp.where(shared[:, None], path, between(drift, path, after, past, to_come, spread[None]))
     return Chance(path, values["noise_sd"][None] * noise(pick, scatter), shock)
+
+
+def between(shock: Array, before: Array, after: Array, past: Array, to_come: Array, sd: Array) -> Array:
+    """An Ornstein-Uhlenbeck process between two values of it, a and b, ``past`` and ``to_come`` relaxation times away.
+
+    mean (a (1 - q^2) p + b (1 - p^2) q) / (1 - p^2 q^2), variance sd^2 (1 - p^2) (1 - q^2) / (1 - p^2 q^2); p, q the decays;
+    all ``(...)``.
+    """
+    p, q = jnp.exp(-past), jnp.exp(-to_come)
+    free_p, free_q = -jnp.expm1(-2.0 * past), -jnp.expm1(-2.0 * to_come)
+    whole = jnp.maximum(-jnp.expm1(-2.0 * (past + to_come)), 1e-300)
+    mean = (before * free_q * p + after * free_p * q) / whole
+    return mean + sd * jnp.sqrt(free_p * free_q / whole) * shock
