@@ -21,7 +21,8 @@ import numpy as np
 from persist import keys
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
 from persist.dynamics.trajectories import simulate
-from persist.inference.model import patient, sampled
+from persist.inference.curve import patient
+from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.treatment.exposure import relax
 from persist.types import Cells, Grid, Rates

@@ -10,7 +10,8 @@ import numpy as np
 
 from persist.dynamics.observe import OBSERVABLES
 from persist.inference import fit as fitting
-from persist.inference.model import derive, sampled
+from persist.inference.curve import derive
+from persist.inference.model import sampled
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
 from persist.inference.sampler import Draws

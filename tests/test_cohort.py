@@ -7,7 +7,8 @@ import pytest
 
 from persist.errors import DataError, UsageError
 from persist.inference.cohort import case, observable, one_schedule, pad
-from persist.inference.model import follow, sampled
+from persist.inference.curve import follow
+from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.inference.starts import coordinates
 from persist.inference.target import Target, problem

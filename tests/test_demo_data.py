@@ -16,7 +16,7 @@ from persist.dynamics.moments import mean_field
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
 from persist.dynamics.trajectories import simulate
 from persist.forecast.endpoints import RULES, time_to_progression
-from persist.inference.model import patient
+from persist.inference.curve import patient
 from persist.records.table import read
 from persist.treatment.exposure import relax
 from persist.treatment.schedule import dose_at, grid, parse_plan, plan_schedule, splice

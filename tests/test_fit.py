@@ -16,8 +16,9 @@ import pytest
 from persist.errors import DataError, PrecisionError, UsageError
 from persist.inference import fit as fitting
 from persist.inference import store
+from persist.inference.curve import DERIVED
 from persist.inference.fit import Settings, fit
-from persist.inference.model import DERIVED, sampled
+from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.inference.sampler import Draws
 from persist.inference.target import Target

@@ -12,7 +12,7 @@ from scipy.linalg import expm
 
 from persist.dynamics.moments import mean_field
 from persist.dynamics.reactions import CHANGES, REACTIONS, propensities, scaled, within
-from persist.inference.model import patient
+from persist.inference.curve import patient
 from persist.inference.priors import load_pack, quantile
 from persist.treatment.exposure import relax
 from persist.treatment.schedule import grid

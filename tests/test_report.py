@@ -19,7 +19,8 @@ from persist.cli.main import main
 from persist.errors import StoreError
 from persist.forecast import decide
 from persist.inference import store
-from persist.inference.model import DERIVED, sampled
+from persist.inference.curve import DERIVED
+from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.report import inline, page, words
 from persist.report.rates import density

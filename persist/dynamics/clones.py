@@ -28,6 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import i1e
 
+from persist.dynamics.reactions import REACTIONS
+from persist.dynamics.splitting import grouped, mean_rates
+from persist.types import Cells, Exposure, Rates
+
 if TYPE_CHECKING:
     from jax import Array
     from jax.typing import ArrayLike
@@ -35,8 +39,14 @@ if TYPE_CHECKING:
 NARROW = 0.25
 """Relative width of the clone's size under which the saddlepoint approximation is taken."""
 
+TOGETHER = 4
+"""Steps whose arrivals are taken together as one kind of founders."""
+
 NODES = 16
 """Points of Talbot's contour."""
+
+MOST = 300.0
+"""Largest logarithm of the growth of R that is reckoned with."""
 
 NEVER = 1e-12
 """Founders that are added to every kind, so that none is missing altogether."""
@@ -70,14 +80,41 @@ def clone(founders: ArrayLike, arrivals: Array, births: Array, growth: Array) ->
     """The law of the clone from its mean ``founders`` at the start ``()`` and, for each step ``(n_steps,)``, the ``arrivals``
     within it (cells), the ``births`` per cell, and the ``growth`` of log R, both over the step.
     """
-    rho = jnp.cumsum(growth)
-    middle = jnp.exp(-(rho - 0.5 * growth))
+    rho = jnp.clip(jnp.cumsum(growth), -MOST, MOST)
+    small = jnp.abs(growth) < 1e-6
+    fade = jnp.where(small, 1.0 + 0.5 * growth, jnp.expm1(growth) / jnp.where(small, 1.0, growth))
+    middle = jnp.exp(-rho) * fade  # mean of A over each step
     born = births * middle
     last = jnp.exp(-rho[-1])
     later = jnp.cumsum(born[::-1])[::-1]  # from the beginning of each step to the end
     size = jnp.concatenate([later[:1], later - 0.5 * born]) + last
-    weight = jnp.concatenate([jnp.reshape(jnp.asarray(founders, float), (1,)), arrivals * middle])
-    return Clone(weight / size + NEVER, size)
+    late = _grouped(arrivals * middle / size[1:] + NEVER, size[1:])
+    return Clone(jnp.append(founders / size[0] + NEVER, late.rate), jnp.append(size[0], late.size))
+
+
+def _grouped(rate: Array, size: Array) -> Clone:
+    """Kinds that follow each other taken together, `TOGETHER` at a time: their number and mean are kept."""
+    more = (0, -len(rate) % TOGETHER)
+    rows = [jnp.pad(part, more).reshape(-1, TOGETHER) for part in (rate, rate * size)]
+    number, weight = (row.sum(axis=1) for row in rows)
+    return Clone(number, weight / number)
+
+
+def along(start: Cells, path: Cells, rates: Rates, length: Array, exposure: Exposure) -> Clone:
+    """The law of the clone beside S and P, and N, that follow ``path``: cells at the end of each step ``(n_steps,)`` of so many
+    days, from ``start``, whose R is the mean number of founders; ``rates`` ``()``, ``exposure`` ``(n_steps,)``.
+    """
+    before = Cells(*(jnp.append(first, later[:-1]) for first, later in zip(start, path, strict=True)))
+    before = before._replace(resistant=jnp.append(0.0, path.resistant[:-1]))
+    middle = Cells(
+        *(jnp.sqrt(jnp.maximum(a, 0.0) * jnp.maximum(b, 0.0) + 1e-30) for a, b in zip(before, path, strict=True))
+    )
+    each = mean_rates(middle, rates, exposure, 0.0, length, REACTIONS)
+    groups = grouped(REACTIONS)
+    births, deaths = (sum(each[row] for row in kind[2]) for kind in groups[:2])
+    parents = [(a + 4.0 * b + c) / 6.0 for a, b, c in zip(before, middle, path, strict=True)]
+    arrivals = sum(each[row] * (1.0 if parent is None else parents[parent]) for row, parent in groups.arrivals)
+    return clone(start.resistant, arrivals * length, births * length, (births - deaths) * length)
 
 
 def log_density(w: Array, law: Clone) -> Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics.batches import bucket
-from persist.inference.model import patient, trace_curves
+from persist.inference.curve import patient, trace_curves, without_size
 from persist.types import Cells, Rates
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def landmark(
     filled = {
         name: jnp.asarray(np.pad(value, (0, bucket(count) - count), mode="edge")) for name, value in values.items()
     }
-    curve, start = trace_curves(filled, case, kind.power), patient(filled, kind.power)
+    curve, start = trace_curves(filled, case, kind.power), patient(without_size(filled), kind.power)
     last = int(np.flatnonzero(np.asarray(case.seen))[-1])
 
     def own(value: ArrayLike) -> np.ndarray:

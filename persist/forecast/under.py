@@ -17,6 +17,7 @@ from persist.dynamics.trajectories import steered
 from persist.forecast.agenda import course, days_on_drug_before
 from persist.forecast.kept import Part, part
 from persist.forecast.visits import Chance, Scale, chances, look, watch
+from persist.inference.fate import SIZE
 from persist.types import Cells
 
 if TYPE_CHECKING:
@@ -95,11 +96,16 @@ def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Chanc
 
 _streams = jax.jit(stream)
 _poisson = jax.jit(jax.vmap(poisson))
+_uniform = jax.jit(jax.vmap(jax.random.uniform))
 
 
 def _whole(who: Patient, members: np.ndarray, cells: Cells) -> Cells:
-    """Whole cells: S and P rounded, R Poisson about its mean while that is small."""
+    """Whole cells: S and P rounded. While there are few R, those that the fit knows by the size of their clone are rounded up
+    or down by chance, and those that it knows as a mean are drawn as Poisson.
+    """
     mean, key = jnp.asarray(cells.resistant), keys.key(who.seed, who.name, "landmark")
-    draw = _poisson(keys.numbered(key, jnp.asarray(members)), jnp.minimum(mean, POISSON_BELOW))
+    own = keys.numbered(key, jnp.asarray(members))
+    few = jnp.minimum(mean, POISSON_BELOW)
+    draw = jnp.floor(few + _uniform(own)) if SIZE in who.at.values else _poisson(own, few)
     resistant = jnp.where(mean < POISSON_BELOW, draw, jnp.round(mean))
     return Cells(jnp.round(cells.sensitive), jnp.round(cells.persister), resistant)

@@ -22,7 +22,8 @@ import numpy as np
 from persist import keys
 from persist.errors import FitError, PrecisionError
 from persist.inference.cohort import Case, case, observable, one_schedule, pad
-from persist.inference.model import derive, resistant_share, sampled, trace_curves
+from persist.inference.curve import derive, resistant_share, trace_curves
+from persist.inference.model import sampled
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
 from persist.inference.rounds import Effort, Report, iterations

@@ -13,6 +13,7 @@ from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES
 from persist.errors import DataError
 from persist.inference import store
 from persist.inference.cohort import case, pad
+from persist.inference.fate import SIZE
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.types import Cells, Schedule, Series
@@ -218,9 +219,10 @@ def one_patient(fit: store.DataTree, patient: str) -> store.DataTree:
 
 
 def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarray]:
-    """Values of the sampled parameters for ``count`` draws (or all, if fewer), evenly taken from all chains; ``(n,)``."""
+    """Parameters and size of the clone of ``count`` draws (or all, if fewer), taken evenly from all chains; each ``(n,)``."""
     values = fit["posterior"].to_dataset().sel(patient=patient)
     names = [str(name) for name in fit["prior"].to_dataset().data_vars]
+    names += [SIZE] if SIZE in values else []
     total = values.sizes["chain"] * values.sizes["draw"]
     take = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
     return {name: values[name].values.ravel()[take] for name in names}

@@ -21,7 +21,7 @@ import numpy as np
 
 from persist.dynamics.moments import mean_field
 from persist.errors import PrecisionError
-from persist.inference.model import patient
+from persist.inference.curve import patient
 from persist.inference.priors import Pack, quantile
 from persist.treatment.exposure import relax
 from persist.types import Grid

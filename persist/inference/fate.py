@@ -1,0 +1,99 @@
+"""What became of the resistant clone: how large it is against its expectation, or that it died out.
+
+R often begins with few cells. Given the rates, the clone at the end of the series is W times what one cell of the start would
+have become on average, with W of the law of `dynamics.clones`, and ``clone_size`` is W over its mean. W has an atom at 0 (no
+line lives):
+
+    L = p0 L(0) + (1 - p0) integral of L(w) f(w | W > 0) dw
+
+A clone that died out is given, in place of none, a size that no series sees, exponential with `UNSEEN` of the mean of one
+living line. So one run of the model serves both, the sampler goes from one to the other, and each draw says with which
+probability its clone died out. What is sampled is z, about standard normal a priori in every case: a smooth stand-in for the
+quantile of that law (a gamma variable as the cube of a normal, Wilson & Hilferty 1931, 10.1073/pnas.17.12.684), whose density
+is put right exactly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+
+from persist.dynamics.clones import Clone, along, log_density
+from persist.inference.curve import Curve, patient, run, weigh, without_size
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from persist.inference.cohort import Case
+
+SIZE = "clone_size"
+"""The size of the clone over its expectation, as the posterior names it; 0: it died out."""
+
+UNSEEN = 1e-3
+"""Size given to a clone that died out, over that of one living line."""
+
+BEND = 15.0
+"""How sharply the cube of a normal is kept above 0."""
+
+TURN = 0.3
+"""Width in z of the turn from clones that died out to those that live."""
+
+
+class Fate(NamedTuple):
+    """A clone of some ``size`` ``()``: the curve with it, the log ``density`` of its z, and the probability that it is one that
+    died out, given its size.
+    """
+
+    size: Array
+    curve: Curve
+    density: Array
+    died_out: Array
+
+
+def fate(values: dict[str, Any], z: Array, case: Case, power: float) -> Fate:
+    """The clone that the coordinate ``z`` stands for under some rates; all ``()``."""
+    rates = without_size(values)
+    founders = living_founders(rates, power)
+    log_size, slope = jax.jvp(lambda at: log_sized(at, founders), (z,), (jnp.ones_like(z),))
+    size = jnp.exp(log_size)
+    with_it = run(rates | {SIZE: size}, case, power)
+    start = patient(rates, power)
+    days = jnp.where(case.moving, case.length, 0.0)
+    law = along(start.cells, with_it.path, start.rates, days, with_it.exposure)
+    lives, died = log_fates(size * law.mean, law)
+    density = jnp.logaddexp(lives, died) + jnp.log(law.mean) + log_size + jnp.log(slope)
+    return Fate(size, weigh(rates, with_it, case, power), density, jax.nn.sigmoid(died - lives))
+
+
+def log_fates(w: Array, law: Clone) -> tuple[Array, Array]:
+    """Log densities of W, where a line lives and where none does, at ``w`` ``()``; together they integrate to 1."""
+    unseen = UNSEEN * law.size[0]
+    return log_density(w, law), law.log_none - w / unseen - jnp.log(unseen)
+
+
+def living_founders(values: dict[str, Any], power: float) -> Array:
+    """About how many founders have lines that live: R at the start and the mutants of a decline of S, times 1 - q."""
+    start = jnp.exp(jnp.log(values["burden_0"]) / power) * values.get("cells_per_unit", 1.0)
+    mutants = values["mutation"] * values["net_growth_s"] / (1.0 - values["turnover_s"]) / -values["decline_s"]
+    living: Array = start * (values["resistant_0"] + mutants) * (1.0 - values["turnover_s"])
+    return living
+
+
+def log_sized(z: Array, founders: Array) -> Array:
+    """Log of the size over its expectation that ``z`` stands for, given about how many ``founders`` have lines that live; rises
+    with z, ``(...)``.
+    """
+    number = jnp.clip(founders, 1e-9, 1e15)
+    none = jnp.clip(ndtri(jnp.clip(jnp.exp(-number), 1e-9, 1.0 - 1e-9)), -6.0, 6.0)
+    dead = _log_gamma_like(z, jnp.ones_like(number)) + jnp.log(UNSEEN) - jnp.log(number)
+    live = _log_gamma_like(z, 1.0 + 0.5 * number) - jnp.log(-jnp.expm1(-number))
+    return dead + (live - dead) * jax.nn.sigmoid((z - none) / TURN)
+
+
+def _log_gamma_like(z: Array, shape: Array) -> Array:
+    """About the log of a gamma variable of mean 1, as a function of a standard normal one."""
+    width = 1.0 / (3.0 * jnp.sqrt(shape))
+    return 3.0 * jnp.log(jax.nn.softplus(BEND * (1.0 - width**2 + width * z)) / BEND)
