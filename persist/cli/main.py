@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "simulate": ("persist.cli.simulate", "command", "Simulate cell numbers from rates under a treatment plan."),
     "fit": ("persist.cli.fit", "command", "Fit patients' burden; writes the posterior."),
     "diagnose": ("persist.cli.diagnose", "command", "Judge a fit: convergence, and which rates the data inform."),
+    "audit": ("persist.cli.audit", "command", "Hold the fast likelihood against the stochastic model."),
     "forecast": ("persist.cli.forecast", "command", "Forecast a fitted patient under treatment plans."),
     "report": ("persist.cli.report", "command", "Write one self-contained page on a fit and its forecasts."),
     "doctor": ("persist.cli.doctor", "command", "Show versions, devices, precision and memory, and check itself."),

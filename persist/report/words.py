@@ -32,6 +32,7 @@ MEANING: dict[str, str] = {
     "wander_days": "time in which that wander is forgotten",
     "burden_0": "burden at the first visit",
     "cells_per_unit": "cells behind one unit of burden",
+    "clone_size": "resistant cells over what these rates let expect, by chance (0: they died out)",
     "birth_s": "births of sensitive cells",
     "death_s": "deaths of sensitive cells",
     "kill_s": "kill of sensitive cells by full drug",

@@ -1,0 +1,170 @@
+"""The likelihood of a series under the stochastic model itself, estimated by a particle filter.
+
+Cells are moved from visit to visit by the leap, so that every founder, mutant and persister has its chance. Given the cells,
+the wander and the noise are normal mixtures: each particle is weighed by the value with both integrated out, and its wander is
+drawn given the value (a guided filter; Doucet, Godsill & Andrieu 2000, 10.1023/A:1008935410038). Resampling is systematic. The
+mean of the estimate, not of its logarithm, is the likelihood (Del Moral 2004, 10.1007/978-1-4684-9393-1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import log_ndtr, logsumexp, ndtri
+
+from persist import keys
+from persist.dynamics import stepsize
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, log_burden
+from persist.dynamics.sampling import poisson, uniform
+from persist.dynamics.trajectories import simulate
+from persist.inference.curve import patient, without_size
+from persist.treatment.exposure import relax
+from persist.types import Cells, Exposure, Grid, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax import Array
+
+    from persist.inference.cohort import Case
+
+LONGEST = 1.0
+"""Longest step in days on which cells are moved."""
+
+_ROOT_2PI = 0.9189385332046727
+
+
+class Crowd(NamedTuple):
+    """Particles of several draws, each ``(n_draws, n_particles)``: cells, and the wander at the last visit."""
+
+    cells: Cells
+    wander: Any
+
+
+class Value(NamedTuple):
+    """One value as the filter reads it, each ``()``: log burden, censoring (-1, 0, 1), extra variance of counting, days since
+    the value before (inf: the first).
+    """
+
+    log: Any
+    censoring: Any
+    counting: Any
+    gap: Any
+
+
+def log_likelihood(
+    seed: int,
+    name: str,
+    values: dict[str, np.ndarray],
+    case: Case,
+    power: float,
+    particles: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Log of the estimated likelihood of the series of patient ``name`` under each draw of ``values``, ``(n_draws,)``."""
+    given: dict[str, Any] = {one: jnp.asarray(value, float) for one, value in without_size(values).items()}
+    count = len(next(iter(given.values())))
+    start = patient(given, power)
+    rates = Rates(*(jnp.broadcast_to(jnp.asarray(rate, float), (count,)) for rate in start.rates))
+    steps, upto = _daily(case)
+    exposure = jax.jit(relax)(steps, rates.onset_days, rates.washout_days)
+    first, last = int(upto[0]), int(upto[np.flatnonzero(case.seen)[-1]])
+    pace = stepsize.choose(start.cells, rates, _cut(steps, first, last), _cut(exposure, first, last))
+    crowd, total = _beginning(keys.key(seed, name, "audit start"), start.cells, (count, particles)), np.zeros(count)
+    visits = np.flatnonzero(case.seen)
+    for number, visit in enumerate(visits):
+        key = keys.key(seed, name, "audit", str(number))
+        if number and upto[visit] > upto[visits[number - 1]]:
+            some = slice(int(upto[visits[number - 1]]), int(upto[visit]))
+            crowd = _moved(
+                key, crowd, rates, _cut(steps, some.start, some.stop), _cut(exposure, some.start, some.stop), pace
+            )
+        gap = float(case.gap[visit]) if number else np.inf
+        seen = Value(case.value[visit], case.censoring[visit], case.counting[visit], gap)
+        noise = {one: given[one] for one in ("noise_sd", "wander_sd", "wander_days")}
+        crowd, fresh = _weighed(jax.random.fold_in(key, 1), crowd, seen, noise, start.log_cells_per_unit, power)
+        total += np.asarray(fresh)
+        if progress is not None:
+            progress(number + 1, len(visits))
+    return total
+
+
+def _daily(case: Case) -> tuple[Grid, np.ndarray]:
+    """The steps of a case divided into steps of at most `LONGEST` days, and the number of them up to each visit."""
+    pieces = np.maximum(np.ceil(np.asarray(case.length) / LONGEST - 1e-9), 1.0).astype(int)
+    length, dose = (np.repeat(part, pieces) for part in (np.asarray(case.length) / pieces, np.asarray(case.dose)))
+    return Grid(length, dose), np.append(0, np.cumsum(pieces))[np.asarray(case.step, int)]
+
+
+def _cut(part: Any, first: int, last: int) -> Any:
+    """Steps ``first`` to ``last`` of a grid or an exposure."""
+    return jax.tree.map(lambda rows: rows[first:last], part)
+
+
+def _beginning(key: Array, cells: Cells, shape: tuple[int, int]) -> Crowd:
+    """Particles at the first visit: S and P are rounded, R is Poisson; no wander is known yet."""
+    many = Cells(*(jnp.broadcast_to(jnp.reshape(state, (-1, 1)), shape) for state in cells))
+    resistant = poisson(key, many.resistant)
+    return Crowd(Cells(jnp.round(many.sensitive), jnp.round(many.persister), resistant), jnp.zeros(shape))
+
+
+def _moved(key: Array, crowd: Crowd, rates: Rates, steps: Grid, exposure: Exposure, pace: stepsize.Step) -> Crowd:
+    """Particles at the next visit."""
+    shape = np.shape(crowd.wander)
+    lanes = Rates(*(jnp.repeat(rate, shape[1]) for rate in rates))
+    level = Exposure(*(jnp.repeat(part, shape[1], axis=1) if jnp.ndim(part) == 2 else part for part in exposure))
+    record = np.arange(len(steps.length)) == len(steps.length) - 1
+    flat = Cells(*(state.reshape(-1) for state in crowd.cells))
+    after = simulate(key, flat, lanes, steps, level, record=record, max_step=pace.days)
+    return crowd._replace(cells=Cells(*(jnp.asarray(state)[:, 0].reshape(shape) for state in after)))
+
+
+@jax.jit
+def _weighed(
+    key: Array, crowd: Crowd, seen: Value, noise: dict[str, Array], log_unit: Array, power: float
+) -> tuple[Crowd, Array]:
+    """Particles after a value, and the log of their mean weight ``(n_draws,)``."""
+    shape = crowd.wander.shape
+    log_unit = jnp.broadcast_to(log_unit, shape[:1])
+    level = log_burden(crowd.cells.total, log_unit[:, None], power)
+    sd, memory = noise["wander_sd"][:, None], noise["wander_days"][:, None]
+    decay = jnp.exp(-seen.gap / memory)
+    mean, variance = decay * crowd.wander, sd**2 * (1.0 - decay**2)
+    parts = (noise["noise_sd"][:, None] * jnp.asarray(NOISE_SCALE)[None]) ** 2 + seen.counting
+    total = variance[..., None] + parts[:, None, :]  # (n_draws, 1, k)
+    off = (seen.log - level - mean)[..., None] / jnp.sqrt(total)
+    measured = -0.5 * off**2 - _ROOT_2PI - 0.5 * jnp.log(total)
+    censored = log_ndtr(-jnp.asarray(seen.censoring, float) * off)
+    each = jnp.log(jnp.asarray(NOISE_WEIGHT))[None, None] + jnp.where(seen.censoring == 0, measured, censored)
+    weight = logsumexp(each, axis=-1)
+    pick, tail, spread, again = jax.random.split(key, 4)
+    part = jax.random.categorical(pick, each, axis=-1)[..., None]
+    off, total = (jnp.take_along_axis(jnp.broadcast_to(row, each.shape), part, -1)[..., 0] for row in (off, total))
+    error = jnp.where(seen.censoring == 0, off, _beyond(uniform(tail, shape), off, seen.censoring)) * jnp.sqrt(total)
+    share = variance / total
+    left = jnp.sqrt(jnp.maximum(variance * (1.0 - share), 0.0))
+    wander = mean + share * error + left * jax.random.normal(spread, shape)
+    chosen = _systematic(again, weight)
+    kept = jax.tree.map(lambda state: jnp.take_along_axis(state, chosen, axis=1), (crowd.cells, wander))
+    return Crowd(*kept), logsumexp(weight, axis=1) - jnp.log(shape[1])
+
+
+def _beyond(u: Array, limit: Array, censoring: Array) -> Array:
+    """A standard normal variable that lies under the ``limit`` (-1) or over it (1), from a uniform number."""
+    sign = -jnp.asarray(censoring, float)
+    edge = sign * limit
+    near = ndtri(jnp.maximum(u * jnp.exp(log_ndtr(jnp.maximum(edge, -30.0))), 1e-300))
+    far = edge + jnp.log(u) / jnp.maximum(-edge, 1.0)  # the tail is about exponential there
+    return sign * jnp.where(edge > -8.0, near, far)
+
+
+def _systematic(key: Array, log_weight: Array) -> Array:
+    """Places ``(n_draws, n_particles)`` of the particles that go on: one uniform number a draw."""
+    count = log_weight.shape[1]
+    share = jnp.cumsum(jax.nn.softmax(log_weight, axis=1), axis=1)
+    comb = (jnp.arange(count)[None] + jax.random.uniform(key, (log_weight.shape[0], 1))) / count
+    found = jax.vmap(jnp.searchsorted)(share / share[:, -1:], comb)
+    return jnp.minimum(found, count - 1)

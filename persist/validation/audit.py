@@ -1,0 +1,132 @@
+"""The audit: is the fast likelihood that of the stochastic model, and does a correction by it hold?
+
+    gap    = fast - particle filter, log p(y | rates), mean over posterior draws; the clone's fate and the wander integrated out
+    weight = exp(particle filter - fast) of each draw: with these, the draws are of the posterior of the stochastic model
+
+A small error of the estimates leaves the weights unbiased (Vihola, Helske & Franks 2020, 10.1111/sjos.12492). Their Pareto
+k-hat says whether the correction can be trusted (Vehtari et al. 2024, jmlr.org/papers/v25/19-556.html).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from arviz_stats.base import array_stats  # type: ignore[attr-defined]
+from jax.scipy.special import logsumexp
+
+from persist.errors import UsageError
+from persist.inference import posterior, store
+from persist.inference.cohort import case, observable, pad
+from persist.inference.curve import follow
+from persist.inference.fate import SIZE, fate
+from persist.inference.particles import log_likelihood
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax import Array
+
+    from persist.inference.cohort import Case
+
+MOST_GAP, MOST_ERROR, MOST_KHAT = 0.5, 0.2, 0.7
+LEAST_DRAWS = 25
+"""Fewer draws have no tail from which a k-hat could be told."""
+
+NODES = np.linspace(-7.0, 7.0, 141)
+"""Where the fate of the clone is looked at, in its coordinate that is about standard normal."""
+
+
+class Audit(NamedTuple):
+    """One patient's audit: of each draw ``(n_draws,)`` the log-likelihood ``fast``, by the particle filter (``exact``), and of
+    the mean field, without the clone's law; log ``weight``, smoothed, and its ``khat``.
+    """
+
+    fast: np.ndarray
+    exact: np.ndarray
+    mean_field: np.ndarray
+    weight: np.ndarray
+    khat: float
+
+    @property
+    def gap(self) -> float:
+        """Mean of fast minus exact, nats."""
+        return float(np.mean(self.fast - self.exact))
+
+    @property
+    def gap_mcse(self) -> float:
+        """Its Monte-Carlo error: of the draws, and of the filter in each."""
+        return float(np.std(self.fast - self.exact, ddof=1) / np.sqrt(len(self.fast)))
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in sentences."""
+        found = []
+        if not abs(self.gap) < MOST_GAP:
+            found.append(f"the fast likelihood is off by {self.gap:+.2f} nats on average (allowed: {MOST_GAP})")
+        if not self.gap_mcse < MOST_ERROR:
+            found.append(f"the gap is known to {self.gap_mcse:.2f} nats only; use more --particles or --draws")
+        if not self.khat < MOST_KHAT:
+            found.append(f"the correction fails: Pareto k-hat is {self.khat:.2f} (under {MOST_KHAT} is good)")
+        return found
+
+
+def audit(
+    fit: store.DataTree,
+    name: str,
+    *,
+    draws: int = 50,
+    particles: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """The audit of one patient of a fit; `UsageError` for too few draws or particles."""
+    if draws < LEAST_DRAWS or particles < 2:
+        raise UsageError(
+            f"{draws} draws of {particles} particles are too few", remedy=f"give {LEAST_DRAWS} and 2 or more"
+        )
+    series = next(one for one in posterior.series(fit) if one.patient_id == name)
+    kind = observable(series.observable)
+    one = case(pad([series], pack=store.attribute(fit, "settings")["pack"]), 0, counted=kind.counted)
+    values = posterior.thinned(fit, name, draws)
+    exact = log_likelihood(seed, name, values, one, kind.power, particles, progress)
+    sums = _sums(values, one, kind.power)
+    weight, khat = array_stats.psislw(exact - sums[0])  # type: ignore[no-untyped-call]
+    return Audit(sums[0], exact, sums[1], np.asarray(weight), float(khat))
+
+
+def _sums(values: dict[str, np.ndarray], one: Case, power: float) -> tuple[np.ndarray, np.ndarray]:
+    """Fast log-likelihood of each draw with the fate of the clone integrated out, and that of the mean field ``(n_draws,)``."""
+    own = {name: jnp.asarray(value, float) for name, value in values.items() if name != SIZE}
+    fates = _integrated if "resistant_0" in own else _alone
+    return np.asarray(fates(own, one, power)), np.asarray(_alone(own, one, power))
+
+
+@jax.jit
+def _integrated(values: dict[str, Array], one: Case, power: float) -> Array:
+    def under(row: dict[str, Array]) -> Array:
+        found = jax.vmap(lambda z: fate(row, z, one, power))(jnp.asarray(NODES))
+        return logsumexp(found.density + found.curve.pointwise.sum(axis=-1)) + jnp.log(NODES[1] - NODES[0])
+
+    sums: Array = jax.lax.map(under, values)
+    return sums
+
+
+@jax.jit
+def _alone(values: dict[str, Array], one: Case, power: float) -> Array:
+    return jax.vmap(lambda row: follow(row, one, power).pointwise.sum())(values)
+
+
+def as_json(found: Audit) -> dict[str, Any]:
+    """One patient of the `audit` object."""
+    return {
+        "loglik_gap": found.gap,
+        "gap_mcse": found.gap_mcse,
+        "khat": found.khat,
+        "ok": not found.problems,
+        "problems": found.problems,
+        "mean_field_gap": float(np.mean(found.mean_field - found.exact)),
+        "draws": len(found.fast),
+    }

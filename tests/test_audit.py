@@ -1,0 +1,62 @@
+"""The particle filter against likelihoods that are known, and the audit by it."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fakes
+from persist.inference import particles
+from persist.inference.cohort import case, pad
+from persist.inference.curve import follow
+from persist.records.table import read
+from persist.validation import audit
+
+MANY = 1e15
+"""Cells in a unit of burden: so many that chance is nothing."""
+
+
+def of_five(**changes: float) -> tuple[dict[str, np.ndarray], object]:
+    """Draws about the truth of P01 for a short series with a value under a limit."""
+    truth = fakes.truth("P01") | {"cells_per_unit": MANY, "wander_sd": 0.3, "noise_sd": 0.2} | changes
+    rng = np.random.default_rng(2)
+    values = {name: value * np.exp(0.02 * rng.standard_normal(6)) for name, value in truth.items()}
+    return values, case(pad([fakes.FIVE_VALUES], pack="clinical"), 0, counted=False)
+
+
+def test_without_chance_the_filter_is_the_fast_likelihood() -> None:
+    """Fine steps of the leap are the mean field, and the wander is integrated out in both; one value is censored."""
+    values, one = of_five()
+    exact = particles.log_likelihood(0, "A", values, one, 1.0, 4000)
+    fast = [
+        float(follow({n: jnp.asarray(v[i]) for n, v in values.items()}, one, 1.0).pointwise.sum()) for i in range(6)
+    ]
+    np.testing.assert_allclose(exact, fast, atol=0.12)
+    wrong = particles.log_likelihood(0, "A", values | {"noise_sd": 0.5 * values["noise_sd"]}, one, 1.0, 4000)
+    assert np.min(np.abs(wrong - fast)) > 0.12
+
+
+def test_a_value_beyond_a_limit_leaves_the_error_beyond_it() -> None:
+    u = jnp.asarray(np.linspace(0.001, 0.999, 50))
+    for limit in (-40.0, -12.0, -2.0, 0.0, 3.0):
+        under = np.asarray(particles._beyond(u, jnp.full(50, limit), jnp.asarray(-1)))
+        over = np.asarray(particles._beyond(u, jnp.full(50, limit), jnp.asarray(1)))
+        assert np.all(np.isfinite(under))
+        assert np.all(under <= limit + 1e-9)
+        assert np.all(np.isfinite(over))
+        assert np.all(over >= limit - 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_few_cells_need_the_law_of_the_clone() -> None:
+    """Some tens of founders and ten thousand cells: with the clone's law the likelihoods agree, and not without it."""
+    table = read(fakes.DATA / "burden.csv", fakes.DATA / "treatments.csv", observable="psa", patients=("P02",))
+    few = {"cells_per_unit": 2e3, "resistant_0": 2e-3, "mutation": 1e-9, "cost_r": 0.2}
+    fit = fakes.posterior(table, {"P02": fakes.truth("P02") | few})
+    found = audit.audit(fit, "P02", draws=25, particles=400)
+    told = audit.as_json(found)
+    assert found.gap_mcse < audit.MOST_ERROR
+    assert abs(found.gap) < 1.0
+    assert abs(told["mean_field_gap"]) > abs(found.gap) + 0.5
