@@ -62,7 +62,7 @@ class Job(NamedTuple):
 
 JOBS = (
     Job("A", "ssa", 5_000, 50_000),
-    Job("A", "leap", 20_000, 800_000),
+    Job("A", "leap", 20_000, 400_000),
     Job("B", "leap", 20_000, 400_000),
     Job("B", "tau", 2_000, 20_000),
     Job("C", "leap", 20_000, 100_000),

@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "A": Case(2000.0, Cells(1000.0, 20.0, 5.0), 400_000),
+    "A": Case(2000.0, Cells(1000.0, 20.0, 5.0), 200_000),
     "B": Case(1e6, Cells(5e5, 500.0, 0.0), 200_000),
     "C": Case(1e10, Cells(5e9, 5e6, 0.0), 0),
 }

@@ -32,9 +32,9 @@ def test_without_chance_the_filter_is_the_fast_likelihood() -> None:
     fast = [
         float(follow({n: jnp.asarray(v[i]) for n, v in values.items()}, one, 1.0).pointwise.sum()) for i in range(6)
     ]
-    np.testing.assert_allclose(exact, fast, atol=0.12)
+    np.testing.assert_allclose(exact, fast, atol=0.2)  # of which 0.1 is that of its longer steps
     wrong = particles.log_likelihood(0, "A", values | {"noise_sd": 0.5 * values["noise_sd"]}, one, 1.0, 4000)
-    assert np.min(np.abs(wrong - fast)) > 0.12
+    assert np.min(np.abs(wrong - fast)) > 0.3
 
 
 def test_a_value_beyond_a_limit_leaves_the_error_beyond_it() -> None:
@@ -58,5 +58,6 @@ def test_few_cells_need_the_law_of_the_clone() -> None:
     found = audit.audit(fit, "P02", draws=25, particles=400)
     told = audit.as_json(found)
     assert found.gap_mcse < audit.MOST_ERROR
-    assert abs(found.gap) < 1.0
-    assert abs(told["mean_field_gap"]) > abs(found.gap) + 0.5
+    assert told["loglik_gap"] == told["mean_field_gap"]  # what this fit used
+    assert abs(told["clone_law_gap"]) < 1.0
+    assert abs(told["mean_field_gap"]) > abs(told["clone_law_gap"]) + 0.5

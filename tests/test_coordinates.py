@@ -13,7 +13,6 @@ import fakes
 from persist.dynamics.observe import OBSERVABLES
 from persist.inference import coordinates, model
 from persist.inference.cohort import case, pad
-from persist.inference.fate import Fate
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack
 from persist.inference.starts import coordinates as reach
@@ -54,7 +53,6 @@ def priors_alone(monkeypatch):
     nothing = SimpleNamespace(pointwise=jnp.zeros(1))
     problem.cache_clear()
     monkeypatch.setattr(model, "follow", lambda *_: nothing)
-    monkeypatch.setattr(model, "fate", lambda *_: Fate(jnp.ones(()), nothing, jnp.zeros(()), jnp.zeros(())))
     yield
     problem.cache_clear()
 
@@ -71,21 +69,16 @@ def gap(what: str, at: list[np.ndarray]) -> np.ndarray:
     def values(flat):
         return constrain(one, dict(zip(sites, flat, strict=True)))
 
-    def standard(named, flat):
-        at = values(jnp.concatenate([named, flat[len(named) :]]))
+    def standard(flat):
+        at = values(flat)
         z = [(normal_scale(entries[n], at[n]) - entries[n].location - shift.get(n, 0.0)) for n in names]
         return jnp.stack([row / entries[n].scale for row, n in zip(z, names, strict=True)])
 
     @jax.jit
     def difference(flat):
-        named = flat[: len(names)]
-        bend = jnp.linalg.slogdet(jax.jacfwd(standard)(named, flat))[1]
-        asked = jnp.sum(jax.scipy.stats.norm.logpdf(standard(named, flat))) + bend
-        if "resistant_0" in names:
-            found = model.fate(values(flat), flat[-1], one, target.power)
-            asked += found.density + jnp.sum(found.curve.pointwise)
-        else:
-            asked += jnp.sum(model.follow(values(flat), one, target.power).pointwise)
+        bend = jnp.linalg.slogdet(jax.jacfwd(standard)(flat))[1]
+        asked = jnp.sum(jax.scipy.stats.norm.logpdf(standard(flat))) + bend
+        asked += jnp.sum(model.follow(values(flat), one, target.power).pointwise)
         return -potential(one)(dict(zip(sites, flat, strict=True))) - asked
 
     return np.array([difference(jnp.asarray(flat)) for flat in at])
@@ -138,7 +131,7 @@ def test_variants_without_a_state_have_no_coordinates_of_it() -> None:
     assert not set(coordinates.PERSISTERS.values()) & set(coordinates.sites(sampled(pack, "sr")))
     for variant in ("spr", "sr", "sp"):
         names = sampled(pack, variant)
-        assert len(set(coordinates.sites(names))) == len(names) + (variant != "sp")
+        assert len(set(coordinates.sites(names))) == len(names)
 
 
 @pytest.mark.parametrize("u", [-50.0, -3.0, 0.0, 3.9, 4.0, 4.1, 7.0, 30.0, 400.0])

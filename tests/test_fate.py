@@ -69,6 +69,15 @@ def test_the_size_rises_with_its_coordinate_and_the_slope_is_right() -> None:
         assert np.all(np.diff(size) > 0)
 
 
+@pytest.mark.parametrize("cells", [1.0, 30.0, 300.0, 1e4, 1e8])
+def test_there_is_no_wall_where_the_sampler_goes(cells: float) -> None:
+    """Within four standard deviations the density falls like a normal one's, and never over a cliff."""
+    found = every(rates(cells), jnp.asarray(Z))
+    near = np.abs(Z) < 4.0
+    assert np.asarray(found.density)[near].min() > -35.0
+    assert np.abs(np.gradient(np.asarray(found.density), Z))[near].max() < 40.0
+
+
 def test_both_fates_together_are_a_law() -> None:
     law = clone(8.0, jnp.full(20, 1e-3), jnp.full(20, 0.9), jnp.full(20, 0.1))
     w = np.exp(np.linspace(-25.0, 8.0, 4001)) * float(law.size[0])

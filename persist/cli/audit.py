@@ -70,10 +70,12 @@ def command(
 
 def print_audit(report: dict[str, Any]) -> None:
     """A line a patient, and what is wrong beneath."""
-    click.echo(f"\n{'patient':<12}{'gap, nats':>18}{'k-hat':>8}{'mean field':>12}  verdict")
+    click.echo(f"\n{'patient':<12}{'gap, nats':>18}{'k-hat':>8}{'mean field':>12}{'clone law':>11}  verdict")
     for name, one in report.items():
         verdict = "the fast likelihood holds" if one["ok"] else "DO NOT RELY ON THE FAST LIKELIHOOD"
         gap = f"{one['loglik_gap']:+.2f} ± {one['gap_mcse']:.2f}"
-        click.echo(f"{name:<12}{gap:>18}{one['khat']:>8.2f}{one['mean_field_gap']:>+12.2f}  {verdict}")
+        click.echo(
+            f"{name:<12}{gap:>18}{one['khat']:>8.2f}{one['mean_field_gap']:>+12.2f}{one['clone_law_gap']:>+11.2f}  {verdict}"
+        )
         for problem in one["problems"]:
             click.echo(f"    - {problem}")

@@ -141,8 +141,9 @@ def _inverted(x: Array, law: Clone, q: Array) -> tuple[Array, Array]:
     place, weight = _talbot()
     at = jnp.asarray(place) / away
     lines = jnp.sum(tilted.rate[None] / (1.0 + at[:, None] * tilted.size[None]), axis=1)
-    alone = tilted.log_none + at * (x - away)
-    shown = jnp.where(width > NARROW, alone + lines, 0.0)
+    broad = width > NARROW  # elsewhere the other way is taken, and nothing here may overflow
+    alone = jnp.where(broad, tilted.log_none + at * (x - away), 0.0)
+    shown = alone + jnp.where(broad, lines, 1.0)
     density = 0.4 / away * jnp.sum(jnp.real(jnp.asarray(weight) * (jnp.exp(shown) - jnp.exp(alone))))
     seen = density > 1e-300
     log_f = jnp.where(seen, jnp.log(jnp.where(seen, density, 1.0)), -690.0)
@@ -176,8 +177,16 @@ def _about_bessel(x: Array, law: Clone, q: Array) -> Array:
     number = 4.5 * own / skew
     at = number / own**2
     bessel = 2.0 * jnp.sqrt(number * at)
-    density = bessel - number - at + 0.5 * jnp.log(number / at) + jnp.log(i1e(bessel))
+    density = bessel - number - at + 0.5 * jnp.log(number / at) + _log_i1e(bessel)
     return density + 0.5 * jnp.log(2.0 * number / own**3) - 0.5 * jnp.log(second)
+
+
+def _log_i1e(x: Array) -> Array:
+    """Log of ``e^{-x} I_1(x)``, by its asymptotic series where x is large and differences of Bessel functions would cancel."""
+    large = x > 100.0
+    near, far = jnp.where(large, 1.0, x), jnp.where(large, x, 100.0)
+    series = jnp.log1p(-0.375 / far * (1.0 + 0.3125 / far * (1.0 + 0.875 / far)))
+    return jnp.where(large, series - 0.5 * jnp.log(2.0 * jnp.pi * far), jnp.log(i1e(near)))
 
 
 def _saddle(x: Array, law: Clone) -> Array:

@@ -61,9 +61,6 @@ CLONE = {
 }
 """The site that stands for each parameter of P and of R; a variant has all of a state's or none."""
 
-LUCK = "clone_luck"
-"""The site that stands for the size of the clone against its expectation (`inference.fate`)."""
-
 STRETCH = 8.0
 """About one over the share of R that a few values with noise and wander can tell from none."""
 _NEWTON = 8
@@ -83,10 +80,9 @@ def placed(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def sites(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The coordinate that stands for each parameter, in order, and that of the clone's size."""
+    """The coordinate that stands for each parameter, in order."""
     swap = placed(names)
-    own = tuple(swap.get(name, name) for name in names)
-    return (*own, LUCK) if "resistant_0" in names else own
+    return tuple(swap.get(name, name) for name in names)
 
 
 def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float, float]]:
@@ -119,7 +115,6 @@ def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float,
             "resistant_origin": (origin, 3.0),
             "resistant_loss": (float(np.logaddexp(*loss)), 1.2),
             "resistant_loss_split": (loss[0] - loss[1], 2.0),
-            LUCK: (0.0, 1.0),
         }
     return found
 

@@ -87,7 +87,7 @@ def log_sized(z: Array, founders: Array) -> Array:
     with z, ``(...)``.
     """
     number = jnp.clip(founders, 1e-9, 1e15)
-    none = jnp.clip(ndtri(jnp.clip(jnp.exp(-number), 1e-9, 1.0 - 1e-9)), -6.0, 6.0)
+    none = ndtri(jnp.clip(jnp.exp(-number), 1e-300, 1.0 - 1e-9))  # where clones that died out end
     dead = _log_gamma_like(z, jnp.ones_like(number)) + jnp.log(UNSEEN) - jnp.log(number)
     live = _log_gamma_like(z, 1.0 + 0.5 * number) - jnp.log(-jnp.expm1(-number))
     return dead + (live - dead) * jax.nn.sigmoid((z - none) / TURN)

@@ -1,7 +1,7 @@
 """The NumPyro model of one patient: what is sampled, its priors, and the likelihood of the series.
 
 Sampled are net growth, turnover and decline rather than births, deaths and kills, because the former are what a series can
-show (`inference.curve` has what follows from them), and what became of the resistant clone (`inference.fate`).
+show (`inference.curve` has what follows from them). R is the mean field's: its law (`inference.fate`) is not sampled yet.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import numpyro
 import numpyro.distributions as dist
 
 from persist.errors import UsageError
-from persist.inference.coordinates import LUCK, Placed, place_clone, place_persisters, placed
+from persist.inference.coordinates import Placed, place_clone, place_persisters, placed
 from persist.inference.curve import follow
-from persist.inference.fate import SIZE, fate
 from persist.inference.priors import Pack, distribution
 
 if TYPE_CHECKING:
@@ -61,12 +60,7 @@ def model(case: Case, pack: Pack, variant: str, power: float) -> None:
         values |= _named("persisters", place_persisters(_free, values, case, pack, power))
     if "resistant_0" in aside:
         values |= _named("clone", place_clone(_free, values, case, pack, power))
-        found = fate(values, _free(LUCK), case, power)
-        numpyro.deterministic(SIZE, found.size)
-        numpyro.factor("size", found.density)
-        curve = found.curve
-    else:
-        curve = follow(values, case, power)
+    curve = follow(values, case, power)
     numpyro.factor("series", jnp.sum(curve.pointwise))
 
 

@@ -16,9 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from numpyro.infer.util import ParamInfo
 
-from persist.inference.coordinates import LUCK
 from persist.inference.curve import resistant_share, trace_curves
-from persist.inference.fate import SIZE, fate
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack
 from persist.inference.rounds import Rounds
@@ -60,7 +58,7 @@ def draw(
     location, scale = coordinates(pack, sampled(pack, target.variant), case)
     flat, unflatten = ravel_pytree(location)
     slope = partial(slopes(target), case)
-    search, run, pick = jax.random.split(key, 3)
+    search, run = jax.random.split(key)
     jax.block_until_ready(slope(_lanes(np.asarray(flat)[None])))  # type: ignore[no-untyped-call]  # compiles
     began = time.perf_counter()
     found = find_starts(search, slope, np.asarray(flat), np.asarray(ravel_pytree(scale)[0]), effort.chains)
@@ -71,27 +69,11 @@ def draw(
     kept = rounds.draw(rounds.warm(start, found.spread))
     z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
     values = {name: np.asarray(value) for name, value in name_of(case, z).items()}
-    if SIZE in values:
-        gone = np.asarray(_died_out(values, z[LUCK], case, target.power))
-        values[SIZE] = np.where(_uniform(pick, gone.shape) < gone, 0.0, values[SIZE])
     ends = name_of(case, jax.tree.map(lambda leaf: leaf[None], jax.vmap(unflatten)(jnp.asarray(found.end))))
     shares = _resistant({name: leaf[0] for name, leaf in ends.items()}, case, target.power)
     return Draws(
         values, _named_stats(stats, rounds.step_size), found.energy, np.asarray(shares), searched + rounds.seconds()
     )
-
-
-@jax.jit
-def _died_out(values: dict[str, Array], luck: Array, case: Case, power: float) -> Array:
-    """Probability that its clone died out, of every draw ``(chains, draws)``; chain after chain."""
-    own = {name: value for name, value in values.items() if name != SIZE}
-    of_chain = jax.vmap(lambda row, z: fate(row, z, case, power).died_out)
-    found: Array = jax.lax.map(lambda both: of_chain(*both), (own, luck))  # type: ignore[no-untyped-call]
-    return found
-
-
-def _uniform(key: Array, shape: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(jax.random.uniform(key, shape))
 
 
 @jax.jit

@@ -9,7 +9,6 @@ import jax
 from numpyro.infer.util import constrain_fn, potential_energy
 
 from persist.inference.coordinates import sites
-from persist.inference.fate import SIZE
 from persist.inference.model import model, sampled
 from persist.inference.priors import load_pack
 
@@ -46,8 +45,7 @@ def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     def constrain(case: Case, z: Any) -> Any:
         values = constrain_fn(bound, (case,), {}, z, return_deterministic=True)
-        names = sampled(pack, target.variant)
-        return {name: values[name] for name in (*names, *((SIZE,) if SIZE in values else ()))}
+        return {name: values[name] for name in sampled(pack, target.variant)}
 
     return potential, constrain
 

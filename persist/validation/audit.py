@@ -1,6 +1,7 @@
 """The audit: is the fast likelihood that of the stochastic model, and does a correction by it hold?
 
-    gap    = fast - particle filter, log p(y | rates), mean over posterior draws; the clone's fate and the wander integrated out
+    gap    = fast - particle filter, log p(y | rates), mean over posterior draws; what the fit samples beside the rates and
+             the wander integrated out in both
     weight = exp(particle filter - fast) of each draw: with these, the draws are of the posterior of the stochastic model
 
 A small error of the estimates leaves the weights unbiased (Vihola, Helske & Franks 2020, 10.1111/sjos.12492). Their Pareto
@@ -40,13 +41,14 @@ NODES = np.linspace(-7.0, 7.0, 141)
 
 
 class Audit(NamedTuple):
-    """One patient's audit: of each draw ``(n_draws,)`` the log-likelihood ``fast``, by the particle filter (``exact``), and of
-    the mean field, without the clone's law; log ``weight``, smoothed, and its ``khat``.
+    """One patient's audit: of each draw ``(n_draws,)`` the log-likelihood that the fit used (``fast``), by the particle filter
+    (``exact``), of the ``mean_field`` and with the ``clone``'s law; log ``weight``, smoothed, and its ``khat``.
     """
 
     fast: np.ndarray
     exact: np.ndarray
     mean_field: np.ndarray
+    clone: np.ndarray
     weight: np.ndarray
     khat: float
 
@@ -93,8 +95,9 @@ def audit(
     values = posterior.thinned(fit, name, draws)
     exact = log_likelihood(seed, name, values, one, kind.power, particles, progress)
     sums = _sums(values, one, kind.power)
-    weight, khat = array_stats.psislw(exact - sums[0])  # type: ignore[no-untyped-call]
-    return Audit(sums[0], exact, sums[1], np.asarray(weight), float(khat))
+    fast = sums[0] if SIZE in values else sums[1]
+    weight, khat = array_stats.psislw(exact - fast)  # type: ignore[no-untyped-call]
+    return Audit(fast, exact, sums[1], sums[0], np.asarray(weight), float(khat))
 
 
 def _sums(values: dict[str, np.ndarray], one: Case, power: float) -> tuple[np.ndarray, np.ndarray]:
@@ -128,5 +131,6 @@ def as_json(found: Audit) -> dict[str, Any]:
         "ok": not found.problems,
         "problems": found.problems,
         "mean_field_gap": float(np.mean(found.mean_field - found.exact)),
+        "clone_law_gap": float(np.mean(found.clone - found.exact)),
         "draws": len(found.fast),
     }
