@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import fakes
 from persist.inference import particles
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow
-from persist.records.table import read
-from persist.validation import audit
 
 MANY = 1e15
 """Cells in a unit of burden: so many that chance is nothing."""
@@ -46,18 +43,3 @@ def test_a_value_beyond_a_limit_leaves_the_error_beyond_it() -> None:
         assert np.all(under <= limit + 1e-9)
         assert np.all(np.isfinite(over))
         assert np.all(over >= limit - 1e-9)
-
-
-@pytest.mark.slow
-@pytest.mark.ci
-def test_few_cells_need_the_law_of_the_clone() -> None:
-    """Some tens of founders and ten thousand cells: with the clone's law the likelihoods agree, and not without it."""
-    table = read(fakes.DATA / "burden.csv", fakes.DATA / "treatments.csv", observable="psa", patients=("P02",))
-    few = {"cells_per_unit": 2e3, "resistant_0": 2e-3, "mutation": 1e-9, "cost_r": 0.2}
-    fit = fakes.posterior(table, {"P02": fakes.truth("P02") | few})
-    found = audit.audit(fit, "P02", draws=25, particles=400)
-    told = audit.as_json(found)
-    assert found.gap_mcse < audit.MOST_ERROR
-    assert told["loglik_gap"] == told["mean_field_gap"]  # what this fit used
-    assert abs(told["clone_law_gap"]) < 1.0
-    assert abs(told["mean_field_gap"]) > abs(told["clone_law_gap"]) + 0.5
