@@ -130,9 +130,7 @@ def _draws(
 
 def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
     """One patient, padded to a size of its own: its numbers then cannot depend on who else is fitted."""
-    return case(
-        pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted, reference=settings.reference
-    )
+    return case(pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted, reference=settings.reference)
 
 
 def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:

@@ -101,7 +101,8 @@ def _log_poisson(hits: np.ndarray, mean: float) -> np.ndarray:
     """Log probability of so many ``hits``."""
     if mean == 0.0:
         return np.where(hits == 0, 0.0, -np.inf)
-    return hits * math.log(mean) - mean - _log_factorial(int(np.max(hits)))[hits]
+    found: np.ndarray = hits * math.log(mean) - mean - _log_factorial(int(np.max(hits)))[hits]
+    return found
 
 
 @cache

@@ -92,7 +92,8 @@ def _ranked(asked: Study, number: int) -> dict[str, Any]:
     settings = asked.settings
     one = virtual(settings.seed, number, settings.pack, settings.model, asked.design, asked.plant)
     result = fit(one.table, settings)
-    truth, drawn = _parameters(asked, one, result)
+    values = posterior.thinned(result, one.series.patient_id, asked.rank_max)
+    drawn = {name: (value, values[name]) for name, value in one.values.items()}
     coming = _coming(asked, one, result)
     ranks = {
         name: rank(value, draws, generator(settings.seed, number, "ties", name))
@@ -104,9 +105,9 @@ def _ranked(asked: Study, number: int) -> dict[str, Any]:
         "compile_seconds": float(result.attrs["compile_seconds"]),
         "censored": int(np.sum(one.series.censoring != 0)),
         "health": _health(result, patient),
-        "truth": truth | {name: float(value) for name, (value, _) in coming.items()},
+        "truth": {name: _short(value) for name, (value, _) in (drawn | coming).items()},
         "ranks": ranks,
-        "contraction": {name: contraction(after[name].values, before[name].values) for name in truth},
+        "contraction": {name: _short(contraction(after[name].values, before[name].values)) for name in drawn},
     }
 
 
@@ -116,13 +117,9 @@ def rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> int:
     return int(np.sum(draws < truth)) + int(rng.integers(0, ties + 1))
 
 
-def _parameters(
-    asked: Study, one: Virtual, result: store.DataTree
-) -> tuple[dict[str, float], dict[str, tuple[float, np.ndarray]]]:
-    """The truth of every parameter that has a prior, and with it the thinned draws."""
-    values = posterior.thinned(result, one.series.patient_id, asked.rank_max)
-    drawn = {name: (one.values[name], values[name]) for name in one.values}
-    return dict(one.values), drawn
+def _short(value: float) -> float:
+    """A number as it is kept, to six digits."""
+    return float(f"{value:.6g}")
 
 
 def _coming(asked: Study, one: Virtual, result: store.DataTree) -> dict[str, tuple[float, np.ndarray]]:
@@ -176,5 +173,5 @@ def _health(result: store.DataTree, patient: str) -> dict[str, Any]:
     """What `diagnose` says of the fit."""
     found = examine(result, patient)
     told = {name: getattr(found, name) for name in ("max_rhat", "min_ess_bulk", "min_ess_tail")}
-    plain = {name: value if math.isfinite(value) else None for name, value in told.items()}
+    plain = {name: _short(value) if math.isfinite(value) else None for name, value in told.items()}
     return plain | {"divergences": found.divergences, "ok": found.ok, "problems": list(found.problems)}

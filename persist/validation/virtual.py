@@ -78,9 +78,11 @@ def prior_draw(rng: np.random.Generator, pack: str, variant: str, design: Design
     if priors.cells_per_unit is not None:
         entries["cells_per_unit"] = priors.cells_per_unit
     unit = _units(design.reference)
+    names = sampled(priors, variant)
+    levels = rng.uniform(1e-12, 1.0 - 1e-12, (len(names), 1))
     return {
-        name: float(quantile(entries[name], rng.uniform(1e-12, 1.0 - 1e-12)) * unit.get(name, 1.0))
-        for name in sampled(priors, variant)
+        name: float(quantile(entries[name], level)[0] * unit.get(name, 1.0))
+        for name, level in zip(names, levels, strict=True)
     }
 
 
@@ -112,23 +114,26 @@ def moved(key: jax.Array, start: Any, design: Design) -> Cells:
         jnp.round(start.cells.sensitive), jnp.round(start.cells.persister), poisson(begin, start.cells.resistant)
     )
     steps, upto = grid(design.schedule, design.day, start=0.0, stop=design.last, max_step=STEP)
-    exposure = relax(steps, start.rates.onset_days, start.rates.washout_days)
+    exposure = _relax(steps, start.rates.onset_days, start.rates.washout_days)
     record = np.isin(1 + np.arange(len(steps.length)), upto)
     path = simulate(run, whole, start.rates, steps, exposure, trajectories=1, max_step=STEP, record=record)
     return Cells(*(np.append(float(first), np.asarray(along)[0]) for first, along in zip(whole, path, strict=True)))
+
+
+_relax, _wander, _noise = jax.jit(relax), jax.jit(observe.wander), jax.jit(observe.noise)
 
 
 def wandered(key: jax.Array, values: dict[str, float], day: np.ndarray) -> np.ndarray:
     """The wander at every visit, stationary from the first on, ``(n_visits,)``."""
     shocks = jax.random.normal(key, (len(day) + 1,))
     start = values["wander_sd"] * shocks[0]
-    return np.asarray(observe.wander(shocks[1:], start, jnp.asarray(day), values["wander_sd"], values["wander_days"]))
+    return np.asarray(_wander(shocks[1:], start, jnp.asarray(day), values["wander_sd"], values["wander_days"]))
 
 
 def errors(key: jax.Array, noise_sd: float, burden: np.ndarray, *, counted: bool) -> np.ndarray:
     """Errors of the log burdens ``(n_visits,)``; a count of cells has its own chance besides."""
     pick, shock, counting = jax.random.split(key, 3)
-    error = noise_sd * observe.noise(jax.random.uniform(pick, burden.shape), jax.random.normal(shock, burden.shape))
+    error = noise_sd * _noise(jax.random.uniform(pick, burden.shape), jax.random.normal(shock, burden.shape))
     if counted:
         error = error + jax.random.normal(counting, burden.shape) / jnp.sqrt(jnp.maximum(burden, 1.0))
     return np.asarray(error)
