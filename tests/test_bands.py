@@ -75,7 +75,7 @@ def test_counts_are_of_ranks_up_to_each() -> None:
 
 @pytest.mark.parametrize("shift", [0.0, 0.6])
 def test_a_shift_in_one_quantity_of_many_is_found(shift: float) -> None:
-    """Truths that lie six tenths of a posterior sd to one side, in 200 replicates of 30 quantities; 0.4 is the limit."""
+    """Truths that lie six tenths of a posterior sd to one side, in 200 replicates of 30 quantities."""
     rng = np.random.default_rng(5)
     truth, draws = rng.normal(shift, 1.0, 200), rng.normal(size=(200, 99))
     assert bands.fits((draws < truth[:, None]).sum(axis=1), 99, bands.level(30)) == (shift == 0.0)

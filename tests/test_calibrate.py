@@ -25,9 +25,10 @@ from persist.inference.model import VARIANTS, sampled
 from persist.inference.priors import load_pack
 from persist.validation import calibrate, join
 from persist.validation import replicate as one_replicate
+from persist.validation.bands import rank
 from persist.validation.calibrate import Chunk
 from persist.validation.designs import DESIGNS
-from persist.validation.replicate import DERIVED, Study, rank, study, where_truth_stands
+from persist.validation.replicate import DERIVED, Study, study, where_truth_stands
 from persist.validation.virtual import NOISIER, PLANTS, generator, prior_draw, virtual
 
 TINY = Settings(chains=2, warmup=50, draws=50)

@@ -1,4 +1,4 @@
-"""Bands for ranks: how far the ranks of a right posterior may stray from uniform, all of them at once.
+"""Ranks, and their bands: how far the ranks of a right posterior may stray from uniform, all of them at once.
 
 N ranks, uniform on 0..L, have counts C_i = #(rank <= i) that are binomial(N, (i + 1) / (L + 1)) one by one. The band is
 
@@ -35,6 +35,12 @@ class Band(NamedTuple):
     upper: np.ndarray
     inside: float
     pointwise: float
+
+
+def rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> int:
+    """How many of the ``draws`` ``(n,)`` lie below the ``truth``; among draws equal to it, any place is as likely."""
+    ties = int(np.sum(draws == truth))
+    return int(np.sum(draws < truth)) + int(rng.integers(0, ties + 1))
 
 
 def level(quantities: int, family: float = FAMILY) -> float:

@@ -27,6 +27,7 @@ from persist.inference.fit import Settings, fit
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack
 from persist.types import Cells
+from persist.validation.bands import rank
 from persist.validation.designs import Design, design_of
 from persist.validation.health import examine
 from persist.validation.identify import contraction
@@ -109,12 +110,6 @@ def _ranked(asked: Study, number: int) -> dict[str, Any]:
         "ranks": ranks,
         "contraction": {name: _short(contraction(after[name].values, before[name].values)) for name in drawn},
     }
-
-
-def rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> int:
-    """How many of the ``draws`` ``(n,)`` lie below the ``truth``; among draws equal to it, any place is as likely."""
-    ties = int(np.sum(draws == truth))
-    return int(np.sum(draws < truth)) + int(rng.integers(0, ties + 1))
 
 
 def _short(value: float) -> float:
