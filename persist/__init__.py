@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from persist.inference.store import load, save
     from persist.records.table import read
     from persist.types import Cells, Cohort, Rates, Schedule, Series
+    from persist.validation.calibrate import calibrate
     from persist.validation.health import as_json as diagnose
+    from persist.validation.replicate import study
 
 __version__ = "0.1.0"
 
@@ -33,6 +35,7 @@ _HOMES = {
     "Series": ("persist.types", "Series"),
     "Settings": ("persist.inference.fit", "Settings"),
     "ask": ("persist.forecast.outcome", "ask"),
+    "calibrate": ("persist.validation.calibrate", "calibrate"),
     "diagnose": ("persist.validation.health", "as_json"),
     "fit": ("persist.inference.fit", "fit"),
     "forecast_plans": ("persist.forecast.outcome", "forecast"),
@@ -41,6 +44,7 @@ _HOMES = {
     "read": ("persist.records.table", "read"),
     "save": ("persist.inference.store", "save"),
     "simulate": ("persist.dynamics.trajectories", "simulate"),
+    "study": ("persist.validation.replicate", "study"),
 }
 
 __all__ = [
@@ -53,6 +57,7 @@ __all__ = [
     "Settings",
     "__version__",
     "ask",
+    "calibrate",
     "diagnose",
     "fit",
     "forecast_plans",
@@ -61,6 +66,7 @@ __all__ = [
     "read",
     "save",
     "simulate",
+    "study",
 ]
 
 

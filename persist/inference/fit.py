@@ -21,7 +21,7 @@ import numpy as np
 
 from persist import keys
 from persist.errors import FitError, PrecisionError
-from persist.inference.cohort import Case, case, observable, one_schedule, pad
+from persist.inference.cohort import Case, Reference, case, observable, one_schedule, pad
 from persist.inference.curve import derive, resistant_share, trace_curves
 from persist.inference.model import sampled
 from persist.inference.posterior import assemble
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 
 
 class Settings(NamedTuple):
-    """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed."""
+    """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed.
+
+    ``reference``: the burdens that the priors of `burden_0` and `settled_burden` count in (None: the series' own).
+    """
 
     model: str = "spr"
     pack: str = "clinical"
@@ -49,6 +52,7 @@ class Settings(NamedTuple):
     warmup: int = 960
     draws: int = 640
     seed: int = 0
+    reference: Reference | None = None
 
 
 class Progress(NamedTuple):
@@ -125,7 +129,7 @@ def _draws(
 
 def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
     """One patient, padded to a size of its own: its numbers then cannot depend on who else is fitted."""
-    return case(pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted)
+    return case(pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted, reference=settings.reference)
 
 
 def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:

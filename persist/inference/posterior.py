@@ -125,7 +125,8 @@ def _prior(table: Table, settings: dict[str, Any]) -> store.Dataset:
     drawn = {name: np.empty((1, N_PRIOR, len(table.series))) for name in names}
     for index, series in enumerate(table.series):
         rng = _random(settings["seed"], series.patient_id, "prior")
-        one = case(pad([series], pack=settings["pack"], drug=settings["drug"]), 0, counted=kind.counted)
+        cohort = pad([series], pack=settings["pack"], drug=settings["drug"])
+        one = case(cohort, 0, counted=kind.counted, reference=settings.get("reference"))
         unit = {"burden_0": np.exp(one.log_first), "settled_burden": np.exp(one.log_largest)}
         for name in names:
             level = rng.uniform(1e-9, 1.0 - 1e-9, N_PRIOR)
