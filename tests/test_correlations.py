@@ -35,7 +35,7 @@ def test_the_two_stories_follow_the_sign() -> None:
 
 def test_weak_or_doubtful_pairs_and_others_are_not_told() -> None:
     assert correlations(draws(0.4)) == []
-    assert correlations(draws(0.9, size=4)) == []
+    assert correlations(draws(0.8, size=5)) == []
     assert correlations(draws(0.9, names=("reversion", "turnover_s"))) == []
     still = draws(0.9) | {"washout_days": np.ones((2, 1000))}
     assert correlations(still) == []

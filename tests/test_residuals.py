@@ -17,13 +17,13 @@ from persist.validation import residuals
 from persist.validation.residuals import ALARM, LAGS, judge, normal_scores, pooled
 
 SD, WANDER, DAYS = 0.12, 0.3, 40.0
-VISITS, SERIES = 24, 1500
+VISITS, SERIES, LASTS = 24, 1500, 0.95
 
 
 @cache
 def simulated(extra: float = 0.0, limit: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Scores and censoring ``(SERIES, VISITS)`` of series from the law of the likelihood at its true parameters, seen every
-    14 days; ``extra``: sd of an error that forgets itself by 0.7 from visit to visit, unknown to the likelihood.
+    14 days; ``extra``: sd of an error that lasts by `LASTS` from visit to visit, unknown to the likelihood.
     """
     rng = np.random.default_rng(3)
     gap = np.full(VISITS, 14.0)
@@ -34,7 +34,7 @@ def simulated(extra: float = 0.0, limit: float | None = None) -> tuple[np.ndarra
     drift[:, 0], more[:, 0] = WANDER * shock[0, :, 0], extra * shock[1, :, 0]
     for at in range(1, VISITS):
         drift[:, at] = decay[at] * drift[:, at - 1] + WANDER * np.sqrt(1.0 - decay[at] ** 2) * shock[0, :, at]
-        more[:, at] = 0.7 * more[:, at - 1] + extra * np.sqrt(1.0 - 0.7**2) * shock[1, :, at]
+        more[:, at] = LASTS * more[:, at - 1] + extra * np.sqrt(1.0 - LASTS**2) * shock[1, :, at]
     part = rng.choice(len(NOISE_SCALE), (SERIES, VISITS), p=NOISE_WEIGHT / NOISE_WEIGHT.sum())
     value = drift + more + SD * NOISE_SCALE[part] * rng.standard_normal((SERIES, VISITS))
     mark = np.zeros(value.shape, int) if limit is None else np.where(value < limit, -1, 0)
@@ -70,14 +70,16 @@ def test_the_share_is_the_integral_of_the_density() -> None:
     rows = Visits(np.diff(day, prepend=0.0), seen, np.array([0, -1, 0, 0]), np.full(4, 0.01), np.ones(4, bool))
     curve = jnp.array([0.1, 0.0, -0.1, 0.0])
     share = np.asarray(forecast_share(rows, curve, SD, WANDER, DAYS))
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    def density(value, at):
+        changed = rows._replace(value=jnp.asarray(seen).at[at].set(value))
+        return jnp.exp(log_likelihood(changed, curve, SD, WANDER, DAYS)[0][at])
+
     for at in (0, 2, 3):
-        grid = np.linspace(-12.0, seen[at], 20_001)
-
-        def density(value, at=at):
-            changed = rows._replace(value=jnp.asarray(seen).at[at].set(value))
-            return jnp.exp(log_likelihood(changed, curve, SD, WANDER, DAYS)[0][at])
-
-        assert share[at] == pytest.approx(np.trapezoid(jax.vmap(density)(grid), grid), abs=1e-5)
+        grid = np.linspace(-12.0, seen[at], 4001)
+        assert share[at] == pytest.approx(np.trapezoid(density(grid, at), grid), abs=1e-4)
     below = np.exp(log_likelihood(rows, curve, SD, WANDER, DAYS)[0][1])
     assert share[1] == pytest.approx(below, rel=1e-9)
 
@@ -95,7 +97,7 @@ def test_padding_changes_nothing() -> None:
 def test_scores_of_the_model_itself_are_standard_normal(limit: float | None) -> None:
     """Slack: the collapse of the filter. Twin: scores of a noise believed to be 5 % smaller."""
     score, _ = simulated(limit=limit)
-    flat = score[:, ::6].ravel()
+    flat = score.ravel()
     check_mean(flat, 0.0, slack=0.01)
     check_variance(flat, 1.0, slack=0.015)
     must_fail(lambda: check_variance(1.05 * flat, 1.0, slack=0.015))
@@ -104,18 +106,18 @@ def test_scores_of_the_model_itself_are_standard_normal(limit: float | None) -> 
 @pytest.mark.law
 def test_censored_values_are_spread_evenly_over_their_mass() -> None:
     rng = np.random.default_rng(0)
-    share = np.full(4000, 0.3)
+    share = np.full(40_000, 0.3)
     for mark, mean in ((-1, 0.15), (1, 0.65), (0, 0.3)):
-        level = stats.norm.cdf(normal_scores(share, np.full(4000, mark), rng))
+        level = stats.norm.cdf(normal_scores(share, np.full(40_000, mark), rng))
         check_mean(level, mean, slack=1e-12)
         must_fail(partial(check_mean, level + 0.05 * mean, mean, slack=1e-12))
 
 
 @pytest.mark.law
 def test_the_flag_is_raised_for_the_model_itself_as_often_as_stated(right) -> None:
-    """Twin: an error that lasts (0.7 from visit to visit, of the size of the wander) is flagged far more often."""
+    """Twin: an error that lasts, half as large again as the wander, is flagged in a fifth of series of 24 values."""
     check_share(flags(right), ALARM, slack=0.002, what="false alarms")
-    lasting = flags(simulated(extra=0.5)[0][:1000])
+    lasting = flags(simulated(extra=0.5)[0][:600])
     must_fail(lambda: check_share(lasting, ALARM, slack=0.002, what="false alarms"))
 
 

@@ -134,7 +134,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "weeks on drug": Measurement(
         "frequent values in the first 4 to 6 weeks on drug",
         ("decline_s", "onset_days"),
-        "how fast sensitive cells decline",
+        "how fast the drug works and sensitive cells decline",
         lambda seen: not seen.on_now,
         lambda _: True,
         _burdens("on", 0.0),
@@ -142,7 +142,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "weeks off drug": Measurement(
         "frequent values in the first weeks off drug",
         ("net_growth_s", "reversion", "washout_days"),
-        "how fast sensitive cells grow",
+        "how the tumour regrows when the drug is away",
         lambda _: True,
         lambda seen: seen.on_now,
         _burdens("pause", 0.0),

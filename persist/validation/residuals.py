@@ -83,7 +83,7 @@ def scores(values: dict[str, np.ndarray], one: Subject, random: np.random.Genera
 
 
 def normal_scores(share: np.ndarray, censoring: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Scores of forecast shares of any shape; a censored one by a uniform draw in the mass below (-1) or above (1) its limit."""
+    """Scores of forecast shares, same shape; a censored one by a uniform draw in the mass below (-1) or above (1) its limit."""
     uniform = random.uniform(size=share.shape)
     inside = np.where(censoring < 0, uniform * share, np.where(censoring > 0, share + uniform * (1.0 - share), share))
     return np.asarray(ndtri(np.clip(inside, 1e-15, 1.0 - 1e-15)))
