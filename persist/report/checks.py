@@ -61,6 +61,7 @@ def _residuals(figure: Figure, found: dict[str, Any]) -> None:
         for edge in (-2.0, 2.0):
             by_lag.axhline(edge * found["standard_error"], color=GREY, linewidth=1.0, linestyle=(0, (4, 2)))
     by_lag.set_ylim(-1.0, 1.0)
+    by_lag.set_yticks([-1.0, -0.5, 0.0, 0.5, 1.0], ["−1", "−0.5", "0", "0.5", "1"])
     by_lag.set_xticks(lag)
     by_lag.set_xlabel("visits apart")
     by_lag.set_ylabel("correlation", labelpad=0)
