@@ -111,6 +111,19 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     return -np.exp(normal) if prior.kind == "negative-log-normal" else prior.lower + np.exp(normal)
 
 
+def score(prior: Prior, value: np.ndarray) -> np.ndarray:
+    """Where values lie on the scale on which the prior is standard normal, same shape; the inverse of `quantile`."""
+    from jax.scipy.special import ndtr, ndtri
+
+    x = np.asarray(value, float)
+    if prior.kind == "half-normal":
+        return -np.asarray(ndtri(2.0 * ndtr(-x / prior.scale)))
+    if prior.kind == "negative-log-normal":
+        return (prior.location - np.log(-x)) / prior.scale
+    inside = np.log(x - prior.lower) - np.log(prior.upper - x) if prior.kind == "logit-normal" else np.log(x)
+    return (inside - prior.location) / prior.scale
+
+
 @cache
 def _file() -> dict[str, Any]:
     return tomllib.loads(files("persist.inference").joinpath("priors.toml").read_text(encoding="utf-8"))

@@ -37,7 +37,7 @@ def common_limits(futures: Sequence[Future], story: History) -> tuple[float, flo
     """Limits of the burden that all plans of a patient share."""
     recent = story.series.burden[story.series.day >= _opening(futures[0])]
     parts = [future.burden.ravel() for future in futures] + [recent]
-    return _limits(np.concatenate(parts))
+    return limits(np.concatenate(parts))
 
 
 def _past(figure: Figure, story: History) -> None:
@@ -49,9 +49,9 @@ def _past(figure: Figure, story: History) -> None:
     burden, strip = rows[0], rows[1]
     shade(burden, treated(story.schedule, first, last))
     _bands(burden, story)
-    _values(burden, series)
+    values(burden, series)
     shown = [series.burden] if story.fitted is None else [series.burden, story.fitted[[0, 4]].ravel()]
-    _burden_axis(burden, _limits(np.concatenate(shown)), series)
+    burden_axis(burden, limits(np.concatenate(shown)), series)
     _dose(strip, *doses(story.schedule, first, last))
     if mixed:
         _mixture(rows[2], series.day, np.asarray(story.shares))
@@ -66,13 +66,13 @@ def _past(figure: Figure, story: History) -> None:
 
 def _bands(axes: Axes, story: History) -> None:
     day = story.series.day
-    for edge in story.replicated:
+    for edge in story.replicated[[0, -1]]:
         axes.plot(day, edge, color=GREY, linewidth=1.0, linestyle=":", zorder=2)
     if story.fitted is not None:
-        _fan(axes, day, story.fitted.T)
+        fan(axes, day, story.fitted.T)
 
 
-def _fan(axes: Axes, day: np.ndarray, levels: np.ndarray) -> None:
+def fan(axes: Axes, day: np.ndarray, levels: np.ndarray) -> None:
     """90 % and 50 % bands and the median; ``levels`` ``(n, 5)``."""
     floor = np.maximum(levels, 1e-300)
     axes.fill_between(day, floor[:, 0], floor[:, 4], color=BLUE, alpha=0.18, linewidth=0, zorder=1)
@@ -80,7 +80,7 @@ def _fan(axes: Axes, day: np.ndarray, levels: np.ndarray) -> None:
     axes.plot(day, floor[:, 2], color=BLUE, linewidth=1.7, zorder=3)
 
 
-def _values(axes: Axes, series: Series) -> None:
+def values(axes: Axes, series: Series) -> None:
     """Dots where measured; open triangles at the limit where censored (a count of 0 is under 1)."""
     mark = np.where(series.burden <= 0.0, -1, series.censoring)
     height = np.where(series.burden <= 0.0, 1.0, series.burden)
@@ -91,7 +91,7 @@ def _values(axes: Axes, series: Series) -> None:
         axes.plot(series.day[picked], height[picked], shape, markersize=size, color=BLACK, zorder=4, **look)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def limits(values: np.ndarray) -> tuple[float, float]:
     """Limits of a logarithmic axis around the positive ones of ``values``."""
     good = values[np.isfinite(values) & (values > 0.0)]
     if len(good) == 0:
@@ -100,10 +100,11 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return max(float(good.min()) / 1.5, high * 10.0**-MAX_DECADES), high
 
 
-def _burden_axis(axes: Axes, limits: tuple[float, float], series: Series) -> None:
+def burden_axis(axes: Axes, ends: tuple[float, float], series: Series) -> None:
+    """A logarithmic axis of the burden between two ends."""
     axes.set_yscale("log")
-    axes.set_ylim(*limits)
-    log_axis(axes.yaxis, *limits)
+    axes.set_ylim(*ends)
+    log_axis(axes.yaxis, *ends)
     axes.set_ylabel(axis_name(series))
 
 
@@ -157,9 +158,9 @@ def _ahead(figure: Figure, future: Future, story: History, limits: tuple[float, 
     cut = {part: getattr(series, part)[recent] for part in ("day", "burden", "censoring")}
     spans = treated(story.schedule, opening, start) + _given(future)
     shade(rows[0], spans)
-    _fan(rows[0], future.day, future.burden)
-    _values(rows[0], series._replace(**cut))
-    _burden_axis(rows[0], limits, series)
+    fan(rows[0], future.day, future.burden)
+    values(rows[0], series._replace(**cut))
+    burden_axis(rows[0], limits, series)
     before = doses(story.schedule, opening, start)
     _dose(rows[1], np.append(before[0], future.day), np.append(before[1], future.dose))
     led = _lead(story, opening, start)

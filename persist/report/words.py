@@ -53,26 +53,13 @@ SHOWN = (
 )
 """The parameters that get a figure: switching first."""
 
-_HELP = (
-    (
-        ("tolerance_base", "tolerance_drug", "reversion", "persister_0"),
-        "how often cells become persisters, and how fast they return",
-        "the fraction of cells that carry a marker of persisters",
-    ),
-    (
-        ("reversion", "washout_days"),
-        "whether a slow regrowth off drug is slow reversion or a drug that fades slowly",
-        "the exposure itself (drug level; testosterone for androgen deprivation)",
-    ),
-    (
-        ("resistant_0", "mutation", "cost_r"),
-        "how many resistant cells there were, how fast new ones arise and what resistance costs them",
-        "the fraction of a resistance allele in ctDNA",
-    ),
-    (("decline_s",), "how fast sensitive cells decline", "frequent values in the first 4 to 6 weeks on drug"),
-    (("net_growth_s",), "how fast sensitive cells grow", "frequent values in the first weeks off drug"),
-)
-"""Not informed -> what is then open, and the measurement that would tell (after the table in the README's "Limits")."""
+STATISTICS = {
+    "lowest_value": "lowest value",
+    "largest_step": "largest step between visits, as a factor",
+    "last_value": "last value",
+    "under_floor": "values under the floor",
+}
+"""Statistics of a series (`validation.predictive`) as a reader calls them."""
 
 
 def number(value: float | None) -> str:
@@ -135,18 +122,18 @@ def informed(known: bool | None) -> str:
     return {True: "informed", False: "not informed", None: "derived"}[known]
 
 
-def blind_spots(rates: dict[str, Any], periods: int = 2) -> list[tuple[str, str, str]]:
-    """(open question, its parameters that this series does not inform, the measurement that would help).
+def data_say(row: dict[str, Any], rates: dict[str, Any]) -> str:
+    """What the data say of a parameter: its verdict, or what a derived one hangs on and which of that is not informed."""
+    if row["informed"] is not None or not row["depends_on"]:
+        return informed(row["informed"]) + (", against the prior" if row["against_prior"] else "")
+    open_ones = [name for name in row["depends_on"] if not rates[name]["informed"]]
+    told = f"; not informed: {joined(open_ones)}" if open_ones else ", all informed"
+    return f"derived from {joined(row['depends_on'])}{told}"
 
-    ``periods`` on drug: where there was but one, a second would help too.
-    """
-    found = []
-    for names, question, remedy in _HELP:
-        missing = [name for name in names if rates.get(name, {}).get("informed") is False]
-        if missing and (len(missing) == len(names) or names != ("reversion", "washout_days")):
-            again = ", or a second period on the drug (rechallenge)" if "persister_0" in names and periods < 2 else ""
-            found.append((question, joined(missing), remedy + again))
-    return found
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def outlook(plan: str, ends: dict[str, Any], horizon: float) -> str:
