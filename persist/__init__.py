@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from persist.inference.store import load, save
     from persist.records.table import read
     from persist.types import Cells, Cohort, Rates, Schedule, Series
+    from persist.validation.compare import compare
     from persist.validation.health import as_json as diagnose
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOMES = {
     "Series": ("persist.types", "Series"),
     "Settings": ("persist.inference.fit", "Settings"),
     "ask": ("persist.forecast.outcome", "ask"),
+    "compare": ("persist.validation.compare", "compare"),
     "diagnose": ("persist.validation.health", "as_json"),
     "fit": ("persist.inference.fit", "fit"),
     "forecast_plans": ("persist.forecast.outcome", "forecast"),
@@ -53,6 +55,7 @@ __all__ = [
     "Settings",
     "__version__",
     "ask",
+    "compare",
     "diagnose",
     "fit",
     "forecast_plans",
