@@ -99,11 +99,13 @@ def test_a_new_fit_is_of_the_values_before_the_cut(fits, monkeypatch) -> None:
         return fakes.posterior(table, {"A": TRUTH}, draws=100)
 
     monkeypatch.setattr(module.fitting, "fit", again)
-    one = compare(fits, draws=200, refit=True)["patients"]["A"]
+    found = compare(fits, draws=200, first=13, refit=True)
+    one = found["patients"]["A"]
     assert seen
-    assert one["lfo"]["held"] == one["lfo"]["cuts"] == 8
+    assert one["lfo"]["held"] == one["lfo"]["cuts"] == 3
     for name, row in one["models"].items():
         assert row["refitted"] == sorted(size for model, size in seen if model == name)
+    assert f"first {seen[0][1]} values is marked too: " in found["warnings"][seen[0][0]]["A"][0]
 
 
 def test_several_patients_are_also_taken_together() -> None:
@@ -224,6 +226,8 @@ def test_quantiles_of_one_sample_are_its_own() -> None:
     assert list(found.values()) == list(want)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_stack_of_forecasts(fits) -> None:
     question = ask(("on", "holiday=off 90, on"), 365.0, draws=20, replicates=1)
     found = compare(fits, draws=200, question=question)["stack"]

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "compare": (
         "persist.cli.compare",
         "command",
-        "Compare fits of several models by what they foretell, and stack them.",
+        "Compare models by what their fits foretell, and stack them.",
     ),
     "report": ("persist.cli.report", "command", "Write one self-contained page on a fit and its forecasts."),
     "doctor": ("persist.cli.doctor", "command", "Show versions, devices, precision and memory, and check itself."),

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist.errors import PrecisionError
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
 from persist.inference.curve import trace_curves
@@ -43,7 +44,12 @@ class Terms(NamedTuple):
 
 
 def of_patient(fit: store.DataTree, patient: str, draws: int) -> Terms:
-    """The terms of one patient under at most ``draws`` draws of a fit, taken evenly from all chains."""
+    """The terms of one patient under at most ``draws`` draws of a fit, taken evenly from all chains.
+
+    Raises `PrecisionError` without float64.
+    """
+    if not jax.config.jax_enable_x64:
+        raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
     series = next(one for one in posterior.series(fit) if one.patient_id == patient)
     values, one, power = drawn(fit, series, draws)
     visits, level, ahead = _along(values, one, power)

@@ -18,6 +18,7 @@ from persist.forecast.stack import stack
 from persist.inference import fit as fitting
 from persist.inference import left_out, posterior, store
 from persist.types import Table
+from persist.validation.health import examine
 from persist.validation.held_out import LEAST_DRAWS, first_cut, leave_future_out, leave_one_out
 from persist.validation.same import check_same
 from persist.validation.side_by_side import KINDS, Held, patient, together
@@ -72,14 +73,15 @@ def compare(
     check_same(fits)
     _check_way(way)
     chosen = _chosen(next(iter(fits.values())), patients)
-    held = {one.patient_id: _hold_out(fits, one, way, tell) for one in chosen}
+    marked = {name: store.attribute(fit, "problems") if "problems" in fit.attrs else {} for name, fit in fits.items()}
+    held = {one.patient_id: _hold_out(fits, one, way, marked, tell) for one in chosen}
     count = {one.patient_id: len(one.day) for one in chosen}
     rows = {name: patient(mine, way.first_of(count[name]), way.ahead) for name, mine in held.items()}
     return {
         "patients": rows,
         "together": together(held, way.ahead) if len(held) > 1 else None,
         "stack": None if question is None else _stacked(fits, rows, question, way, tell),
-        "warnings": {name: store.attribute(fit, "problems") for name, fit in fits.items() if "problems" in fit.attrs},
+        "warnings": marked,
         "notes": [_PRIOR_KNOWS, *([_FEW] if min(count.values()) < FEW_VALUES else [])],
         "settings": way._asdict() | {"models": {name: store.attribute(fit, "settings") for name, fit in fits.items()}},
         "seconds": time.perf_counter() - began,
@@ -105,9 +107,13 @@ def _chosen(fit: store.DataTree, patients: Sequence[str]) -> list[Series]:
 
 
 def _hold_out(
-    fits: Mapping[str, store.DataTree], series: Series, way: Way, tell: Callable[[str], None]
+    fits: Mapping[str, store.DataTree],
+    series: Series,
+    way: Way,
+    marked: dict[str, dict[str, list[str]]],
+    tell: Callable[[str], None],
 ) -> dict[str, Held]:
-    """Scores of one patient under each model."""
+    """Scores of one patient under each model; what is wrong with new fits is added to ``marked``, by model and patient."""
     found = {}
     for name, fit in fits.items():
         tell(f"patient {series.patient_id}: {name}")
@@ -115,23 +121,28 @@ def _hold_out(
         if len(terms.ahead) < LEAST_DRAWS:
             what = f"{name} has {len(terms.ahead)} draws, too few for their weights to be judged"
             raise UsageError(what, where=name, remedy=f"fit with {LEAST_DRAWS} draws or more")
-        again = _again(fit, series, way, name, tell) if way.refit else None
+        problems = marked[name].setdefault(series.patient_id, [])
+        again = _again(fit, series, way, problems, tell) if way.refit else None
         first = way.first_of(len(series.day))
         found[name] = Held(leave_one_out(terms), leave_future_out(terms, first, way.ahead, again))
     return found
 
 
 def _again(
-    fit: store.DataTree, series: Series, way: Way, name: str, tell: Callable[[str], None]
+    fit: store.DataTree, series: Series, way: Way, problems: list[str], tell: Callable[[str], None]
 ) -> Callable[[int], tuple[np.ndarray, float]]:
-    """A fit of the first values of a series as its own was made, as `leave_future_out` asks for it."""
+    """A fit of the first values of a series, made as its own was, for `leave_future_out`. What is wrong with one is added to
+    ``problems``.
+    """
     made = store.attribute(fit, "settings")
     settings = fitting.Settings(**{key: value for key, value in made.items() if key in fitting.Settings._fields})
 
     def refit(cut: int) -> tuple[np.ndarray, float]:
-        tell(f"patient {series.patient_id}: {name}, fitted anew to the first {cut} values")
+        tell(f"patient {series.patient_id}, fitted anew to the first {cut} values")
         parts = {part: getattr(series, part)[:cut] for part in ("day", "burden", "censoring")}
         new = fitting.fit(Table((series._replace(**parts),), (), ""), settings._replace(drug=None))
+        wrong = examine(new, series.patient_id).problems
+        problems.extend([f"the new fit of the first {cut} values is marked too: {wrong[0]}"] if wrong else [])
         ahead = left_out.ahead_of(new, series, way.draws)
         return ahead, min(posterior.effective_draws(new, series.patient_id), float(len(ahead)))
 
