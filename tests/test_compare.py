@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import fakes
 import laws
 import persist
+from persist.cli.compare import _print_stack
 from persist.cli.main import main
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
 from persist.errors import DataError, UsageError
@@ -260,6 +261,7 @@ def test_the_command(fits, tmp_path, monkeypatch) -> None:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.stderr
     assert "spr foretells single left-out values best" in result.stdout
+    assert "stack" not in result.stdout
     assert "note: " in result.stderr
     result = CliRunner().invoke(main, [*words, "--quiet"])
     assert result.stdout == ""
@@ -330,3 +332,14 @@ def test_the_truth_is_preferred_over_a_rival_that_is_five_percent_off() -> None:
     found = standings(both, np.repeat(np.arange(400), 16))
     assert found["truth"].weight > 0.9
     assert not found["rival"].tie
+
+
+def test_verdicts_of_the_stack_and_of_each_model_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    two = made({"spr": [50.0] * 20, "sr": [-10.0] * 8}, {"spr": 2.0, "sr": 4.0})
+    about = {"weights_from": "loo", "reference": "on"}
+    _print_stack(stack(two, {"A": {"spr": 0.75, "sr": 0.25}})["A"], about)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].strip() == "stack by loo: spr 0.75, sr 0.25"
+    assert [line.split()[0] for line in lines[2:5]] == ["stack", "spr", "sr"]
+    assert [line.split("  ")[-1] for line in lines[2:5]] == ["cannot tell", "benefit", "harm"]
+    assert "hangs on the mechanism" in lines[5]

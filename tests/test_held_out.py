@@ -132,7 +132,7 @@ def test_a_difference_within_two_errors_is_a_tie() -> None:
     worse = next(one for one in found.values() if one.difference < 0.0)
     assert worse.tie
     assert -worse.difference <= 2.0 * worse.difference_se
-    assert "which is a tie" in words(found, "x")
+    assert words(found, "x").endswith(" nats behind: a tie.")
 
 
 def test_a_mixture_that_is_better_than_each_is_found() -> None:
@@ -155,4 +155,5 @@ def test_values_of_one_patient_hang_together() -> None:
     alone, together = standard_error(surplus), standard_error(surplus, patient)
     assert together == pytest.approx(np.sqrt(10) * alone, rel=0.1)
     assert standard_error(surplus, overlap=4) == pytest.approx(2.0 * alone)
-    assert standard_error(surplus[:1]) is None
+    assert standard_error(surplus[:4]) is None
+    assert standings({"a": surplus[:4], "b": surplus[:4] - 9.0})["b"].tie

@@ -110,7 +110,7 @@ def _lfo_words(found: Mapping[str, Standing] | None, common: np.ndarray) -> str:
         return "The series is too short to leave its future out (--first)."
     if found is None:
         return f"Leave-future-out fails at all {len(common)} cuts: no model can be judged by it without --refit."
-    told = f"From the values before it, at {int(common.sum())} of {len(common)} cuts: {words(found, 'what follows')}"
+    told = f"Leave-future-out holds at {int(common.sum())} of {len(common)} cuts. There: {words(found, 'what follows')}"
     if common.mean() < MOSTLY:
         told += " At the other cuts the weights fail in some model, so this is unreliable; --refit fits anew there."
     return told

@@ -28,6 +28,8 @@ TIE_ERRORS = 2.0
 """A difference within so many of its standard errors is a tie."""
 SMALL_NATS = 4.0
 """A difference under this has a standard error that is poorly known."""
+LEAST_SCORES = 5
+"""Of fewer scores no standard error is told, so that they never part two models."""
 NO_WEIGHT = 1e-6
 """Weights below are the optimiser's zeros."""
 
@@ -76,8 +78,8 @@ def _standing(row: np.ndarray, best: np.ndarray, weight: float, patient: np.ndar
 
 
 def standard_error(scores: np.ndarray, patient: np.ndarray | None = None, overlap: int = 1) -> float | None:
-    """Of the sum of scores ``(n,)``; the larger of that by values and that by patients; None for fewer than two values."""
-    if len(scores) < 2:
+    """Of the sum of scores ``(n,)``; the larger of that by values and that by patients; None for fewer than `LEAST_SCORES`."""
+    if len(scores) < LEAST_SCORES:
         return None
     groups = [scores]
     if patient is not None and len(np.unique(patient)) > 1:
@@ -92,7 +94,7 @@ def words(found: Mapping[str, Standing], what: str) -> str:
     rest = sorted(((name, one) for name, one in found.items() if name != best), key=lambda pair: -pair[1].difference)
     if all(one.tie for _, one in rest):
         behind = ", ".join(f"{name} is {_beside(one)} behind" for name, one in rest)
-        return f"No model foretells {what} clearly better than another: {best} is first, {behind}, which is a tie."
+        return f"none foretells {what} clearly better than another; {best} is first, {behind}: a tie."
     told = [f"{name} ties ({_beside(one)})" if one.tie else f"{name} is worse by {_beside(one)}" for name, one in rest]
     small = any(not one.tie and -one.difference < SMALL_NATS for _, one in rest)
     caution = f" Differences under {SMALL_NATS:g} nats are small: their errors are uncertain." if small else ""
