@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from persist.inference.starts import coordinates
 
 from persist.errors import DataError, UsageError
 from persist.inference.cohort import case, observable, one_schedule, pad
 from persist.inference.curve import follow
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
-from persist.inference.starts import coordinates
 from persist.inference.target import Target, problem
 from persist.types import Schedule, Series
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from persist.inference.starts import coordinates as reach
 
 import fakes
 from persist.dynamics.observe import OBSERVABLES
@@ -15,7 +16,6 @@ from persist.inference import coordinates, model
 from persist.inference.cohort import case, pad
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack
-from persist.inference.starts import coordinates as reach
 from persist.inference.target import Target, problem
 from persist.types import Schedule
 

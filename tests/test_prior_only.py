@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from numpyro.diagnostics import effective_sample_size
+from persist.inference.rounds import Effort, _kernel
 from scipy import stats
 
 import fakes
@@ -14,7 +15,6 @@ from persist.inference import coordinates
 from persist.inference.cohort import case, pad
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack
-from persist.inference.rounds import Effort, _kernel
 from persist.inference.sampler import draw
 from persist.inference.target import Target, named, problem, slopes
 

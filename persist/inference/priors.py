@@ -120,7 +120,7 @@ def score(prior: Prior, value: np.ndarray) -> np.ndarray:
         return -np.asarray(ndtri(2.0 * ndtr(-x / prior.scale)))
     if prior.kind == "negative-log-normal":
         return (prior.location - np.log(-x)) / prior.scale
-    inside = np.log(x - prior.lower) - np.log(prior.upper - x) if prior.kind == "logit-normal" else np.log(x)
+    inside = np.log(x - prior.lower) - (np.log(prior.upper - x) if prior.kind == "logit-normal" else 0.0)
     return (inside - prior.location) / prior.scale
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from persist.errors import PrecisionError
 from persist.inference import posterior, store
-from persist.inference.cohort import Case, case, observable, pad
+from persist.inference.cohort import Case, Reference, case, observable, pad
 from persist.inference.priors import Prior, load_pack
 from persist.types import Series
 
@@ -31,8 +31,11 @@ def subject(fit: store.DataTree, patient: str) -> Subject:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
     series = next(one for one in posterior.series(fit) if one.patient_id == patient)
     kind = observable(series.observable)
-    padded = pad([series], pack=store.attribute(fit, "settings")["pack"])
-    return Subject(series, case(padded, 0, counted=kind.counted), kind.power)
+    settings = store.attribute(fit, "settings")
+    given = settings.get("reference")
+    reference = None if given is None else Reference(*given)
+    one = case(pad([series], pack=settings["pack"]), 0, counted=kind.counted, reference=reference)
+    return Subject(series, one, kind.power)
 
 
 def laws(fit: store.DataTree, patient: str) -> dict[str, Prior]:
@@ -51,4 +54,4 @@ def laws(fit: store.DataTree, patient: str) -> dict[str, Prior]:
 def _times(prior: Prior, unit: float) -> Prior:
     """The law of a log-normal value in another unit."""
     centre = None if prior.centre is None else prior.centre * unit
-    return prior._replace(low=prior.low * unit, high=prior.high * unit, centre=centre)
+    return prior._replace(low=prior.low * unit, high=prior.high * unit, lower=prior.lower * unit, centre=centre)
