@@ -160,6 +160,7 @@ def _assemble(
         {
             "day": (("patient", "plan", "time"), stack("day")),
             "burden": ((*where, "time", "level"), stack("burden")),
+            "measured": ((*where, "time", "level"), stack("measured")),
             "shares": ((*where, "time", "state"), stack("shares")),
             "dose": ((*where, "time"), stack("dose")),
         },
