@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from persist.inference.store import load, save
     from persist.records.table import read
     from persist.types import Cells, Cohort, Rates, Schedule, Series
+    from persist.validation.calibrate import calibrate
     from persist.validation.compare import compare
     from persist.validation.health import as_json as diagnose
+    from persist.validation.replicate import study
 
 __version__ = "0.1.0"
 
@@ -34,6 +36,7 @@ _HOMES = {
     "Series": ("persist.types", "Series"),
     "Settings": ("persist.inference.fit", "Settings"),
     "ask": ("persist.forecast.outcome", "ask"),
+    "calibrate": ("persist.validation.calibrate", "calibrate"),
     "compare": ("persist.validation.compare", "compare"),
     "diagnose": ("persist.validation.health", "as_json"),
     "fit": ("persist.inference.fit", "fit"),
@@ -43,6 +46,7 @@ _HOMES = {
     "read": ("persist.records.table", "read"),
     "save": ("persist.inference.store", "save"),
     "simulate": ("persist.dynamics.trajectories", "simulate"),
+    "study": ("persist.validation.replicate", "study"),
 }
 
 __all__ = [
@@ -55,6 +59,7 @@ __all__ = [
     "Settings",
     "__version__",
     "ask",
+    "calibrate",
     "compare",
     "diagnose",
     "fit",
@@ -64,6 +69,7 @@ __all__ = [
     "read",
     "save",
     "simulate",
+    "study",
 ]
 
 

@@ -132,7 +132,7 @@ SCHEDULE = Schedule(np.array([0.0, 85.0, 120.0]), np.array([62.0, 120.0, 200.0])
 def test_the_nadir_counts_from_the_restart(day, start, nadir):
     burden = np.array([20.0, 1.0, 2.0, 6.0, 7.0])[: len(day)]
     one = Series("A", "psa", "", np.array(day, float), burden, np.zeros(len(day), int), {"drug": SCHEDULE})
-    assert outcome_module._nadir(one, SCHEDULE, start) == nadir
+    assert outcome_module.nadir(one, SCHEDULE, start) == nadir
 
 
 def test_a_start_before_the_last_value_is_said(planted):

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 @click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro.")
 @click.option("--drug", metavar="NAME", help="The drug to fit, where the treatments name several.")
 @click.option("--chains", type=click.IntRange(min=2, max=16), default=4, show_default=True, help="Chains.")
-@click.option("--warmup", type=click.IntRange(min=50), default=400, show_default=True, help="Warm-up draws a chain.")
-@click.option("--draws", type=click.IntRange(min=50), default=600, show_default=True, help="Kept draws a chain.")
+@click.option("--warmup", type=click.IntRange(min=50), default=960, show_default=True, help="Warm-up points a chain.")
+@click.option("--draws", type=click.IntRange(min=50), default=640, show_default=True, help="Kept draws a chain.")
 @device_option
 @output_options
 @common_options

@@ -153,10 +153,14 @@ def secretome(cells: Cells, rates: Rates, exposure: ArrayLike) -> Array:
     return signal(cells, rates, response(exposure, rates.kill_half))
 
 
+NO_FLUX = 1e-100
+"""Deaths a day that count as none: squares of smaller ones vanish, and the gradient would be no number."""
+
+
 def signal(cells: Cells, rates: Rates, responding: ArrayLike) -> Array:
     """`secretome` from the response of the kills to the exposure."""
     flux = jnp.asarray(rates.kill_s * jnp.asarray(responding) * cells.sensitive)
-    dying = flux > 0
+    dying = flux > NO_FLUX
     return jnp.where(dying, flux / jnp.where(dying, flux + rates.secretome_half, 1.0), 0.0)
 
 

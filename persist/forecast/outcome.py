@@ -125,10 +125,10 @@ def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any,
     schedule = next(iter(series.schedules.values()))
     one = case(cohort, 0, counted=kind.counted)
     seen = float(cut.day[-1]), float(cut.burden[-1])
-    return landmark(values, one, seen, kind, _nadir(cut, schedule, look.start)), schedule
+    return landmark(values, one, seen, kind, nadir(cut, schedule, look.start)), schedule
 
 
-def _nadir(series: Series, schedule: Schedule, start: float) -> float | None:
+def nadir(series: Series, schedule: Schedule, start: float) -> float | None:
     """Lowest burden since the last restart, if the patient is on drug up to ``start`` (days); else None. A count of 0 is 1."""
     begin = _restart(schedule, start)
     since = series.day >= (np.inf if begin is None else begin)

@@ -21,6 +21,17 @@ _STEP_BUCKET, _VISIT_BUCKET = 64, 64
 """Padded sizes are multiples of these: wide, since another size means another half minute of compiling."""
 
 
+class Reference(NamedTuple):
+    """What the priors of `burden_0` and `settled_burden` count in, in the unit of the burden, where it is given beforehand.
+
+    By default these are the ``first`` and the ``largest`` burden of the series itself: the prior then looks at the data, which
+    is mild in use, but no law that parameters could be drawn from before there is a series.
+    """
+
+    first: float
+    largest: float
+
+
 class Case(NamedTuple):
     """One patient of a cohort as the model reads it: the row of each array, and numbers of the whole series.
 
@@ -101,8 +112,13 @@ def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | Non
     )
 
 
-def case(cohort: Cohort, index: int, *, counted: bool) -> Case:
-    """The row of one patient. ``counted``: burdens are counts, whose logs have the extra variance 1 / count."""
+def case(cohort: Cohort, index: int, *, counted: bool, reference: Reference | None = None) -> Case:
+    """The row of one patient. ``counted``: burdens are counts, whose logs have the extra variance 1 / count. ``reference``
+    takes the place of the series' own first and largest burden; `UsageError` where it is no burden.
+    """
+    if reference is not None and not all(0.0 < burden < np.inf for burden in reference):
+        what = f"the reference burdens are {reference.first:g} and {reference.largest:g}"
+        raise UsageError(what, where="reference", remedy="give two numbers over 0, in the unit of the burden")
     day, value, seen = cohort.day[index], cohort.log_burden[index], cohort.seen[index]
     mark = cohort.censoring[index]
     first = value[0] - (np.log(2.0) if mark[0] < 0 else 0.0)
@@ -122,8 +138,8 @@ def case(cohort: Cohort, index: int, *, counted: bool) -> Case:
         dose=cohort.dose[index],
         moving=cohort.moving[index],
         step=cohort.step[index],
-        log_first=np.asarray(first),
-        log_largest=np.asarray(value[seen].max()),
+        log_first=np.asarray(first if reference is None else np.log(reference.first)),
+        log_largest=np.asarray(value[seen].max() if reference is None else np.log(reference.largest)),
         sight_days=np.asarray(day[sight] - day[0]),
         sight_on=np.asarray(on[steps].sum()),
         sight_area=np.asarray(np.trapezoid(np.exp(value[: sight + 1]), day[: sight + 1])),

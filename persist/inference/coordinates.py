@@ -8,7 +8,8 @@ like a hockey stick, so the sampler moves in the sum and in how it splits. With 
 
     R's loss        a = -log(1 - cost_r),   b = -log(1 - kill_r_share); the total is softplus^-1(a + b): R's growth is
                     lambda exp(-(a + b)), so that a large loss is seen by itself, not by its log
-    P's loss        a = death_p + k_P,      b = r_0 (1 - phi), what turns back on drug; a splits into d_P and k_P
+    P's loss        a = death_p + k_P,      b = r_0 (1 - phi), what turns back on drug; a splits into d_P and k_P. What is seen
+                    is the loss less b_P: a + b is l softplus(u + b_P / l), l a usual loss, about b_P + l u unless small
     P's seed        a = persister_0,        b = (s_0 + s_1) / |decline_s|, which splits into s_0 and s_1
     R's seed        a = resistant_0,        b = mutation b_S / |decline_s|
 
@@ -61,6 +62,9 @@ CLONE = {
 }
 """The site that stands for each parameter of P and of R; a variant has all of a state's or none."""
 
+LUCK = "clone_luck"
+"""The site that stands for the size of the clone against its expectation (`inference.fate`)."""
+
 STRETCH = 8.0
 """About one over the share of R that a few values with noise and wander can tell from none."""
 _NEWTON = 8
@@ -80,29 +84,25 @@ def placed(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def sites(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The coordinate that stands for each parameter, in order."""
+    """The coordinate that stands for each parameter, in order, and that of the clone's size."""
     swap = placed(names)
-    return tuple(swap.get(name, name) for name in names)
+    own = tuple(swap.get(name, name) for name in names)
+    return (*own, LUCK) if "resistant_0" in names else own
 
 
 def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float, float]]:
     """About where each site of this module lies, and how far it reaches: where a search may begin."""
     middle = {name: prior.location + np.log(prior.upper) for name, prior in pack.entries.items()}
     decline, growth = pack.entries["decline_s"].location, pack.entries["net_growth_s"].location
-    kill = float(np.logaddexp(decline, growth))
     found: dict[str, tuple[float, float]] = {}
     if "persister_0" in names:
-        own = (middle["death_p"], middle["kill_p_share"] + kill)
-        loss = (
-            float(np.logaddexp(*own)),
-            middle["reversion"] - float(np.logaddexp(0.0, pack.entries["reversion_block"].location)),
-        )
+        own, loss = _usual_losses(pack)
         supply = float(np.logaddexp(middle["tolerance_base"], middle["tolerance_drug"])) - decline
         found |= {
             "persister_seen": (0.0, 4.0),
             "persister_origin": (middle["persister_0"] - supply, 2.5),
             "tolerance_split": (middle["tolerance_base"] - middle["tolerance_drug"], 3.0),
-            "persister_loss": (float(np.logaddexp(*loss)), 1.0),
+            "persister_loss": (0.4, 1.5),
             "persister_loss_back": (loss[0] - loss[1], 2.0),
             "persister_loss_split": (own[0] - own[1], 1.5),
         }
@@ -115,15 +115,33 @@ def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float,
             "resistant_origin": (origin, 3.0),
             "resistant_loss": (float(np.logaddexp(*loss)), 1.2),
             "resistant_loss_split": (loss[0] - loss[1], 2.0),
+            LUCK: (0.0, 1.0),
         }
     return found
+
+
+def _usual_losses(pack: Pack) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Logs of usual losses of P on drug, 1/day: by death and by kill; and by both of these and by return."""
+    entries = pack.entries
+    kill = float(np.logaddexp(entries["decline_s"].location, entries["net_growth_s"].location))
+    middle = {name: entries[name].location + np.log(entries[name].upper) for name in ("death_p", "kill_p_share")}
+    own = (float(middle["death_p"]), float(middle["kill_p_share"]) + kill)
+    back = entries["reversion"].location - float(np.logaddexp(0.0, entries["reversion_block"].location))
+    return own, (float(np.logaddexp(*own)), back)
+
+
+def _usual_loss(pack: Pack) -> float:
+    """A usual loss of P on drug, 1/day."""
+    return float(np.exp(np.logaddexp(*_usual_losses(pack)[1])))
 
 
 def place_persisters(
     at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float
 ) -> Placed:
     """Start, tolerance, loss and reversion of P from their sites, given growth and decline of S, P's division and the block."""
-    own, back = _split(at("persister_loss"), at("persister_loss_back"))
+    unit = _usual_loss(pack)
+    loss, bend = _log_softplus(at("persister_loss") + values["birth_p_share"] * values["net_growth_s"] / unit)
+    own, back = _split(loss + np.log(unit), at("persister_loss_back"))
     death, kill = _split(own, at("persister_loss_split"))
     share = kill - jnp.log(values["net_growth_s"] - values["decline_s"])  # of kill_s
     free = jnp.log1p(-values["reversion_block"])
@@ -134,7 +152,7 @@ def place_persisters(
     start, supply = _split(seed, origin)
     base_rate, drug_rate = _split(supply + jnp.log(-values["decline_s"]), at("tolerance_split"))
     made = _parts(pack, {"persister_0": start, "tolerance_base": base_rate, "tolerance_drug": drug_rate})
-    return Placed(lost.values | made.values, lost.density + made.density + stretch)
+    return Placed(lost.values | made.values, lost.density + made.density + bend + stretch)
 
 
 def place_clone(at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float) -> Placed:

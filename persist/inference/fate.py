@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
 from persist.dynamics.clones import Clone, along, log_density
-from persist.inference.curve import Curve, patient, run, weigh, without_size
+from persist.inference.curve import Curve, Run, patient, run, weigh, without_size
 
 if TYPE_CHECKING:
     from jax import Array
@@ -59,13 +59,25 @@ def fate(values: dict[str, Any], z: Array, case: Case, power: float) -> Fate:
     founders = living_founders(rates, power)
     log_size, slope = jax.jvp(lambda at: log_sized(at, founders), (z,), (jnp.ones_like(z),))
     size = jnp.exp(log_size)
-    with_it = run(rates | {SIZE: size}, case, power)
-    start = patient(rates, power)
-    days = jnp.where(case.moving, case.length, 0.0)
-    law = along(start.cells, with_it.path, start.rates, days, with_it.exposure)
+    with_it, law = _sized(rates, size, case, power)
     lives, died = log_fates(size * law.mean, law)
     density = jnp.logaddexp(lives, died) + jnp.log(law.mean) + log_size + jnp.log(slope)
     return Fate(size, weigh(rates, with_it, case, power), density, jax.nn.sigmoid(died - lives))
+
+
+def died_out(values: dict[str, Any], case: Case, power: float) -> Array:
+    """Probability ``()`` that the clone, of the size that is among the ``values``, is one that died out."""
+    _, law = _sized(without_size(values), values[SIZE], case, power)
+    lives, died = log_fates(values[SIZE] * law.mean, law)
+    return jax.nn.sigmoid(died - lives)
+
+
+def _sized(rates: dict[str, Any], size: Array, case: Case, power: float) -> tuple[Run, Clone]:
+    """The mean field with a clone of this size, and the law of a clone beside it."""
+    with_it = run(rates | {SIZE: size}, case, power)
+    start = patient(rates, power)
+    days = jnp.where(case.moving, case.length, 0.0)
+    return with_it, along(start.cells, with_it.path, start.rates, days, with_it.exposure)
 
 
 def log_fates(w: Array, law: Clone) -> tuple[Array, Array]:

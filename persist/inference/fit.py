@@ -21,13 +21,12 @@ import numpy as np
 
 from persist import keys
 from persist.errors import FitError, PrecisionError
-from persist.inference.cohort import Case, case, observable, one_schedule, pad
+from persist.inference.cohort import Case, Reference, case, observable, one_schedule, pad
 from persist.inference.curve import derive, resistant_share, trace_curves
 from persist.inference.model import sampled
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
-from persist.inference.rounds import Effort, Report, iterations
-from persist.inference.sampler import Draws, draw
+from persist.inference.sampler import Draws, Effort, Report, draw, total_rounds
 from persist.inference.store import own_version
 from persist.inference.target import Target
 
@@ -41,15 +40,19 @@ if TYPE_CHECKING:
 
 
 class Settings(NamedTuple):
-    """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed."""
+    """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed.
+
+    ``reference``: the burdens that the priors of `burden_0` and `settled_burden` count in (None: the series' own).
+    """
 
     model: str = "spr"
     pack: str = "clinical"
     drug: str | None = None
     chains: int = 4
-    warmup: int = 400
-    draws: int = 600
+    warmup: int = 960
+    draws: int = 640
     seed: int = 0
+    reference: Reference | None = None
 
 
 class Progress(NamedTuple):
@@ -114,7 +117,7 @@ def _draws(
         return found, False
     effort = Effort(settings.chains, settings.warmup, settings.draws)
     if watch is not None:
-        watch(Report(0, iterations(effort)))
+        watch(Report(0, total_rounds(effort)))
     try:
         found = draw(keys.key(settings.seed, patient_id, "fit"), target, effort, one, watch)
     except FitError as error:
@@ -126,7 +129,7 @@ def _draws(
 
 def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
     """One patient, padded to a size of its own: its numbers then cannot depend on who else is fitted."""
-    return case(pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted)
+    return case(pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted, reference=settings.reference)
 
 
 def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:
@@ -210,15 +213,14 @@ class _Kept:
         def pick(head: str) -> dict[str, np.ndarray]:
             return {name[len(head) :]: value for name, value in parts.items() if name.startswith(head)}
 
-        ends = parts["start_energy"], parts["start_resistant"]
-        return Draws(pick("value."), pick("stat."), *ends, float(parts["seconds"]))
+        return Draws(pick("value."), pick("stat."), parts["log_evidence"], float(parts["seconds"]))
 
     def write(self, draws: Draws) -> None:
         """Write whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         columns: Any = {f"value.{name}": v for name, v in draws.values.items()}
         columns |= {f"stat.{name}": v for name, v in draws.stats.items()}
-        columns |= {"start_energy": draws.start_energy, "start_resistant": draws.start_resistant}
+        columns |= {"log_evidence": draws.log_evidence}
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp.npz")
         np.savez(temporary, fingerprint=self.fingerprint, seconds=draws.seconds, **columns)
         os.replace(temporary, self.path)

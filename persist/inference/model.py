@@ -1,7 +1,7 @@
 """The NumPyro model of one patient: what is sampled, its priors, and the likelihood of the series.
 
 Sampled are net growth, turnover and decline rather than births, deaths and kills, because the former are what a series can
-show (`inference.curve` has what follows from them). R is the mean field's: its law (`inference.fate`) is not sampled yet.
+show (`inference.curve` has what follows from them), and what became of the resistant clone (`inference.fate`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import numpyro
 import numpyro.distributions as dist
 
 from persist.errors import UsageError
-from persist.inference.coordinates import Placed, place_clone, place_persisters, placed
+from persist.inference.coordinates import LUCK, Placed, place_clone, place_persisters, placed
 from persist.inference.curve import follow
-from persist.inference.priors import Pack, distribution
+from persist.inference.fate import SIZE, fate
+from persist.inference.priors import Pack, distribution, log_normal
 
 if TYPE_CHECKING:
     from jax import Array
@@ -60,7 +61,12 @@ def model(case: Case, pack: Pack, variant: str, power: float) -> None:
         values |= _named("persisters", place_persisters(_free, values, case, pack, power))
     if "resistant_0" in aside:
         values |= _named("clone", place_clone(_free, values, case, pack, power))
-    curve = follow(values, case, power)
+        found = fate(values, _free(LUCK), case, power)
+        numpyro.deterministic(SIZE, found.size)
+        numpyro.factor("size", found.density)
+        curve = found.curve
+    else:
+        curve = follow(values, case, power)
     numpyro.factor("series", jnp.sum(curve.pointwise))
 
 
@@ -69,7 +75,7 @@ def _law(name: str, case: Case, pack: Pack) -> Any:
     prior = pack.cells_per_unit if name == "cells_per_unit" else pack.entries[name]
     assert prior is not None
     shifts = {"settled_burden": case.log_largest, "burden_0": case.log_first}
-    return dist.LogNormal(prior.location + shifts[name], prior.scale) if name in shifts else distribution(prior)
+    return log_normal(prior, jnp.exp(shifts[name])) if name in shifts else distribution(prior)
 
 
 def _named(what: str, found: Placed) -> dict[str, Array]:

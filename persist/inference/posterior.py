@@ -125,7 +125,8 @@ def _prior(table: Table, settings: dict[str, Any]) -> store.Dataset:
     drawn = {name: np.empty((1, N_PRIOR, len(table.series))) for name in names}
     for index, series in enumerate(table.series):
         rng = _random(settings["seed"], series.patient_id, "prior")
-        one = case(pad([series], pack=settings["pack"], drug=settings["drug"]), 0, counted=kind.counted)
+        cohort = pad([series], pack=settings["pack"], drug=settings["drug"])
+        one = case(cohort, 0, counted=kind.counted, reference=settings.get("reference"))
         unit = {"burden_0": np.exp(one.log_first), "settled_burden": np.exp(one.log_largest)}
         for name in names:
             level = rng.uniform(1e-9, 1.0 - 1e-9, N_PRIOR)
@@ -158,7 +159,7 @@ def _observed(table: Table, visits: int) -> store.Dataset:
 
 
 def _constant(names: list[str], schedules: list[Schedule], results: list[Draws]) -> store.Dataset:
-    """Treatment segments, and where the search for starts ended (energy, mean share of R); padded with NaN."""
+    """Treatment segments, padded with NaN, and the log evidence as each chain estimates it."""
     segments = max(1, *(len(schedule.start) for schedule in schedules))
 
     def column(rows: list[np.ndarray], size: int) -> np.ndarray:
@@ -168,9 +169,7 @@ def _constant(names: list[str], schedules: list[Schedule], results: list[Draws])
         part: (("patient", "segment"), column([getattr(schedule, part) for schedule in schedules], segments))
         for part in ("start", "stop", "dose")
     }
-    ends = max(len(found.start_energy) for found in results)
-    for part in ("start_energy", "start_resistant"):
-        data[part] = (("patient", "end"), column([getattr(found, part) for found in results], ends))
+    data["log_evidence"] = (("patient", "chain"), np.stack([found.log_evidence for found in results]))
     return store.dataset(data, {"patient": names})
 
 

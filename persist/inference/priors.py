@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import transforms
@@ -50,7 +51,7 @@ class Prior(NamedTuple):
     def _link(self, value: float) -> float:
         if self.kind == "logit-normal":
             return float(np.log((value - self.lower) / (self.upper - value)))
-        return float(np.log(value))
+        return float(np.log(value - self.lower) if self.kind == "log-normal" else np.log(value))
 
 
 class Pack(NamedTuple):
@@ -65,7 +66,7 @@ KINDS = ("log-normal", "logit-normal", "negative-log-normal", "half-normal")
 
 
 def base(prior: Prior) -> Any:
-    """The law of an entry on the scale on which it is normal: of log x or of the logit."""
+    """The law of an entry on the scale on which it is normal: of log (x - lower) or of the logit."""
     return dist.Normal(prior.location, prior.scale)
 
 
@@ -74,7 +75,7 @@ def distribution(prior: Prior) -> Any:
     if prior.kind == "half-normal":
         return dist.HalfNormal(prior.scale)
     if prior.kind == "log-normal":
-        return dist.LogNormal(prior.location, prior.scale)
+        return log_normal(prior)
     if prior.kind == "logit-normal":
         stretch = transforms.AffineTransform(
             prior.lower, prior.upper - prior.lower, domain=dist.constraints.unit_interval
@@ -84,6 +85,14 @@ def distribution(prior: Prior) -> Any:
         base(prior),
         [transforms.ExpTransform(), transforms.AffineTransform(0.0, -1.0, domain=dist.constraints.positive)],
     )
+
+
+def log_normal(prior: Prior, unit: Any = 1.0) -> Any:
+    """The law of ``unit`` times a log-normal entry, whose values lie above ``lower``."""
+    if prior.lower == 0.0:
+        return dist.LogNormal(prior.location + jnp.log(unit), prior.scale)
+    shift = transforms.AffineTransform(prior.lower * unit, unit, domain=dist.constraints.positive)
+    return dist.TransformedDistribution(base(prior), [transforms.ExpTransform(), shift])
 
 
 def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
@@ -99,7 +108,7 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     normal = prior.location + prior.scale * z
     if prior.kind == "logit-normal":
         return prior.lower + (prior.upper - prior.lower) / (1.0 + np.exp(-normal))
-    return -np.exp(normal) if prior.kind == "negative-log-normal" else np.exp(normal)
+    return -np.exp(normal) if prior.kind == "negative-log-normal" else prior.lower + np.exp(normal)
 
 
 @cache

@@ -1,27 +1,25 @@
-"""Posterior draws of one patient: starts found, chains warmed up together, draws named.
+"""Posterior draws of one patient: walkers led to the posterior, warmed up together, drawn from, draws named.
 
-The programs depend only on the padded sizes, so all patients of a size share them, and a patient's numbers do not depend on
-who else is fitted.
+Walkers share one metric, the covariance of the later half of all their points so far, and one step size; both are fixed before
+the draws. Where the draws do not pass (R-hat over chains, effective size), as many trajectories are added as there were, and
+every second point is kept, a few times. The programs depend only on the padded sizes, so all patients of a size share them, and
+a patient's numbers do not depend on who else is fitted.
 """
 
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from numpyro.infer.util import ParamInfo
+from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
-from persist.inference.curve import resistant_share, trace_curves
-from persist.inference.model import sampled
-from persist.inference.priors import load_pack
-from persist.inference.rounds import Rounds
-from persist.inference.starts import LANES, coordinates, find_starts
-from persist.inference.target import named, slopes
+from persist.inference.fate import SIZE, died_out
+from persist.inference.target import named, reference
+from persist.inference.tempering import adapted, temper
+from persist.inference.walkers import WALKERS, Crowd, Stride, Walkers, root_of_metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,72 +27,203 @@ if TYPE_CHECKING:
     from jax import Array
 
     from persist.inference.cohort import Case
-    from persist.inference.rounds import Effort, Report
     from persist.inference.target import Target
+
+ACCEPT = 0.9
+"""Acceptance that the common step size aims at."""
+
+TIME = 2.0
+"""Longest trajectory in whitened space; a quarter turn of a normal law takes 1.6."""
+
+FIRST, LEAST = 0.5, 0.05
+"""How fast the step size learns in the first round of warm-up, and later at least."""
+
+CAUTION = 0.9
+"""Share of the adapted step size with which draws are made."""
+
+THIN = 2
+"""Trajectories for each kept point."""
+
+PASSED, ENOUGH, MORE = 1.008, 600.0, 3
+"""R-hat and effective size with which sampling ends, and how often it may be doubled before."""
+
+TEMPERING = 0.25
+"""Share of the progress that tempering counts for."""
+
+
+class Effort(NamedTuple):
+    """How long to sample: chains, and of each the warm-up and the kept draws, in points of all its walkers together."""
+
+    chains: int
+    warmup: int
+    draws: int
+
+    @property
+    def rounds(self) -> tuple[int, int]:
+        """Rounds of warm-up and of kept draws, one point of every walker each; rounded up."""
+        return max(1, -(-self.warmup // WALKERS)), max(1, -(-self.draws // WALKERS))
+
+
+class Report(NamedTuple):
+    """Where a run is: ``done`` of ``total`` rounds of this patient."""
+
+    done: int
+    total: int
 
 
 class Draws(NamedTuple):
-    """Posterior draws ``(chains, draws)`` by name, what the sampler reported of them, where the search for starts ended
-    (energy and mean share of R over the visits, each ``(ends,)``, best first), and the run time in seconds, without
-    compiling.
+    """Posterior draws ``(chains, draws)`` by name, walker after walker, what the sampler reported of them, the log evidence by
+    chain ``(chains,)``, and the run time in seconds, without compiling.
     """
 
     values: dict[str, np.ndarray]
     stats: dict[str, np.ndarray]
-    start_energy: np.ndarray
-    start_resistant: np.ndarray
+    log_evidence: np.ndarray
     seconds: float
+
+
+class _Kept(NamedTuple):
+    """Points ``(rounds, lanes, n)`` and statistics of each, ``(rounds, lanes)``."""
+
+    point: np.ndarray
+    energy: np.ndarray
+    hamiltonian: np.ndarray
+    accept: np.ndarray
+    diverging: np.ndarray
+    lost: np.ndarray
+    leaps: np.ndarray
+
+
+def total_rounds(effort: Effort) -> int:
+    """Rounds that a run reports on, tempering among them, as far as they are known beforehand."""
+    warm, kept = effort.rounds
+    return round((warm + THIN * kept) / (1.0 - TEMPERING))
 
 
 def draw(
     key: Array, target: Target, effort: Effort, case: Case, progress: Callable[[Report], None] | None = None
 ) -> Draws:
-    """Posterior draws of one patient; ``warmup`` and ``draws`` are rounded up to whole blocks of `BLOCK`.
+    """Posterior draws of one patient; ``warmup`` and ``draws`` are rounded up to whole rounds of all `WALKERS`."""
+    search, pick = jax.random.split(key)
+    seed = int(np.asarray(jax.random.bits(search, dtype=np.uint32)))
+    walkers = Walkers(seed, target, case, reference(target, case), effort.chains * WALKERS)
+    total = total_rounds(effort)
 
-    ``progress`` is called after every block.
-    """
-    name_of = named(target)
-    pack = load_pack(target.pack, target.cells)
-    location, scale = coordinates(pack, sampled(pack, target.variant), case)
-    flat, unflatten = ravel_pytree(location)
-    slope = partial(slopes(target), case)
-    search, run = jax.random.split(key)
-    jax.block_until_ready(slope(_lanes(np.asarray(flat)[None])))  # type: ignore[no-untyped-call]  # compiles
+    def tell(done: float) -> None:
+        if progress is not None:
+            progress(Report(min(round(done), total), total))
+
     began = time.perf_counter()
-    found = find_starts(search, slope, np.asarray(flat), np.asarray(ravel_pytree(scale)[0]), effort.chains)
-    energy, bend = (part[: effort.chains] for part in slope(_lanes(found.point)))
-    start = ParamInfo(jax.vmap(unflatten)(jnp.asarray(found.point)), energy, jax.vmap(unflatten)(bend))
-    searched = time.perf_counter() - began
-    rounds = Rounds(run, target, effort, case, progress)
-    kept = rounds.draw(rounds.warm(start, found.spread))
-    z, *stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
-    values = {name: np.asarray(value) for name, value in name_of(case, z).items()}
-    ends = name_of(case, jax.tree.map(lambda leaf: leaf[None], jax.vmap(unflatten)(jnp.asarray(found.end))))
-    shares = _resistant({name: leaf[0] for name, leaf in ends.items()}, case, target.power)
-    return Draws(
-        values, _named_stats(stats, rounds.step_size), found.energy, np.asarray(shares), searched + rounds.seconds()
+    start = temper(walkers, lambda beta: tell(TEMPERING * total * beta**0.3))
+    crowd, stride = _warm(walkers, start.crowd, start.stride, effort, lambda n: tell(TEMPERING * total + n))
+    kept = _enough(walkers, crowd, stride, effort, lambda n: tell(TEMPERING * total + effort.rounds[0] + n))
+    spent = time.perf_counter() - began
+    values = _named(pick, target, case, _by_chain(kept.point, effort.chains))
+    return Draws(values, _stats(kept, effort.chains, stride), start.log_evidence, spent)
+
+
+def _warm(
+    walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell: Callable[[int], None]
+) -> tuple[Crowd, Stride]:
+    """Adapt metric and step size: the metric at rounds 4, 8, 16 and so on and twice in the second half, the step size
+    throughout; what is left is its geometric mean over the last quarter, a little shortened.
+    """
+    past: list[np.ndarray] = []
+    steps: list[float] = []
+    rounds = effort.rounds[0]
+    renewed = {4 * 2**power for power in range(20)} | {rounds // 2, 3 * rounds // 4}
+    stride = stride._replace(time=TIME)
+    for number in range(1, rounds + 1):
+        crowd, moved = walkers.move(crowd, stride)
+        past.append(crowd.point)
+        stride = adapted(stride, moved, ACCEPT, max(LEAST, FIRST / (1.0 + 0.2 * number)))
+        steps.append(np.log(stride.step))
+        if number in renewed and number < rounds:
+            stride = stride._replace(root=root_of_metric(np.stack(past[len(past) // 2 :])))
+        tell(number)
+    last = steps[-max(1, rounds // 4) :]
+    return crowd, stride._replace(step=CAUTION * float(np.exp(np.mean(last))))
+
+
+def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell: Callable[[int], None]) -> _Kept:
+    """Points until they pass, at most doubled `MORE` times."""
+    wanted = effort.rounds[1]
+    parts: list[_Kept] = []
+    thin = THIN
+    for more in range(MORE + 1):
+        for _ in range(wanted - sum(len(part.point) for part in parts)):
+            crowd, part = _round(walkers, crowd, stride, thin)
+            parts.append(part)
+            tell(THIN * len(parts))
+        kept = _Kept(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+        if more == MORE or _passed(kept.point, effort.chains):
+            break
+        parts = [_Kept(*(row[1::2] for row in kept))]
+        thin *= 2
+    return kept
+
+
+def _round(walkers: Walkers, crowd: Crowd, stride: Stride, thin: int) -> tuple[Crowd, _Kept]:
+    """One kept point of every walker, and what the trajectories on the way there did."""
+    leaps = walkers.leaps
+    accept, lost, diverging = np.zeros(walkers.lanes), np.zeros(walkers.lanes), np.zeros(walkers.lanes, bool)
+    for _ in range(thin):
+        crowd, moved = walkers.move(crowd, stride)
+        accept = accept + moved.accept / thin
+        diverging = diverging | (moved.diverging & ~moved.common)
+        lost = lost + moved.diverging / thin
+    spent = np.full(walkers.lanes, walkers.leaps - leaps)
+    return crowd, _Kept(
+        *(
+            np.asarray(part)[None]
+            for part in (crowd.point, crowd.energy, moved.hamiltonian, accept, diverging, lost, spent)
+        )
     )
 
 
-@jax.jit
-def _resistant(values: dict[str, Array], case: Case, power: float) -> Array:
-    """Mean share of R over the visits under each set of parameters ``(n,)``; ``(n,)``."""
-    return resistant_share(trace_curves(values, case, power), case)
+def _by_chain(rows: np.ndarray, chains: int) -> np.ndarray:
+    """``(rounds, lanes, ...)`` as ``(chains, draws, ...)``, walker after walker."""
+    own = rows.reshape(len(rows), chains, WALKERS, *rows.shape[2:])
+    return np.moveaxis(own, 0, 2).reshape(chains, WALKERS * len(rows), *rows.shape[2:])
 
 
-def _lanes(points: np.ndarray) -> Array:
-    """Points padded to `LANES` rows."""
-    return jnp.asarray(np.pad(points, ((0, LANES - len(points)), (0, 0)), mode="edge"))
+def _passed(points: np.ndarray, chains: int) -> bool:
+    """True if chains agree in every coordinate and walkers give enough effective points."""
+    worst = float(np.max(split_gelman_rubin(_by_chain(points, chains))))
+    least = float(np.min(effective_sample_size(np.moveaxis(points, 0, 1)))) if len(points) > 3 else np.inf
+    return worst <= PASSED and least >= ENOUGH
 
 
-def _named_stats(stats: list[np.ndarray], step_size: float) -> dict[str, np.ndarray]:
-    """Sampler statistics under ArviZ's names, each ``(chains, draws)``."""
-    potential, energy, steps, accept, diverging = stats
-    return {
-        "lp": -potential,
-        "energy": energy,
-        "n_steps": steps,
-        "acceptance_rate": accept,
-        "diverging": diverging,
-        "step_size": np.full(potential.shape, step_size),
+def _stats(kept: _Kept, chains: int, stride: Stride) -> dict[str, np.ndarray]:
+    """Sampler statistics under ArviZ's names, each ``(chains, draws)``; ``walker`` is the number of the walker in its chain.
+
+    A common step that diverges is lost, and smaller ones are there for such places: ``lost`` is the share of those, while
+    ``diverging`` marks that even a small step failed.
+    """
+    columns = {
+        "lp": -kept.energy,
+        "energy": kept.hamiltonian,
+        "n_steps": kept.leaps,
+        "acceptance_rate": kept.accept,
+        "diverging": kept.diverging,
+        "lost": kept.lost,
+        "step_size": np.full(kept.energy.shape, stride.step),
+        "walker": np.broadcast_to(np.tile(np.arange(WALKERS), chains), kept.energy.shape),
     }
+    return {name: _by_chain(np.asarray(rows), chains) for name, rows in columns.items()}
+
+
+def _named(key: Array, target: Target, case: Case, points: np.ndarray) -> dict[str, np.ndarray]:
+    """Parameters by name ``(chains, draws)``; a clone that died out has size 0."""
+    values = {name: np.asarray(value) for name, value in named(target)(case, jnp.asarray(points)).items()}
+    if SIZE in values:
+        gone = np.asarray(_died_out(values, case, target.power))
+        values[SIZE] = np.where(np.asarray(jax.random.uniform(key, gone.shape)) < gone, 0.0, values[SIZE])
+    return values
+
+
+@jax.jit
+def _died_out(values: dict[str, Array], case: Case, power: float) -> Array:
+    """Probability that its clone died out, of every draw ``(chains, draws)``; chain after chain."""
+    found: Array = jax.lax.map(jax.vmap(lambda row: died_out(row, case, power)), values)
+    return found

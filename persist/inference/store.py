@@ -28,7 +28,7 @@ from persist.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 2
+SCHEMA = 3
 GROUPS = {
     "fit": (
         "posterior",
@@ -46,7 +46,7 @@ VARIABLES = {
     "sample_stats": ("lp", "diverging", "resistant_share"),
     "posterior_predictive": ("burden",),
     "observed_data": ("day", "burden", "censoring"),
-    "constant_data": ("start", "stop", "dose", "start_energy", "start_resistant"),
+    "constant_data": ("start", "stop", "dose", "log_evidence"),
     "fitted": ("burden", "shares"),
     "futures": ("day", "burden", "shares", "dose"),
 }

@@ -1,4 +1,7 @@
-"""The posterior of one patient as functions of the sampler's coordinates, compiled once for all patients of a padded size."""
+"""The posterior of one patient as functions of the sampler's coordinates, compiled once for all patients of a padded size.
+
+Coordinates are flat, ``(n,)``: the sites of the model in alphabetical order.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import numpy as np
 from numpyro.infer.util import constrain_fn, potential_energy
 
-from persist.inference.coordinates import sites
+from persist.inference.coordinates import sites, starting_range
+from persist.inference.fate import SIZE
 from persist.inference.model import model, sampled
 from persist.inference.priors import load_pack
 
@@ -29,9 +34,16 @@ class Target(NamedTuple):
     power: float
 
 
+class Reference(NamedTuple):
+    """The normal law of independent coordinates from which tempering starts: location and scale, each ``(n,)``."""
+
+    location: np.ndarray
+    scale: np.ndarray
+
+
 @cache
 def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Potential (minus the log posterior density, in unconstrained coordinates) and constraining function of a target."""
+    """Potential (minus the log posterior density, by site, in unconstrained coordinates) and constraining function."""
     pack = load_pack(target.pack, target.cells)
     bound = partial(model, pack=pack, variant=target.variant, power=target.power)
 
@@ -45,26 +57,47 @@ def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     def constrain(case: Case, z: Any) -> Any:
         values = constrain_fn(bound, (case,), {}, z, return_deterministic=True)
-        return {name: values[name] for name in sampled(pack, target.variant)}
+        names = sampled(pack, target.variant)
+        return {name: values[name] for name in (*names, *((SIZE,) if SIZE in values else ()))}
 
     return potential, constrain
 
 
+def order(target: Target) -> tuple[str, ...]:
+    """Sites in the order of flat coordinates."""
+    return tuple(sorted(sites(sampled(load_pack(target.pack, target.cells), target.variant))))
+
+
+def by_site(target: Target, point: Array) -> dict[str, Array]:
+    """Flat coordinates ``(n,)`` by site."""
+    return dict(zip(order(target), point, strict=True))
+
+
+def flat_potential(target: Target) -> Callable[[Case, Array], Array]:
+    """Minus the log posterior density ``()`` at flat coordinates ``(n,)``."""
+    potential, _ = problem(target)
+    return lambda case, point: potential(case)(by_site(target, point))
+
+
 @cache
 def named(target: Target) -> Callable[[Case, Any], dict[str, Array]]:
-    """Compiled map from unconstrained coordinates to the sampled parameters by name, all ``(chains, draws)``."""
+    """Compiled map from flat coordinates ``(chains, draws, n)`` to the sampled parameters by name, ``(chains, draws)``."""
     _, constrain = problem(target)
-    return jax.jit(jax.vmap(jax.vmap(constrain, in_axes=(None, 0)), in_axes=(None, 0)))
+
+    def at(case: Case, point: Array) -> Any:
+        return constrain(case, by_site(target, point))
+
+    return jax.jit(jax.vmap(jax.vmap(at, in_axes=(None, 0)), in_axes=(None, 0)))
 
 
-@cache
-def slopes(target: Target) -> Callable[[Case, Array], tuple[Array, Array]]:
-    """Compiled energy and gradient at `LANES` points ``(LANES, n)`` of flat unconstrained coordinates."""
-    potential, _ = problem(target)
-    names = sorted(sites(sampled(load_pack(target.pack, target.cells), target.variant)))
-
-    def slope(case: Case, points: Array) -> tuple[Array, Array]:
-        energy = potential(case)
-        return jax.vmap(jax.value_and_grad(lambda at: energy(dict(zip(names, at, strict=True)))))(points)
-
-    return jax.jit(slope)
+def reference(target: Target, case: Case) -> Reference:
+    """About the prior in flat coordinates, as a normal law: where tempering starts."""
+    pack = load_pack(target.pack, target.cells)
+    entries = dict(pack.entries)
+    if pack.cells_per_unit is not None:
+        entries["cells_per_unit"] = pack.cells_per_unit
+    own = starting_range(sampled(pack, target.variant), pack)
+    shift = {"settled_burden": float(case.log_largest), "burden_0": float(case.log_first)}
+    reach = [own[site] if site in own else (entries[site].location, entries[site].scale) for site in order(target)]
+    location = [at + shift.get(site, 0.0) for site, (at, _) in zip(order(target), reach, strict=True)]
+    return Reference(np.array(location), np.array([width for _, width in reach]))

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -60,6 +63,25 @@ def svg(name: str, label: str, size: tuple[float, float], draw: Callable[[Figure
         draw(figure)
         figure.savefig(text, format="svg", transparent=True, metadata=_HEAD)
     return Markup(element(text.getvalue(), name, label))
+
+
+def picture(path: Path, size: tuple[float, float], draw: Callable[[Figure], None]) -> None:
+    """A file of its own, SVG or PNG by its name, of what ``draw`` puts on a figure of ``size`` (inches); written whole or not
+    at all.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        with mpl.rc_context(_STYLE):
+            figure = Figure(figsize=size)
+            draw(figure)
+            figure.savefig(temporary, format=kind, dpi=160, metadata=_HEAD if kind == "svg" else {})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def log_axis(axis: Any, low: float, high: float, ticks: int = 6) -> None:

@@ -1,6 +1,8 @@
 """Whether a posterior can be trusted: convergence of the chains, by patient, in words.
 
-R-hat and effective sample sizes are the rank-normalised ones (Vehtari et al. 2021, 10.1214/20-BA1221), by ArviZ.
+R-hat and effective sample sizes are the rank-normalised ones (Vehtari et al. 2021, 10.1214/20-BA1221), by ArviZ. A chain is a
+set of walkers that started together and apart from those of other chains: R-hat compares such sets (nested R-hat; Margossian et
+al. 2024, 10.1214/24-BA1453); effective sizes count each walker as a series of its own.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
 MAX_RHAT, MIN_ESS, MIN_TAIL = 1.01, 400.0, 200.0
 """For the tails, at the 5 % and 95 % quantiles, 200 put their Monte-Carlo error at about a tenth of the spread."""
 MODE_NATS = 3.0
-RIVAL_NATS, RIVAL_GAP = 10.0, 0.1
-"""Another end of the search for starts is a rival of the posterior if its density is within so many nats of the best end's,
-while its mean share of R lies so far outside of all the draws'. (A posterior may settle in a mode that the data do not
-deserve: there all resistant, though a later response shows cells that are not.)"""
+LEAST_ROUNDS = 4
+"""Draws of a walker from which its autocorrelation can be told."""
+STUCK = 0.1
+"""A walker that accepts less than this share of its steps hardly moved."""
 
 
 class Health(NamedTuple):
@@ -53,9 +55,9 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
     watched = posterior.drop_vars(still)
     if np.ptp(stats["resistant_share"].values) > 0:
         watched = watched.assign(resistant_share=stats["resistant_share"])
-    summary = az.summary(watched, kind="diagnostics", round_to="none")
-    sizes = summary[["ess_bulk", "ess_tail"]].astype(float)
-    rhat = summary["r_hat"].astype(float)
+    rhat = az.summary(watched, kind="diagnostics", round_to="none")["r_hat"].astype(float)
+    alone = az.summary(_by_walker(watched, stats), kind="diagnostics", round_to="none")
+    sizes = alone[["ess_bulk", "ess_tail"]].astype(float)
     divergences = int(np.asarray(stats["diverging"]).sum())
     problems = [
         f"{name} never moved or is no number: the sampler failed; fit again with another --seed"
@@ -63,7 +65,7 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
         if name in fit["prior"] or not np.isfinite(posterior[name]).all()  # derived rates may be 0 throughout
     ]
     problems += _problems(rhat, sizes, divergences, np.asarray(stats["lp"]))
-    problems += _rivals(fit["constant_data"].to_dataset().sel(patient=patient), np.asarray(stats["resistant_share"]))
+    problems += _stuck(stats)
     return Health(
         float(rhat.max()),
         float(sizes["ess_bulk"].min()),
@@ -72,6 +74,27 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
         posterior.sizes["chain"],
         tuple(problems),
     )
+
+
+def _by_walker(watched: xr.Dataset, stats: xr.Dataset) -> xr.Dataset:
+    """The same draws with every walker as a chain: draws of one walker follow each other, those of two do not."""
+    count = 1 + int(stats["walker"].max()) if "walker" in stats else 1
+    rounds = watched.sizes["draw"] // count
+    if rounds < LEAST_ROUNDS:
+        return watched
+    rows = {name: draws.values.reshape(-1, rounds) for name, draws in watched.data_vars.items()}
+    return watched.__class__({name: (("chain", "draw"), draws) for name, draws in rows.items()})
+
+
+def _stuck(stats: xr.Dataset) -> list[str]:
+    """Walkers that hardly moved, in a sentence."""
+    if "walker" not in stats:
+        return []
+    count = 1 + int(stats["walker"].max())
+    rate = stats["acceptance_rate"].values.reshape(stats.sizes["chain"] * count, -1).mean(axis=1)
+    slow = int((rate < STUCK).sum())
+    told = f"{slow} of {rate.size} walkers hardly moved: a narrow region of the posterior is misjudged; use a longer --warmup"
+    return [told] if slow else []
 
 
 def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray) -> list[str]:
@@ -99,22 +122,6 @@ def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray
             "there is more than one mode, and the draws weigh them by chance"
         )
     return found
-
-
-def _rivals(constant: xr.Dataset, resistant: np.ndarray) -> list[str]:
-    """Whether the search for starts found an explanation of another composition that no chain has visited."""
-    energy, share = (np.asarray(constant[name]) for name in ("start_energy", "start_resistant"))
-    low, high = np.quantile(resistant, (0.005, 0.995))
-    near = energy < np.nanmin(energy) + RIVAL_NATS
-    away = near & ((share < low - RIVAL_GAP) | (share > high + RIVAL_GAP))
-    if not away.any():
-        return []
-    first = int(np.flatnonzero(away)[np.argmin(energy[away])])
-    return [
-        f"another explanation was left aside: the draws have {low:.0%} to {high:.0%} resistant cells on average over the "
-        f"visits, one found {energy[first] - np.nanmin(energy):.1f} nats below the best has {share[first]:.0%}; "
-        "do not trust the composition, and compare with --model sp"
-    ]
 
 
 def rates(fit: xr.DataTree, patient: str) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,209 @@
+"""Hamiltonian Monte Carlo with many walkers in lockstep: one compiled trajectory serves all of them, at every temperature.
+
+    H = beta U(x) + (1 - beta) U_0(x) + |p|^2 / 2,      x' = M p,  p' = -M^T grad,      M M^T = the metric (a covariance)
+
+U is minus the log posterior density, U_0 that of a normal reference, ``beta`` from 0 to 1 the inverse temperature. All walkers
+take the same number of leapfrog steps, drawn anew for every trajectory, so that none waits for another (Hoffman, Radul &
+Sountsov 2021, proceedings.mlr.press/v130/hoffman21a.html); each has a step size of its own about the common one, and now and
+then a much smaller one, with which it leaves places that are too narrow for the common one. A scalar program spends most of its
+time on overhead: 32 walkers cost little more than four.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from persist.inference.target import Reference, flat_potential
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax import Array
+
+    from persist.inference.cohort import Case
+    from persist.inference.target import Target
+
+WALKERS = 16
+"""Walkers of a chain. They start together (`inference.tempering`), apart from those of other chains."""
+
+TOGETHER = 32
+"""Walkers that run in one compiled program; others run beside them on their own threads. Fixed, so that numbers are too."""
+
+JITTER = 0.2
+"""Spread of the log of a walker's step size about the common one."""
+
+CAREFUL = (0.2, 0.2)
+"""Share of the steps that are smaller, and by how much."""
+
+DIVERGENT = 1000.0
+"""Error of H beyond which a trajectory counts as divergent."""
+
+WALL = 1e10
+"""Energy of a point whose density is no number or 0."""
+
+MOST_LEAPS = 128
+
+
+class Crowd(NamedTuple):
+    """Where walkers are: points ``(lanes, n)`` and, of each, energy U and that of the reference ``(lanes,)``."""
+
+    point: Any
+    energy: Any
+    reference: Any
+
+
+class Moved(NamedTuple):
+    """What a trajectory did, each ``(lanes,)``: probability of acceptance, whether it diverged, whether steps were the common
+    ones, the Hamiltonian at its start.
+    """
+
+    accept: np.ndarray
+    diverging: np.ndarray
+    common: np.ndarray
+    hamiltonian: np.ndarray
+
+
+class Stride(NamedTuple):
+    """How walkers move: root M of the metric ``(n, n)``, common step size, longest trajectory in time of whitened space."""
+
+    root: np.ndarray
+    step: float
+    time: float
+
+
+class Walkers:
+    """The walkers of one patient: `TOGETHER` in a program, the programs on as many threads as there are cores."""
+
+    def __init__(self, seed: int, target: Target, case: Case, reference: Reference, lanes: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.case, self.reference, self.lanes = case, reference, lanes
+        self.run = _program(target, case, len(reference.location))
+        self.leaps = 0
+
+    def start(self) -> Crowd:
+        """Walkers drawn from the reference."""
+        shape = (self.lanes, len(self.reference.location))
+        point = self.reference.location + self.reference.scale * self.rng.standard_normal(shape)
+        still = Stride(np.eye(shape[1]), 0.0, 0.0)
+        nowhere = np.zeros(self.lanes)
+        return self.move(Crowd(point, nowhere, nowhere), still, 0.0)[0]
+
+    def move(self, crowd: Crowd, stride: Stride, beta: float = 1.0) -> tuple[Crowd, Moved]:
+        """One trajectory of every walker at inverse temperature ``beta``, accepted or not."""
+        shape = crowd.point.shape
+        momentum = self.rng.standard_normal(shape)
+        common = self.rng.uniform(size=shape[0]) >= CAREFUL[0]
+        size = stride.step * np.exp(JITTER * self.rng.standard_normal(shape[0])) * np.where(common, 1.0, CAREFUL[1])
+        leaps = self._leaps(stride)
+        self.leaps += leaps
+        before, after, error, level = self._each(crowd.point, momentum, size, stride.root, leaps, beta)
+        accept = np.exp(-np.clip(np.where(np.isfinite(error), error, np.inf), 0.0, None))
+        taken = self.rng.uniform(size=shape[0]) < accept
+        pairs = zip(after, before, strict=True)
+        chosen = Crowd(*(np.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in pairs))
+        return chosen, Moved(accept, np.asarray(~(error < DIVERGENT)), common, level)
+
+    def _leaps(self, stride: Stride) -> int:
+        """Leapfrog steps of a trajectory, from a third of the longest time up to all of it."""
+        if stride.time == 0.0:
+            return 0
+        return int(np.clip(round(stride.time / stride.step * self.rng.uniform(1.0 / 3.0, 1.0)), 1, MOST_LEAPS))
+
+    def _each(
+        self, point: np.ndarray, momentum: np.ndarray, size: np.ndarray, root: np.ndarray, leaps: int, beta: float
+    ) -> tuple[Crowd, Crowd, np.ndarray, np.ndarray]:
+        """The program for `TOGETHER` walkers at a time, the last ones filled up; what comes out is of all of them."""
+        more = -len(point) % TOGETHER
+        rows = [np.pad(part, [(0, more)] + [(0, 0)] * (part.ndim - 1), mode="edge") for part in (point, momentum, size)]
+        shared = (self.case, self.reference, root, np.asarray(leaps), np.asarray(beta, float))
+
+        def work(at: int) -> Any:
+            mine = [jnp.asarray(part[at : at + TOGETHER]) for part in rows]
+            return jax.tree.map(np.asarray, self.run(*mine, *shared))
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            parts = list(threads.map(work, range(0, len(point) + more, TOGETHER)))
+        found: tuple[Crowd, Crowd, np.ndarray, np.ndarray] = jax.tree.map(
+            lambda *leaves: np.concatenate(leaves)[: len(point)], *parts
+        )
+        return found
+
+
+def _trajectory(
+    energy: Callable[[Case, Array], Array],
+    point: Array,
+    momentum: Array,
+    size: Array,
+    case: Case,
+    reference: Reference,
+    root: Array,
+    leaps: Array,
+    beta: Array,
+) -> tuple[Crowd, Crowd, Array, Array]:
+    """Where walkers were and where the leapfrog takes them, the error of H, and H at the start; rows are walkers."""
+
+    def level(x: Array) -> tuple[Array, tuple[Array, Array]]:
+        own = energy(case, x)
+        own = jnp.where(jnp.isfinite(own), own, WALL)
+        plain = 0.5 * jnp.sum(((x - reference.location) / reference.scale) ** 2)
+        return beta * own + (1.0 - beta) * plain, (own, plain)
+
+    look = jax.vmap(jax.value_and_grad(level, has_aux=True))
+    width = size[:, None]
+
+    def leap(number: Array, state: Any) -> Any:
+        """Number 0 only looks where it stands, so that the density is compiled once."""
+        x, p, slope, _, first = state
+        moves = number > 0
+        p = p - 0.5 * width * slope
+        x = x + jnp.where(moves, width * (p @ root.T), 0.0)
+        (total, parts), bend = look(x)
+        slope = jnp.where(jnp.isfinite(bend), bend, 0.0) @ root
+        p = p - jnp.where(moves, 0.5 * width * slope, 0.0)
+        now = (total + 0.5 * jnp.sum(p**2, axis=1), *parts)
+        return x, p, slope, now, tuple(jnp.where(moves, old, new) for old, new in zip(first, now, strict=True))
+
+    still = (jnp.zeros(len(size)),) * 3
+    nothing = (point, momentum, jnp.zeros_like(point), still, still)
+    x, _, _, last, first = jax.lax.fori_loop(0, leaps + 1, leap, nothing)
+    return Crowd(point, first[1], first[2]), Crowd(x, last[1], last[2]), last[0] - first[0], first[0]
+
+
+_PROGRAMS: dict[Any, Any] = {}
+_COMPILING = Lock()
+"""Held while a program is compiled, so that threads do not all compile the same one."""
+
+
+def _program(target: Target, case: Case, size: int) -> Any:
+    """The trajectory compiled for cases of these padded sizes, once."""
+    shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(case))
+    with _COMPILING:
+        if (target, shapes) not in _PROGRAMS:
+            rows = (jnp.zeros((TOGETHER, size)), jnp.zeros((TOGETHER, size)), jnp.ones(TOGETHER))
+            reference = Reference(np.zeros(size), np.ones(size))
+            shared = (case, reference, np.eye(size), np.asarray(1), np.asarray(1.0))
+            _PROGRAMS[target, shapes] = _compiled(target).lower(*rows, *shared).compile()
+    return _PROGRAMS[target, shapes]
+
+
+@cache
+def _compiled(target: Target) -> Any:
+    energy = flat_potential(target)
+    return jax.jit(lambda *given: _trajectory(energy, *given))
+
+
+def root_of_metric(points: np.ndarray) -> np.ndarray:
+    """Root ``(n, n)`` of the covariance of points ``(..., n)``, which is shrunk towards its diagonal while they are few."""
+    rows = points.reshape(-1, points.shape[-1])
+    share = len(rows) / (len(rows) + 2.0 * rows.shape[1])
+    spread = np.cov(rows.T)
+    shrunk = share * spread + (1.0 - share) * np.diag(np.diag(spread)) + 1e-9 * np.eye(len(spread))
+    return np.asarray(np.linalg.cholesky(shrunk))

@@ -1,0 +1,172 @@
+"""One replicate of a calibration: a virtual patient through the whole pipeline, and the rank of its truth.
+
+Of parameters, the truth is ranked among posterior draws. Of what is to come (time to progression under two plans, days gained
+by a holiday), one random future of the true cells is ranked among one random future of each posterior draw: if all is right,
+truth and draws come from one law, so the ranks are uniform (Talts et al. 2018, arXiv:1804.06788; for quantities that depend on
+the data too: Modrák et al. 2023, 10.1214/23-BA1404). Draws are thinned, evenly over all chains; ties are broken at random.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from persist.errors import FitError, RatesError, UsageError
+from persist.forecast import decide
+from persist.forecast.endpoints import rule_for
+from persist.forecast.futures import run as futures
+from persist.forecast.landmark import Landmark, Look, landmark
+from persist.forecast.outcome import ask, forecast, nadir
+from persist.inference import posterior, store
+from persist.inference.cohort import case, observable, pad
+from persist.inference.fate import SIZE
+from persist.inference.fit import Settings, fit
+from persist.inference.model import sampled
+from persist.inference.priors import load_pack
+from persist.types import Cells
+from persist.validation.bands import rank
+from persist.validation.designs import Design, design_of
+from persist.validation.health import examine
+from persist.validation.identify import contraction
+from persist.validation.virtual import PLANTS, Virtual, generator, virtual
+
+RANKS_STEP = 20
+"""The number of ranks is a multiple of this, so that the middle 50 % and 90 % of them are whole numbers of ranks."""
+
+TIME_ON, TIME_HOLIDAY, GAIN = "time_to_progression_on", "time_to_progression_holiday", "gain_days_holiday"
+DERIVED = (TIME_ON, TIME_HOLIDAY, GAIN)
+"""What is ranked beside the parameters, in days, by the horizon."""
+
+
+class Study(NamedTuple):
+    """What is asked of a calibration: how to fit (its seed is that of all), how many ``ranks`` there are (one more than the
+    posterior draws that are used), and the error that is planted (`virtual.PLANTS`).
+    """
+
+    settings: Settings
+    ranks: int = 100
+    plant: str = "none"
+
+    @property
+    def rank_max(self) -> int:
+        """The largest rank, and the number of thinned draws."""
+        return self.ranks - 1
+
+    @property
+    def design(self) -> Design:
+        """The design of the pack."""
+        return design_of(self.settings.pack)
+
+
+def study(settings: Settings, ranks: int = 100, plant: str = "none") -> Study:
+    """A `Study` that can be run, with the reference of its design; `UsageError` / `RatesError` for one that cannot."""
+    design = design_of(settings.pack)
+    sampled(load_pack(settings.pack, observable(design.observable).cells), settings.model)
+    if plant not in PLANTS:
+        raise UsageError(f'no error is called "{plant}"', where="--plant", remedy=f"choose {', '.join(PLANTS)}")
+    if ranks < RANKS_STEP or ranks % RANKS_STEP:
+        remedy = f"give a multiple of {RANKS_STEP}, such as 100"
+        raise UsageError(f"{ranks} ranks have no whole middle 50 % and 90 %", where="--ranks", remedy=remedy)
+    draws = settings.chains * settings.draws
+    if ranks > draws + 1:
+        what = f"{ranks} ranks need {ranks - 1} posterior draws, and {draws} are drawn"
+        raise UsageError(what, where="--ranks", remedy="give fewer, or more --draws")
+    return Study(settings._replace(reference=design.reference), ranks, plant)
+
+
+def replicate(asked: Study, number: int) -> dict[str, Any]:
+    """Replicate ``number`` as it stands in the file: ranks, contraction and truth by name, health and seconds; or, where the
+    patient cannot be simulated or fitted, the reason as ``unfit``.
+    """
+    began = time.perf_counter()
+    try:
+        found = _ranked(asked, number)
+    except (FitError, RatesError) as error:
+        return {"replicate": number, "wall_seconds": time.perf_counter() - began, "unfit": str(error)}
+    return {"replicate": number, "wall_seconds": time.perf_counter() - began} | found
+
+
+def _ranked(asked: Study, number: int) -> dict[str, Any]:
+    settings = asked.settings
+    one = virtual(settings.seed, number, settings.pack, settings.model, asked.design, asked.plant)
+    result = fit(one.table, settings)
+    values = posterior.thinned(result, one.series.patient_id, asked.rank_max)
+    drawn = {name: (value, values[name]) for name, value in one.values.items()}
+    coming = _coming(asked, one, result)
+    ranks = {
+        name: rank(value, draws, generator(settings.seed, number, "ties", name))
+        for name, (value, draws) in (drawn | coming).items()
+    }
+    patient = one.series.patient_id
+    after, before = (result[group].to_dataset().sel(patient=patient) for group in ("posterior", "prior"))
+    return {
+        "compile_seconds": float(result.attrs["compile_seconds"]),
+        "censored": int(np.sum(one.series.censoring != 0)),
+        "health": _health(result, patient),
+        "truth": {name: _short(value) for name, (value, _) in (drawn | coming).items()},
+        "ranks": ranks,
+        "contraction": {name: _short(contraction(after[name].values, before[name].values)) for name in drawn},
+    }
+
+
+def _short(value: float) -> float:
+    """A number as it is kept, to six digits."""
+    return float(f"{value:.6g}")
+
+
+def _coming(asked: Study, one: Virtual, result: store.DataTree) -> dict[str, tuple[float, np.ndarray]]:
+    """Time to progression under both plans and the gain, by the horizon: of the truth, and of each thinned draw."""
+    design, patient = asked.design, one.series.patient_id
+    question = ask(
+        [f"on={design.plan}", f"holiday={design.holiday}"],
+        design.horizon,
+        draws=asked.rank_max,
+        replicates=1,
+        seed=asked.settings.seed,
+    )
+    made = forecast(result, question)
+    look = Look(**store.attribute(made, "settings")["patients"][patient])
+    times = made["endpoints"].to_dataset()["time_to_progression"].sel(patient=patient).values[..., 0]
+    true = futures(
+        asked.settings.seed,
+        f"{patient} truth",
+        where_truth_stands(one, asked.settings.pack),
+        design.schedule,
+        question.plans,
+        look,
+        rule_for(design.observable),
+        1,
+    )
+    truth = np.stack([future.time_to_progression[:, 0] for future in true])
+    (on, holiday), (true_on, true_holiday) = (np.minimum(part, design.horizon) for part in (times, truth))
+    return {
+        TIME_ON: (float(true_on[0]), on),
+        TIME_HOLIDAY: (float(true_holiday[0]), holiday),
+        GAIN: (
+            float(decide.gain(true_holiday, true_on, design.horizon)[0]),
+            decide.gain(holiday, on, design.horizon),
+        ),
+    }
+
+
+def where_truth_stands(one: Virtual, pack: str) -> Landmark:
+    """The landmark of the truth itself: its cells, exposure and wander at the last visit, of which nothing is unknown."""
+    series, kind = one.series, observable(one.series.observable)
+    seen = float(series.day[-1]), float(series.burden[-1])
+    lowest = nadir(series, series.schedules["drug"], seen[0])
+    values = {name: np.array([value]) for name, value in one.values.items()}
+    at = landmark(values, case(pad([series], pack=pack), 0, counted=kind.counted), seen, kind, lowest)
+    known = values | {"noise_sd": np.array([one.noise_sd]), SIZE: np.ones(1)}  # R is counted, not the mean of a Poisson
+    cells = Cells(*(np.asarray(state, float) for state in one.cells))
+    return at._replace(cells=cells, wander_mean=np.array([one.wander]), wander_sd=np.zeros(1), values=known)
+
+
+def _health(result: store.DataTree, patient: str) -> dict[str, Any]:
+    """What `diagnose` says of the fit."""
+    found = examine(result, patient)
+    told = {name: getattr(found, name) for name in ("max_rhat", "min_ess_bulk", "min_ess_tail")}
+    plain = {name: _short(value) if math.isfinite(value) else None for name, value in told.items()}
+    return plain | {"divergences": found.divergences, "ok": found.ok, "problems": list(found.problems)}
