@@ -92,10 +92,12 @@ def test_cuts_that_fail_are_told_and_left_aside(report: dict[str, Any]) -> None:
 
 def test_a_new_fit_is_of_the_values_before_the_cut(fits, monkeypatch) -> None:
     """Fits are faked: each gives draws about the truth, however few values it sees."""
-    seen = []
+    seen, whole = [], fits["spr"]["observed_data"]["burden"].values[0]
+    burdens = (whole[0], whole.max())
 
     def again(table: Table, settings: persist.Settings) -> store.DataTree:
         (one,) = table.series
+        assert settings.reference == pytest.approx(burdens)
         seen.append((settings.model, len(one.day)))
         return fakes.posterior(table, {"A": TRUTH}, draws=100)
 

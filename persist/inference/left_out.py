@@ -20,7 +20,7 @@ import numpy as np
 
 from persist.errors import PrecisionError
 from persist.inference import posterior, store
-from persist.inference.cohort import case, observable, pad
+from persist.inference.cohort import Reference, case, observable, pad
 from persist.inference.curve import trace_curves
 from persist.inference.likelihood import Visits, log_likelihood
 
@@ -75,6 +75,15 @@ def ahead_of(fit: store.DataTree, series: Series, draws: int) -> np.ndarray:
     """
     _, _, ahead = _along(*drawn(fit, series, draws))
     return np.asarray(ahead)[:, : len(series.day)]
+
+
+def reference(fit: store.DataTree, series: Series) -> Reference:
+    """The burdens that the priors of a fit of ``series`` count in: given to a fit of less of it, the prior stays the same."""
+    given = store.attribute(fit, "settings").get("reference")
+    if given is not None:
+        return Reference(*given)
+    _, one, _ = drawn(fit, series, 1)
+    return Reference(float(np.exp(one.log_first)), float(np.exp(one.log_largest)))
 
 
 def _along(values: dict[str, np.ndarray], one: Case, power: float) -> tuple[Visits, Array, Array]:

@@ -96,7 +96,7 @@ def audit(
     exact = log_likelihood(seed, name, values, one, kind.power, particles, progress)
     sums = _sums(values, one, kind.power)
     fast = sums[0] if SIZE in values else sums[1]
-    weight, khat = array_stats.psislw(exact - fast)  # type: ignore[no-untyped-call]
+    weight, khat = array_stats.psislw(fast - exact)  # type: ignore[no-untyped-call]  # of minus what it is given
     return Audit(fast, exact, sums[1], sums[0], np.asarray(weight), float(khat))
 
 

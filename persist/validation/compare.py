@@ -131,16 +131,17 @@ def _hold_out(
 def _again(
     fit: store.DataTree, series: Series, way: Way, problems: list[str], tell: Callable[[str], None]
 ) -> Callable[[int], tuple[np.ndarray, float]]:
-    """A fit of the first values of a series, made as its own was, for `leave_future_out`. What is wrong with one is added to
-    ``problems``.
+    """A fit of the first values of a series, made as its own was and by the same priors, for `leave_future_out`. What is wrong
+    with one is added to ``problems``.
     """
     made = store.attribute(fit, "settings")
     settings = fitting.Settings(**{key: value for key, value in made.items() if key in fitting.Settings._fields})
+    settings = settings._replace(drug=None, reference=left_out.reference(fit, series))
 
     def refit(cut: int) -> tuple[np.ndarray, float]:
         tell(f"patient {series.patient_id}, fitted anew to the first {cut} values")
         parts = {part: getattr(series, part)[:cut] for part in ("day", "burden", "censoring")}
-        new = fitting.fit(Table((series._replace(**parts),), (), ""), settings._replace(drug=None))
+        new = fitting.fit(Table((series._replace(**parts),), (), ""), settings)
         wrong = examine(new, series.patient_id).problems
         problems.extend([f"the new fit of the first {cut} values is marked too: {wrong[0]}"] if wrong else [])
         ahead = left_out.ahead_of(new, series, way.draws)
