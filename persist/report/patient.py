@@ -46,7 +46,7 @@ def section(index: int, of: Sources) -> dict[str, Any]:
         "plans": _plans(mark, of, told, asked) if told else [],
         "horizon": asked["horizon"] if told else None,
         "verdicts": _verdicts(told, asked) if told else [],
-        "panels": [_panel(mark, key, of, table[key]) for key in words.SHOWN if key in of.prior],
+        "panels": [_panel(mark, key, of, table[key]) for key in (*words.SHOWN, *words.SHOWN_TOO) if key in of.prior],
         "rates": table,
         "blind": words.blind_spots(state["rates"], len(of.story.schedule.start)),
     }

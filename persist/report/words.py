@@ -27,6 +27,10 @@ MEANING: dict[str, str] = {
     "settled_burden": "burden at which an untreated tumour stops growing",
     "onset_days": "time in which the effect of the drug builds up",
     "washout_days": "time in which the effect of the drug fades",
+    "secretome_boost": "how much faster resistant cells divide at the full signal of dying sensitive cells",
+    "secretome_share": "share of the first flux of dying cells at which that signal is half",
+    "attenuation_rate": "pace at which the kill of sensitive cells fades on full drug",
+    "recovery_rate": "pace at which that kill recovers off drug",
     "noise_sd": "error of one measurement",
     "wander_sd": "size of the slow wander around the curve",
     "wander_days": "time in which that wander is forgotten",
@@ -43,6 +47,7 @@ MEANING: dict[str, str] = {
     "kill_r": "kill of resistant cells by full drug",
     "escape_drug": "resistant cells made by persisters on full drug",
     "capacity": "cells at which births stop",
+    "secretome_half": "flux of dying cells at which their signal is half",
 }
 """What a parameter is, in a line."""
 
@@ -52,6 +57,9 @@ SHOWN = (
     *("mutation", "cost_r", "noise_sd", "wander_sd"),
 )
 """The parameters that get a figure: switching first."""
+
+SHOWN_TOO = ("attenuation_rate", "recovery_rate", "secretome_boost", "secretome_share")
+"""Those that get one in the variants that have them."""
 
 _HELP = (
     (
@@ -68,6 +76,16 @@ _HELP = (
         ("resistant_0", "mutation", "cost_r"),
         "how many resistant cells there were, how fast new ones arise and what resistance costs them",
         "the fraction of a resistance allele in ctDNA",
+    ),
+    (
+        ("secretome_boost", "secretome_share"),
+        "whether dying sensitive cells speed up the resistant ones, and at how many of them (totals alone hardly tell)",
+        "counts of sensitive and resistant cells grown together in several ratios, with and without drug",
+    ),
+    (
+        ("attenuation_rate", "recovery_rate"),
+        "how fast the kill fades on drug and recovers off it",
+        "frequent values after a restart of the drug, following pauses of different length",
     ),
     (("decline_s",), "how fast sensitive cells decline", "frequent values in the first 4 to 6 weeks on drug"),
     (("net_growth_s",), "how fast sensitive cells grow", "frequent values in the first weeks off drug"),
@@ -170,6 +188,21 @@ MODEL = (
     "judges progression on measured values at visits.",
 )
 """The model in five lines."""
+
+VARIANT = {
+    "sr": "This fit is of the variant sr: there are no P.",
+    "sp": "This fit is of the variant sp: there are no R.",
+    "spr-tis": "This fit is of the variant spr-tis: S that the drug kills send a signal by which R divide faster.",
+    "attenuation": "This fit is of the variant attenuation: there are no P; the kill of S fades with time on drug and "
+    "recovers off it.",
+}
+"""What a model variant changes in that."""
+
+
+def model(variant: str) -> tuple[str, ...]:
+    """The lines of a model variant."""
+    return (*MODEL, VARIANT[variant]) if variant in VARIANT else MODEL
+
 
 SOURCES = (
     "Wu and others 2019, doi 10.3934/mbe.2019176: what of such models can be identified from PSA.",
