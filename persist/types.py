@@ -56,6 +56,8 @@ class Rates(NamedTuple):
     kill_half: Any = np.inf
     onset_days: Any = 0.0
     washout_days: Any = 0.0
+    attenuation_rate: Any = 0.0
+    recovery_rate: Any = 0.0
 
 
 RATE_UNITS: dict[str, str] = {
@@ -85,12 +87,14 @@ class Grid(NamedTuple):
 class Exposure(NamedTuple):
     """Exposure along a grid: within each step E(t) = target + (start - target) exp(-t / days); each ``(n_steps, ...)``.
 
-    ``start`` and ``target`` in 0..1, ``days`` the time constant (0 = immediate).
+    ``start`` and ``target`` in 0..1, ``days`` the time constant (0 = immediate); ``potency`` the share of the kill of S that
+    is left in a step (`dynamics.attenuation`). Where the kill does not fade it is None: no leaf of the pytree.
     """
 
     start: Any
     target: Any
     days: Any
+    potency: Any = None
 
 
 class Schedule(NamedTuple):

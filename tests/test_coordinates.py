@@ -14,7 +14,7 @@ import fakes
 from persist.dynamics.observe import OBSERVABLES
 from persist.inference import coordinates, model
 from persist.inference.cohort import case, pad
-from persist.inference.model import sampled
+from persist.inference.model import VARIANTS, sampled
 from persist.inference.priors import load_pack
 from persist.inference.target import Target, problem
 from persist.types import Schedule
@@ -31,6 +31,7 @@ CASES = {
     "clinical spr psa": ("clinical", "spr", "psa"),
     "clinical sr psa": ("clinical", "sr", "psa"),
     "clinical sp psa": ("clinical", "sp", "psa"),
+    "clinical attenuation psa": ("clinical", "attenuation", "psa"),
     "clinical spr sld": ("clinical", "spr", "sld"),
     "in-vitro spr cells": ("in-vitro", "spr", "cells"),
 }
@@ -129,7 +130,8 @@ def test_variants_without_a_state_have_no_coordinates_of_it() -> None:
     pack = load_pack("clinical", "psa")
     assert not set(coordinates.CLONE.values()) & set(coordinates.sites(sampled(pack, "sp")))
     assert not set(coordinates.PERSISTERS.values()) & set(coordinates.sites(sampled(pack, "sr")))
-    for variant in ("spr", "sr", "sp"):
+    assert not set(coordinates.PERSISTERS.values()) & set(coordinates.sites(sampled(pack, "attenuation")))
+    for variant in VARIANTS:
         names = sampled(pack, variant)
         assert len(set(coordinates.sites(names))) == len(names)
 

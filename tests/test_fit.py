@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
     """A folder with A's finished draws (the medians of the priors, made up) as a run of `SHORT` would leave it."""
     where, pack = tmp_path_factory.mktemp("partial"), load_pack("clinical", "psa")
     entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
-    values = {name: quantile(prior, np.full((2, 50), 0.5)) for name, prior in entries.items()}
+    values = {name: quantile(entries[name], np.full((2, 50), 0.5)) for name in sampled(pack, "spr")}
     stats = dict.fromkeys(("lp", "energy", "n_steps", "acceptance_rate", "step_size"), np.zeros((2, 50)))
     draws = Draws(values, stats | {"diverging": np.zeros((2, 50), bool)}, np.arange(3.0), np.full(3, 0.2), 1.0)
     target = Target("spr", "clinical", "psa", 1.0)

@@ -120,6 +120,16 @@ def test_every_pack_passes_its_gate(judged, name: str) -> None:
     assert judged[name].ok, judged[name].problems
 
 
+@pytest.mark.parametrize("name", packs())
+def test_the_rival_of_persisters_passes_the_gate_too(name: str) -> None:
+    """A kill that fades makes patients as likely as persisters do; one that fades within days does not."""
+    pack = load_pack(name, "one")
+    found = gate(pack, 2000, variant="attenuation")
+    assert found.ok, found.problems
+    fast = pack.entries["attenuation_rate"]._replace(low=3.0, high=9.0)
+    assert not gate(pack._replace(entries=pack.entries | {"attenuation_rate": fast}), 2000, variant="attenuation").ok
+
+
 @pytest.mark.parametrize(
     ("entry", "change", "word"),
     [

@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 @click.command("fit")
 @table_options
 @click.option(
-    "--model", default="spr", show_default=True, help="Model variant: spr, sr (no persisters), sp (no clone)."
+    "--model",
+    default="spr",
+    show_default=True,
+    help="Model variant: spr, sr (no persisters), sp (no clone), spr-tis (dying cells speed up resistant ones), "
+    "attenuation (no persisters; the kill fades on drug and recovers off it).",
 )
 @click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro.")
 @click.option("--drug", metavar="NAME", help="The drug to fit, where the treatments name several.")

@@ -62,7 +62,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         mine, seen = _of(who, members, one)
         cells = _whole(who, members, mine.cells)
         memory = watch(one.plan.rule, Scale(mine.log_unit, mine.power, mine.counted), first)
-        return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory)
+        return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> Part:
         return part(who, one, members, lanes, path)

@@ -4,6 +4,7 @@
     b_P, k_P, k_R = shares of lambda, k_S, lambda_R = (1 - c) lambda       w_1 = escape_fold mutation b_S,  w_0 = 0
     K = N* / (1 - q)      (only births are crowded: a tumour left alone settles at N* = K (1 - q))
     R(0) = N(0) resistant_0,  P(0) = N(0) persister_0,  S(0) = N(0) (1 - resistant_0) (1 - persister_0)
+    F_50 = secretome_share k_S S(0)     (an absolute flux of dying cells could not move between wells and patients)
 
 ``clone_size`` is what became of the resistant clone, over its expectation (absent: 1, the mean field; 0: it died out): all
 that makes R, at the start and later, is multiplied by it.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from persist.dynamics.attenuation import FRESH, attenuated
 from persist.dynamics.moments import mean_field
 from persist.dynamics.observe import log_burden
 from persist.dynamics.reactions import within
@@ -42,6 +44,10 @@ DERIVED = (
 )
 
 
+OPTIONAL = ("secretome_boost", "attenuation_rate", "recovery_rate")
+"""Rates that only some variants have. In the others they stay plain zeros, by which the mean field knows to leave them out."""
+
+
 class Patient(NamedTuple):
     """The start of one patient as the rates give it: constants, cells at the first visit, log of cells per unit burden."""
 
@@ -52,7 +58,8 @@ class Patient(NamedTuple):
 
 class Curve(NamedTuple):
     """What a set of parameters says of a series: cells and exposure at the visits, the noiseless log burden ``(n_visits,)``,
-    the pointwise log-likelihood ``(n_visits,)`` and the wander after the last value.
+    the pointwise log-likelihood ``(n_visits,)`` and the wander after the last value; the potency of the kill at the visits,
+    None where it does not fade.
     """
 
     cells: Cells
@@ -60,14 +67,16 @@ class Curve(NamedTuple):
     level: Array
     pointwise: Array
     wander: Wander
+    potency: Array | None = None
 
 
 class Run(NamedTuple):
-    """The mean field along the steps of a case: start, exposure ``(n_steps,)`` and cells at the end of each step."""
+    """The mean field along the steps of a case: start, exposure ``(n_steps,)``, cells and potency at the end of each step."""
 
     start: Patient
     exposure: Exposure
     path: Cells
+    potency: Array | None = None
 
 
 def patient(values: dict[str, Any], power: float) -> Patient:
@@ -102,9 +111,12 @@ def patient(values: dict[str, Any], power: float) -> Patient:
         capacity=settled / (1.0 - of("turnover_s")),
         onset_days=of("onset_days"),
         washout_days=of("washout_days"),
+        **{name: get[name] for name in OPTIONAL if name in get},
     )
     share_p, share_r = of("persister_0"), of("resistant_0")
     cells = Cells(start * (1.0 - share_p) * (1.0 - share_r), start * share_p, start * share_r * size)
+    if "secretome_share" in get:
+        rates = rates._replace(secretome_half=get["secretome_share"] * kill_s * cells.sensitive)
     return Patient(rates, cells, log_unit)
 
 
@@ -112,8 +124,9 @@ def run(values: dict[str, Any], case: Case, power: float) -> Run:
     """The mean field of one patient; all of ``values`` are ``()``."""
     start = patient(values, power)
     exposure = relax(Grid(case.length, case.dose), start.rates.onset_days, start.rates.washout_days)
+    exposure, potency = attenuated(exposure, start.rates, case.length)
     path = mean_field(start.cells, start.rates, jnp.where(case.moving, case.length, 0.0), exposure)
-    return Run(start, exposure, path)
+    return Run(start, exposure, path, potency)
 
 
 def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
@@ -128,7 +141,8 @@ def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
     visits = Visits(case.gap, case.value, case.censoring, case.counting, case.seen)
     noise = (values["noise_sd"], values["wander_sd"], values["wander_days"])
     pointwise, wander = log_likelihood(visits, level, *noise)
-    return Curve(cells, at_visits(0.0, ends), level, pointwise, wander)
+    potency = None if one.potency is None else at_visits(FRESH, one.potency)
+    return Curve(cells, at_visits(0.0, ends), level, pointwise, wander, potency)
 
 
 def follow(values: dict[str, Any], case: Case, power: float) -> Curve:
@@ -138,14 +152,15 @@ def follow(values: dict[str, Any], case: Case, power: float) -> Curve:
 
 def _last(exposure: Exposure, length: Any) -> Array:
     """Exposure at the end of the last step."""
-    return within(Exposure(*(part[-1] for part in exposure)), jnp.asarray(length)[-1])
+    return within(jax.tree.map(lambda part: part[-1], exposure), jnp.asarray(length)[-1])
 
 
 @jax.jit
 def derive(values: dict[str, Any], power: float) -> dict[str, Array]:
     """The rates that follow from the sampled ones (`DERIVED`), for the report's checks; each ``(...)``."""
     rates = patient(without_size(values), power).rates
-    return {name: jnp.broadcast_to(getattr(rates, name), jnp.shape(values["net_growth_s"])) for name in DERIVED}
+    names = (*DERIVED, "secretome_half") if "secretome_share" in values else DERIVED
+    return {name: jnp.broadcast_to(getattr(rates, name), jnp.shape(values["net_growth_s"])) for name in names}
 
 
 @jax.jit

@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
     from persist.inference.cohort import Case
 
+_PERSISTERS = (
+    *("tolerance_base", "tolerance_drug", "reversion", "reversion_block", "birth_p_share"),
+    *("death_p", "kill_p_share", "persister_0", "escape_fold"),
+)
+_CLONE = ("mutation", "escape_fold", "resistant_0", "cost_r", "kill_r_share")
+_SECRETOME = ("secretome_boost", "secretome_share")
+_ATTENUATION = ("attenuation_rate", "recovery_rate")
+
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "spr": (),
-    "sr": (
-        "tolerance_base",
-        "tolerance_drug",
-        "reversion",
-        "reversion_block",
-        "birth_p_share",
-        "death_p",
-        "kill_p_share",
-        "persister_0",
-        "escape_fold",
-    ),
-    "sp": ("mutation", "escape_fold", "resistant_0", "cost_r", "kill_r_share"),
+    "spr": (*_SECRETOME, *_ATTENUATION),
+    "sr": (*_PERSISTERS, *_SECRETOME, *_ATTENUATION),
+    "sp": (*_CLONE, *_SECRETOME, *_ATTENUATION),
+    "spr-tis": _ATTENUATION,
+    "attenuation": (*_PERSISTERS, *_SECRETOME),
 }
 """Model variants by name, and the parameters that each holds at 0."""
 

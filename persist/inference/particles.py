@@ -17,6 +17,7 @@ from jax.scipy.special import log_ndtr, logsumexp, ndtri
 
 from persist import keys
 from persist.dynamics import stepsize
+from persist.dynamics.attenuation import attenuated
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, log_burden
 from persist.dynamics.sampling import poisson, uniform
 from persist.dynamics.trajectories import simulate
@@ -71,6 +72,7 @@ def log_likelihood(
     rates = Rates(*(jnp.broadcast_to(jnp.asarray(rate, float), (count,)) for rate in start.rates))
     steps, upto = _daily(case)
     exposure = jax.jit(relax)(steps, rates.onset_days, rates.washout_days)
+    exposure, _ = attenuated(exposure, start.rates, steps.length)
     first, last = int(upto[0]), int(upto[np.flatnonzero(case.seen)[-1]])
     pace = stepsize.choose(start.cells, rates, _cut(steps, first, last), _cut(exposure, first, last))
     crowd, total = _beginning(keys.key(seed, name, "audit start"), start.cells, (count, particles)), np.zeros(count)
@@ -115,7 +117,7 @@ def _moved(key: Array, crowd: Crowd, rates: Rates, steps: Grid, exposure: Exposu
     """Particles at the next visit."""
     shape = np.shape(crowd.wander)
     lanes = Rates(*(jnp.repeat(rate, shape[1]) for rate in rates))
-    level = Exposure(*(jnp.repeat(part, shape[1], axis=1) if jnp.ndim(part) == 2 else part for part in exposure))
+    level = jax.tree.map(lambda part: jnp.repeat(part, shape[1], axis=1) if jnp.ndim(part) == 2 else part, exposure)
     record = np.arange(len(steps.length)) == len(steps.length) - 1
     flat = Cells(*(state.reshape(-1) for state in crowd.cells))
     after = simulate(key, flat, lanes, steps, level, record=record, max_step=pace.days)

@@ -19,10 +19,13 @@ from numpyro.distributions import transforms
 from persist.errors import RatesError
 
 _Z95 = 1.6448536269514722
+_HALF_MEDIAN, _HALF_LOG_SD = 0.6744897501960817, float(np.pi / np.sqrt(8.0))
 
 
 class Prior(NamedTuple):
-    """One entry: 90 % of the mass in ``low..high`` (of ``-x`` for negative-log-normal), ``centre`` the median or None."""
+    """One entry: 90 % of the mass in ``low..high`` (of ``-x`` for negative-log-normal; below ``high`` for half-normal),
+    ``centre`` the median or None.
+    """
 
     kind: str
     low: float
@@ -36,17 +39,24 @@ class Prior(NamedTuple):
 
     @property
     def location(self) -> float:
-        """Median on the scale on which the prior is normal."""
+        """Median on the scale on which the prior is normal (half-normal: of log x, on which the sampler moves)."""
+        if self.kind == "half-normal":
+            return float(np.log(_HALF_MEDIAN * self.spread))
         if self.centre is not None:
             return float(self._link(self.centre))
         return float(self._link(self.low) + self._link(self.high)) / 2.0
 
     @property
     def scale(self) -> float:
-        """Standard deviation on the scale on which the prior is normal."""
+        """Standard deviation on the scale on which the prior is normal (half-normal: of log x)."""
         if self.kind == "half-normal":
-            return self.high / _Z95
+            return _HALF_LOG_SD
         return float(self._link(self.high) - self._link(self.low)) / (2.0 * _Z95)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the normal whose halves a half-normal lays together."""
+        return self.high / _Z95
 
     def _link(self, value: float) -> float:
         if self.kind == "logit-normal":
@@ -73,7 +83,7 @@ def base(prior: Prior) -> Any:
 def distribution(prior: Prior) -> Any:
     """The NumPyro distribution of an entry."""
     if prior.kind == "half-normal":
-        return dist.HalfNormal(prior.scale)
+        return dist.HalfNormal(prior.spread)
     if prior.kind == "log-normal":
         return log_normal(prior)
     if prior.kind == "logit-normal":
@@ -101,7 +111,9 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
 
     share = np.asarray(probability, float)
     if prior.kind == "half-normal":
-        return np.array([prior.scale * NormalDist().inv_cdf(0.5 + p / 2.0) for p in share.ravel()]).reshape(share.shape)
+        return np.array([prior.spread * NormalDist().inv_cdf(0.5 + p / 2.0) for p in share.ravel()]).reshape(
+            share.shape
+        )
     if prior.kind == "negative-log-normal":
         share = 1.0 - share
     z = np.array([NormalDist().inv_cdf(p) for p in share.ravel()]).reshape(share.shape)

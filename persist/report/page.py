@@ -100,7 +100,8 @@ def _render(fit: store.DataTree, forecast: store.DataTree | None, content: dict[
     marked = [one["name"] for one in sections if not one["health"]["ok"]]
     first = posterior.series(fit)[0]
     limits = {"rhat": health.MAX_RHAT, "bulk": health.MIN_ESS, "tail": health.MIN_TAIL}
-    text = {"models": words.MODEL, "joined": words.joined, "burden": plots.axis_name(first), "limits": limits}
+    variant = store.attribute(fit, "settings")["model"]
+    text = {"models": words.model(variant), "joined": words.joined, "burden": plots.axis_name(first), "limits": limits}
     sources = (*words.SOURCES, *_prior_sources(fit))
     return template.render(content, patients=sections, marked=marked, sources=sources, **text)
 

@@ -27,6 +27,10 @@ MEANING: dict[str, str] = {
     "settled_burden": "burden at which an untreated tumour stops growing",
     "onset_days": "time in which the effect of the drug builds up",
     "washout_days": "time in which the effect of the drug fades",
+    "secretome_boost": "how much faster resistant cells divide at the full signal of dying sensitive cells",
+    "secretome_share": "share of the first flux of dying cells at which that signal is half",
+    "attenuation_rate": "pace at which the kill of sensitive cells fades on full drug",
+    "recovery_rate": "pace at which that kill recovers off drug",
     "noise_sd": "error of one measurement",
     "wander_sd": "size of the slow wander around the curve",
     "wander_days": "time in which that wander is forgotten",
@@ -43,6 +47,7 @@ MEANING: dict[str, str] = {
     "kill_r": "kill of resistant cells by full drug",
     "escape_drug": "resistant cells made by persisters on full drug",
     "capacity": "cells at which births stop",
+    "secretome_half": "flux of dying cells at which their signal is half",
 }
 """What a parameter is, in a line."""
 
@@ -157,6 +162,21 @@ MODEL = (
     "judges progression on measured values at visits.",
 )
 """The model in five lines."""
+
+VARIANT = {
+    "sr": "This fit is of the variant sr: there are no P.",
+    "sp": "This fit is of the variant sp: there are no R.",
+    "spr-tis": "This fit is of the variant spr-tis: S that the drug kills send a signal by which R divide faster.",
+    "attenuation": "This fit is of the variant attenuation: there are no P; the kill of S fades with time on drug and "
+    "recovers off it.",
+}
+"""What a model variant changes in that."""
+
+
+def model(variant: str) -> tuple[str, ...]:
+    """The lines of a model variant."""
+    return (*MODEL, VARIANT[variant]) if variant in VARIANT else MODEL
+
 
 SOURCES = (
     "Wu and others 2019, doi 10.3934/mbe.2019176: what of such models can be identified from PSA.",
