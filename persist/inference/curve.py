@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from persist.dynamics.moments import mean_field
 from persist.dynamics.observe import log_burden
 from persist.dynamics.reactions import within
+from persist.inference import composition
 from persist.inference.likelihood import Visits, Wander, log_likelihood
 from persist.treatment.exposure import relax
 from persist.types import Cells, Exposure, Grid, Rates
@@ -52,7 +53,8 @@ class Patient(NamedTuple):
 
 class Curve(NamedTuple):
     """What a set of parameters says of a series: cells and exposure at the visits, the noiseless log burden ``(n_visits,)``,
-    the pointwise log-likelihood ``(n_visits,)`` and the wander after the last value.
+    the pointwise log-likelihood ``(n_visits,)``, the wander after the last value, and the log-likelihood of each measured
+    fraction ``(n_specimens,)``.
     """
 
     cells: Cells
@@ -60,6 +62,13 @@ class Curve(NamedTuple):
     level: Array
     pointwise: Array
     wander: Wander
+    composition: Array
+
+    @property
+    def log_likelihood(self) -> Array:
+        """Of the whole series, burden and composition, ``(...)``."""
+        total: Array = self.pointwise.sum(axis=-1) + self.composition.sum(axis=-1)
+        return total
 
 
 class Run(NamedTuple):
@@ -120,15 +129,17 @@ def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
     """What a run looks like at the visits, and how likely the series is then."""
     ends = jnp.append(one.exposure.start[1:], _last(one.exposure, case.length))
 
-    def at_visits(first: Any, along: Array) -> Array:
-        return jnp.concatenate([jnp.reshape(jnp.asarray(first, float), (1,)), along])[case.step]
+    def from_start(first: Any, along: Array) -> Array:
+        return jnp.concatenate([jnp.reshape(jnp.asarray(first, float), (1,)), along])
 
-    cells = Cells(*(at_visits(first, along) for first, along in zip(one.start.cells, one.path, strict=True)))
+    path = [from_start(first, along) for first, along in zip(one.start.cells, one.path, strict=True)]
+    cells, sampled = (Cells(*(state[step] for state in path)) for step in (case.step, case.specimens.step))
     level = log_burden(cells.total, one.start.log_cells_per_unit, power)
     visits = Visits(case.gap, case.value, case.censoring, case.counting, case.seen)
     noise = (values["noise_sd"], values["wander_sd"], values["wander_days"])
     pointwise, wander = log_likelihood(visits, level, *noise)
-    return Curve(cells, at_visits(0.0, ends), level, pointwise, wander)
+    counts = composition.log_likelihood(case.specimens, sampled)
+    return Curve(cells, from_start(0.0, ends)[case.step], level, pointwise, wander, counts)
 
 
 def follow(values: dict[str, Any], case: Case, power: float) -> Curve:
