@@ -170,5 +170,5 @@ def _said(sheet: Sheet, found: Sequence[Specimen], name: str) -> list[str]:
         notes.append(f"{counted(uncounted, 'fraction')} without a number in column counted: {many_cells} are assumed")
     if MARKERS.index("resistant") in {one.marker for one in found}:
         said = "a share of resistant alleles is taken as that of resistant cells"
-        notes.append(f"{said}: where only one of two copies of the gene is mutated, write the doubled share")
+        notes.append(f"{said}: where only one of two copies is mutated, write twice the share of half as many counted")
     return notes
