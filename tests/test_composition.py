@@ -16,6 +16,7 @@ from persist import keys
 from persist.dynamics.observe import ASSAYS, BLUNDER, counted_share, positive_share
 from persist.errors import DataError
 from persist.inference import cohort, composition, particles, posterior, store
+from persist.inference import fit as fitting
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow
 from persist.inference.model import sampled
@@ -234,6 +235,16 @@ def test_a_fit_keeps_its_fractions_there_and_back(made, tmp_path) -> None:
     notes = store.attribute(back, "notes")
     assert notes[0] == "a note"
     assert sum("sensitivity" in note and "assumptions" in note for note in notes) == 2
+
+
+def test_finished_draws_under_other_fractions_are_not_taken(tmp_path) -> None:
+    other = COUNTED._replace(composition=ON_VISITS._replace(share=np.array([0.0, 0.004, 0.0, 0.31])))
+    settings, target = fitting.Settings(), Target("spr", "clinical", "psa", 1.0)
+    marks = {
+        fitting._Kept(tmp_path, "A", settings, target, fitting._case(series, settings, counted=False)).fingerprint
+        for series in (fakes.FIVE_VALUES, COUNTED, other)
+    }
+    assert len(marks) == 3
 
 
 def test_one_patient_is_for_functions_of_the_burden(made) -> None:
