@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_DECADES = 7.0
 """A burden axis shows at most so many, from its top down."""
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9.5}
 
 
 def past(name: str, label: str, story: History) -> Markup:
@@ -154,18 +155,13 @@ def _specimens(axes: Axes, series: Series, shares: np.ndarray) -> list[Any]:
 
 
 def _names(axes: Axes, marks: Sequence[Any] = ()) -> None:
-    """A legend of the states, and of ``marks`` on them, beneath the days."""
+    """A legend of the states beneath the days, to the right; of ``marks`` on them, where there are any, to the left."""
     from matplotlib.patches import Patch
 
     patches = [Patch(facecolor=c, edgecolor=BLACK, hatch=h, linewidth=0.4, label=n) for n, (c, h) in STATES.items()]
-    axes.legend(
-        handles=[*patches, *marks],
-        ncol=3 + len(marks),
-        loc="upper right",
-        bbox_to_anchor=(1.0, -0.16),
-        frameon=False,
-        fontsize=9.5,
-    )
+    if marks:
+        axes.add_artist(axes.legend(handles=marks, ncol=2, loc="upper left", bbox_to_anchor=(0.0, -0.16), **_LEGEND))
+    axes.legend(handles=patches, ncol=3, loc="upper right", bbox_to_anchor=(1.0, -0.16), **_LEGEND)
 
 
 def _opening(future: Future) -> float:
