@@ -24,8 +24,7 @@ from persist.inference.cohort import Case, case, pad
 from persist.inference.curve import derive, follow, patient
 from persist.inference.model import VARIANTS, sampled
 from persist.inference.priors import load_pack
-from persist.inference.starts import LANES, coordinates
-from persist.inference.target import Target, slopes
+from persist.inference.target import Target, flat_potential, reference
 from persist.report import page
 from persist.treatment.exposure import relax
 from persist.treatment.schedule import parse_plan
@@ -59,12 +58,12 @@ def level(values: dict[str, float], one: Case) -> np.ndarray:
 
 @pytest.mark.parametrize("variant", [*NEW, *(pytest.param(old, marks=pytest.mark.slow) for old in ("spr", "sr", "sp"))])
 def test_the_posterior_is_finite_where_the_prior_lies(variant: str) -> None:
-    pack, target = load_pack("clinical", "psa"), Target(variant, "clinical", "psa", 1.0)
+    target = Target(variant, "clinical", "psa", 1.0)
     one = case(pad([SERIES], pack="clinical"), 0, counted=False)
-    location, scale = coordinates(pack, sampled(pack, variant), one)
-    middle, width = (np.array([float(part[name]) for name in sorted(location)]) for part in (location, scale))
-    points = middle + width * np.random.default_rng(1).standard_normal((LANES, len(middle)))
-    for part in slopes(target)(one, jnp.asarray(points)):
+    about = reference(target, one)
+    points = about.location + about.scale * np.random.default_rng(1).standard_normal((16, len(about.location)))
+    energy = flat_potential(target)
+    for part in jax.jit(jax.vmap(jax.value_and_grad(lambda at: energy(one, at))))(jnp.asarray(points)):
         assert np.all(np.isfinite(part))
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.errors import DataError, UsageError
+from persist.inference import composition
 from persist.treatment.schedule import grid
-from persist.types import Cohort, Schedule, Series
+from persist.types import Cohort, Schedule, Series, Specimens
 
 MAX_STEP_DAYS = {"clinical": 30.0, "in-vitro": 0.5}
 SETTLING_DAYS = {"clinical": (5.0, 10.0, 20.0), "in-vitro": (0.2, 0.5, 1.0)}
@@ -57,6 +58,7 @@ class Case(NamedTuple):
     sight_log: np.ndarray
     low_on: np.ndarray
     low_fall: np.ndarray
+    specimens: Specimens
 
 
 def observable(name: str) -> Observable:
@@ -109,6 +111,7 @@ def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | Non
         sight=np.array(
             [_sight(one.day, value / kind.power, pack) for one, (value, _) in zip(series, values, strict=True)]
         ),
+        specimens=composition.specimens(series, [row.counted for row in rows]),
     )
 
 
@@ -146,6 +149,7 @@ def case(cohort: Cohort, index: int, *, counted: bool, reference: Reference | No
         sight_log=np.asarray(value[sight]),
         low_on=np.asarray(on[slice(restart, cohort.step[index, low])].sum()),
         low_fall=np.asarray(value[before] - value[low]),
+        specimens=Specimens(*(part[index] for part in cohort.specimens)),
     )
 
 
@@ -166,22 +170,25 @@ class _Row(NamedTuple):
     dose: np.ndarray
     moving: np.ndarray
     step: np.ndarray
+    counted: np.ndarray
 
 
 def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
-    """Steps from the start of treatment or the first visit, whichever is earlier, to the last visit."""
-    schedule = one_schedule(series, drug)
-    first, last = float(series.day[0]), float(series.day[-1])
+    """Steps from the start of treatment or the first visit, whichever is earlier, to the last visit or fraction."""
+    composition.check(series)
+    schedule, visits = one_schedule(series, drug), len(series.day)
+    seen = np.concatenate([series.day, series.composition.day])
+    first, last = float(series.day[0]), float(seen.max())
     start = min([first, *schedule.start[schedule.start < first]])
     changes = np.concatenate([schedule.start, schedule.stop])
     settling = (changes[:, None] + np.array(SETTLING_DAYS[pack])).ravel()
-    marks = np.concatenate([series.day, settling[(settling > start) & (settling < last)]])
+    marks = np.concatenate([seen, settling[(settling > start) & (settling < last)]])
     steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[pack])
-    index, length, dose = index[: len(series.day)], np.asarray(steps.length), np.asarray(steps.dose)
+    length, dose = np.asarray(steps.length), np.asarray(steps.dose)
     if len(length) == 0:  # one visit only, and no treatment before it: nothing moves
         length, dose = np.zeros(1), np.zeros(1)
     moving = start + np.cumsum(length) > first + 1e-6
-    return _Row(length, dose, moving, index)
+    return _Row(length, dose, moving, index[:visits], index[visits : len(seen)])
 
 
 def _values(series: Series, ceiling: float) -> tuple[np.ndarray, np.ndarray]:

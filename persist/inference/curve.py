@@ -21,6 +21,7 @@ from persist.dynamics.attenuation import FRESH, attenuated
 from persist.dynamics.moments import mean_field
 from persist.dynamics.observe import log_burden
 from persist.dynamics.reactions import within
+from persist.inference import composition
 from persist.inference.likelihood import Visits, Wander, log_likelihood
 from persist.treatment.exposure import relax
 from persist.types import Cells, Exposure, Grid, Rates
@@ -58,8 +59,8 @@ class Patient(NamedTuple):
 
 class Curve(NamedTuple):
     """What a set of parameters says of a series: cells and exposure at the visits, the noiseless log burden ``(n_visits,)``,
-    the pointwise log-likelihood ``(n_visits,)`` and the wander after the last value; the potency of the kill at the visits,
-    None where it does not fade.
+    the pointwise log-likelihood ``(n_visits,)``, the wander after the last value, the log-likelihood of each measured fraction
+    ``(n_specimens,)``; the potency of the kill at the visits, None where it does not fade.
     """
 
     cells: Cells
@@ -67,7 +68,14 @@ class Curve(NamedTuple):
     level: Array
     pointwise: Array
     wander: Wander
+    composition: Array
     potency: Array | None = None
+
+    @property
+    def log_likelihood(self) -> Array:
+        """Of the whole series, burden and composition, ``(...)``."""
+        total: Array = self.pointwise.sum(axis=-1) + self.composition.sum(axis=-1)
+        return total
 
 
 class Run(NamedTuple):
@@ -133,16 +141,18 @@ def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
     """What a run looks like at the visits, and how likely the series is then."""
     ends = jnp.append(one.exposure.start[1:], _last(one.exposure, case.length))
 
-    def at_visits(first: Any, along: Array) -> Array:
-        return jnp.concatenate([jnp.reshape(jnp.asarray(first, float), (1,)), along])[case.step]
+    def from_start(first: Any, along: Array) -> Array:
+        return jnp.concatenate([jnp.reshape(jnp.asarray(first, float), (1,)), along])
 
-    cells = Cells(*(at_visits(first, along) for first, along in zip(one.start.cells, one.path, strict=True)))
+    path = [from_start(first, along) for first, along in zip(one.start.cells, one.path, strict=True)]
+    cells, sampled = (Cells(*(state[step] for state in path)) for step in (case.step, case.specimens.step))
     level = log_burden(cells.total, one.start.log_cells_per_unit, power)
     visits = Visits(case.gap, case.value, case.censoring, case.counting, case.seen)
     noise = (values["noise_sd"], values["wander_sd"], values["wander_days"])
     pointwise, wander = log_likelihood(visits, level, *noise)
-    potency = None if one.potency is None else at_visits(FRESH, one.potency)
-    return Curve(cells, at_visits(0.0, ends), level, pointwise, wander, potency)
+    counts = composition.log_likelihood(case.specimens, sampled)
+    potency = None if one.potency is None else from_start(FRESH, one.potency)[case.step]
+    return Curve(cells, from_start(0.0, ends)[case.step], level, pointwise, wander, counts, potency)
 
 
 def follow(values: dict[str, Any], case: Case, power: float) -> Curve:

@@ -133,8 +133,8 @@ def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
 
 
 def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:
-    """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, shares of S, P, R ``(..., 3)``, and
-    the mean share of R ``(chains, draws)``.
+    """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, that of measured fractions ``(chains,
+    draws, n_specimens)``, shares of S, P, R at the visits ``(..., 3)``, and the mean share of R ``(chains, draws)``.
     """
     return {name: np.asarray(value) for name, value in _traced(values, one, power).items()}
 
@@ -148,6 +148,7 @@ def _traced(values: dict[str, Any], one: Any, power: float) -> dict[str, Array]:
         return {
             "level": curve.level,
             "log_likelihood": curve.pointwise,
+            "composition": curve.composition,
             "shares": jnp.stack(curve.cells, axis=-1) / jnp.maximum(curve.cells.total, 1e-6)[..., None],
             "resistant_share": resistant_share(curve, one),
         }
@@ -195,7 +196,7 @@ class _Kept:
         priors = repr(load_pack(target.pack, target.cells))
         mark = json.dumps([own_version(), _code(), jax.__version__, patient_id, settings, target, priors])
         digest = hashlib.sha256(mark.encode())
-        for part in one:
+        for part in jax.tree.leaves(one):
             digest.update(np.ascontiguousarray(part).tobytes())
         self.fingerprint = digest.hexdigest()
         self.path = folder / f"{hashlib.sha256(patient_id.encode()).hexdigest()[:16]}.npz"

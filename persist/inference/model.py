@@ -68,6 +68,7 @@ def model(case: Case, pack: Pack, variant: str, power: float) -> None:
     else:
         curve = follow(values, case, power)
     numpyro.factor("series", jnp.sum(curve.pointwise))
+    numpyro.factor("composition", jnp.sum(curve.composition))
 
 
 def _law(name: str, case: Case, pack: Pack) -> Any:

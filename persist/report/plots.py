@@ -8,6 +8,7 @@ import numpy as np
 
 from persist.report.ink import BLACK, BLUE, GREY, ORANGE, STATES, log_axis, shade, svg
 from persist.report.read import doses, treated
+from persist.types import MARKERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_DECADES = 7.0
 """A burden axis shows at most so many, from its top down."""
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9.5}
 
 
 def past(name: str, label: str, story: History) -> Markup:
@@ -55,7 +57,7 @@ def _past(figure: Figure, story: History) -> None:
     _dose(strip, *doses(story.schedule, first, last))
     if mixed:
         _mixture(rows[2], series.day, np.asarray(story.shares))
-        _names(rows[2])
+        _names(rows[2], _specimens(rows[2], series, np.asarray(story.shares)))
     if story.landmark is not None:
         for axes in rows:
             axes.axvline(story.landmark, color=BLACK, linewidth=1.1, linestyle=(0, (6, 3)))
@@ -136,12 +138,31 @@ def _mixture(axes: Axes, day: np.ndarray, shares: np.ndarray) -> None:
     axes.set_ylabel("share")
 
 
-def _names(axes: Axes) -> None:
-    """A legend of the states, beneath the days."""
+def _specimens(axes: Axes, series: Series, shares: np.ndarray) -> list[Any]:
+    """Measured fractions, as counted: where the lower edge of their state would be, that of persisters under the fitted R.
+
+    Returns the marks, one for each kind that is there, for the legend.
+    """
+    found, marks = series.composition, []
+    resistant = np.interp(found.day, series.day, shares[2])
+    for place, (name, shape) in enumerate(zip(MARKERS, "oD", strict=True)):
+        mine = found.marker == place
+        above = resistant[mine] if name == "persister" else 0.0
+        look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": BLACK, "clip_on": False, "zorder": 5}
+        height = 1.0 - found.share[mine] - above
+        if mine.any():
+            marks += axes.plot(found.day[mine], height, shape, markersize=4.0, label=f"{name}, counted", **look)
+    return marks
+
+
+def _names(axes: Axes, marks: Sequence[Any] = ()) -> None:
+    """A legend of the states beneath the days, to the right; of ``marks`` on them, where there are any, to the left."""
     from matplotlib.patches import Patch
 
     patches = [Patch(facecolor=c, edgecolor=BLACK, hatch=h, linewidth=0.4, label=n) for n, (c, h) in STATES.items()]
-    axes.legend(handles=patches, ncol=3, loc="upper right", bbox_to_anchor=(1.0, -0.16), frameon=False, fontsize=9.5)
+    if marks:
+        axes.add_artist(axes.legend(handles=marks, ncol=2, loc="upper left", bbox_to_anchor=(0.0, -0.16), **_LEGEND))
+    axes.legend(handles=patches, ncol=3, loc="upper right", bbox_to_anchor=(1.0, -0.16), **_LEGEND)
 
 
 def _opening(future: Future) -> float:
