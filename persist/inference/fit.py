@@ -23,6 +23,7 @@ from persist import keys
 from persist.errors import FitError, PrecisionError
 from persist.inference.cohort import Case, Reference, case, observable, one_schedule, pad
 from persist.inference.curve import derive, resistant_share, trace_curves
+from persist.inference.fate import SIZE, by_chance
 from persist.inference.model import sampled
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
@@ -82,17 +83,20 @@ def fit(
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
     kind = observable(table.series[0].observable)
-    sampled(load_pack(settings.pack, kind.cells), settings.model)
-    target = Target(settings.model, settings.pack, kind.cells, kind.power)
+    pack = load_pack(settings.pack, kind.cells)
+    names = sampled(pack, settings.model)
     cases = [_case(series, settings, counted=kind.counted) for series in table.series]
     began = time.perf_counter()
     results, fresh = [], 0.0
     for number, (series, one) in enumerate(zip(table.series, cases, strict=True)):
         started = time.perf_counter()
         watch = _watch(progress, series.patient_id, number, len(table.series))
+        chance = by_chance(pack, names, one, kind.power)
+        target = Target(settings.model, settings.pack, kind.cells, kind.power, chance)
         found, new = _draws(series.patient_id, settings, target, one, partial, watch)
         fresh += time.perf_counter() - started - found.seconds if new else 0.0
         results.append(found)
+    results = _alike(results)
     schedules = [one_schedule(series, settings.drug) for series in table.series]
     curves = [_curves(found.values, one, kind.power) for found, one in zip(results, cases, strict=True)]
     derived = [{name: np.asarray(v) for name, v in derive(found.values, kind.power).items()} for found in results]
@@ -100,6 +104,14 @@ def fit(
     run = sum(found.seconds for found in results)
     result.attrs |= {"seconds": run, "compile_seconds": fresh, "wall_seconds": time.perf_counter() - began}
     return result
+
+
+def _alike(results: list[Draws]) -> list[Draws]:
+    """The same, with the clone's size of every patient where it is sampled of any: 1 where it is no matter of chance."""
+    if not any(SIZE in found.values for found in results):
+        return results
+    sized = [{SIZE: np.ones_like(next(iter(found.values.values())))} | found.values for found in results]
+    return [found._replace(values=values) for found, values in zip(results, sized, strict=True)]
 
 
 def _draws(

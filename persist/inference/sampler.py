@@ -44,7 +44,7 @@ CAUTION = 0.9
 THIN = 2
 """Trajectories for each kept point."""
 
-PASSED, ENOUGH, MORE = 1.008, 600.0, 3
+PASSED, ENOUGH, MORE = 1.009, 500.0, 3
 """R-hat and effective size with which sampling ends, and how often it may be doubled before."""
 
 TEMPERING = 0.25
