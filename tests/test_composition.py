@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from persist.inference.starts import coordinates
 from scipy import stats
 
 import fakes
@@ -20,9 +19,7 @@ from persist.inference import cohort, composition, particles, posterior, store
 from persist.inference import fit as fitting
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow
-from persist.inference.model import sampled
-from persist.inference.priors import load_pack
-from persist.inference.target import Target, problem
+from persist.inference.target import Target, by_site, problem, reference
 from persist.types import MARKERS, Cells, Composition, Specimens, Table
 
 P, R = MARKERS.index("persister"), MARKERS.index("resistant")
@@ -173,10 +170,10 @@ def test_a_fraction_weighs_what_the_closed_form_says_and_a_burden_what_it_did() 
 @pytest.mark.slow
 @pytest.mark.ci
 def test_the_density_of_a_fit_changes_by_the_closed_form() -> None:
-    pack, target = load_pack("clinical", "psa"), Target("spr", "clinical", "psa", 1.0)
+    target = Target("spr", "clinical", "psa", 1.0)
     energy, constrain = problem(target)
     plain, row = one_case(fakes.FIVE_VALUES), one_case(COUNTED)
-    middle, _ = coordinates(pack, sampled(pack, "spr"), plain)
+    middle = by_site(target, jnp.asarray(reference(target, plain).location))
     curve = follow(constrain(plain, middle), plain, 1.0)
     visit = np.searchsorted(fakes.FIVE_VALUES.day, ON_VISITS.day)
     want = asked(Cells(*(np.asarray(state)[visit] for state in curve.cells)), ON_VISITS).sum()
