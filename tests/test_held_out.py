@@ -65,9 +65,10 @@ def test_leave_future_out_is_the_known_predictive_where_it_says_so(terms: Terms,
 def test_where_the_weights_fail_a_new_fit_takes_over(terms: Terms) -> None:
     asked = []
 
-    def refit(cut: int) -> tuple[np.ndarray, float]:
+    def refit(cut: int) -> Terms:
         asked.append(cut)
-        return terms_under(np.random.default_rng(cut).normal(*posterior(VALUES[:cut]), DRAWS)), float(DRAWS)
+        each = terms_under(np.random.default_rng(cut).normal(*posterior(VALUES[:cut]), DRAWS))
+        return Terms(each, each, float(DRAWS))
 
     found = leave_future_out(terms, 2, 1, refit)
     assert found.holds.all()

@@ -34,13 +34,14 @@ NOISE = ("noise_sd", "wander_sd", "wander_days")
 
 
 class Terms(NamedTuple):
-    """Log densities of the values of one patient under some draws, each ``(n_draws, n_values)``, and how many independent
-    draws these count for.
+    """Log densities of the values of one patient under some draws, each ``(n_draws, n_values)``, how many independent draws
+    these count for, and log-likelihoods of the fractions measured ``between`` the value before and each (0: none were).
     """
 
     ahead: np.ndarray
     left_out: np.ndarray
     effective: float
+    between: Any = 0.0
 
 
 def of_patient(fit: store.DataTree, patient: str, draws: int) -> Terms:
@@ -52,12 +53,23 @@ def of_patient(fit: store.DataTree, patient: str, draws: int) -> Terms:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
     series = next(one for one in posterior.series(fit) if one.patient_id == patient)
     values, one, power = drawn(fit, series, draws)
-    visits, level, ahead = _along(values, one, power)
+    visits, level, ahead, counts = _along(values, one, power)
     noise = tuple(jnp.asarray(values[name]) for name in NOISE)
     without = np.asarray(_without(visits, level, noise))
     count, whole = len(series.day), np.asarray(ahead).sum(axis=1, keepdims=True)
     effective = min(posterior.effective_draws(fit, patient), float(len(without)))
-    return Terms(np.asarray(ahead)[:, :count], (whole - without)[:, :count], effective)
+    return Terms(np.asarray(ahead)[:, :count], (whole - without)[:, :count], effective, _between(series, counts))
+
+
+def _between(series: Series, counts: Array) -> np.ndarray:
+    """Log-likelihoods of fractions ``(n_draws, n_specimens)``, summed by the value that they come before or with (or, after
+    all values, the last).
+    """
+    place = np.minimum(np.searchsorted(series.day, series.composition.day - 1e-6), len(series.day) - 1)
+    found = np.zeros((len(counts), len(series.day)))
+    for specimen, value in enumerate(place):
+        found[:, value] += np.asarray(counts)[:, specimen]
+    return found
 
 
 def drawn(fit: store.DataTree, series: Series, draws: int) -> tuple[dict[str, np.ndarray], Case, float]:
@@ -69,12 +81,13 @@ def drawn(fit: store.DataTree, series: Series, draws: int) -> tuple[dict[str, np
     return posterior.thinned(fit, series.patient_id, draws), case(cohort, 0, counted=kind.counted), kind.power
 
 
-def ahead_of(fit: store.DataTree, series: Series, draws: int) -> np.ndarray:
-    """Log density of each value of ``series`` given those before it, under draws of a fit of its beginning;
-    ``(n_draws, n_values)``.
-    """
-    _, _, ahead = _along(*drawn(fit, series, draws))
-    return np.asarray(ahead)[:, : len(series.day)]
+def ahead_of(fit: store.DataTree, series: Series, draws: int) -> Terms:
+    """The terms of ``series`` under draws of a fit of its beginning, none of them left out."""
+    _, _, ahead, counts = _along(*drawn(fit, series, draws))
+    effective = min(posterior.effective_draws(fit, series.patient_id), float(len(ahead)))
+    return Terms(
+        np.asarray(ahead)[:, : len(series.day)], np.zeros((len(ahead), 0)), effective, _between(series, counts)
+    )
 
 
 def reference(fit: store.DataTree, series: Series) -> Reference:
@@ -86,10 +99,17 @@ def reference(fit: store.DataTree, series: Series) -> Reference:
     return Reference(float(np.exp(one.log_first)), float(np.exp(one.log_largest)))
 
 
-def _along(values: dict[str, np.ndarray], one: Case, power: float) -> tuple[Visits, Array, Array]:
-    """The visits, the curve's level at them and the terms ahead, both ``(n_draws, n_visits)`` with the padding."""
+def _along(values: dict[str, np.ndarray], one: Case, power: float) -> tuple[Visits, Array, Array, Array]:
+    """The visits, the curve's level at them and the terms ahead, both ``(n_draws, n_visits)`` with the padding, and the terms
+    of measured fractions ``(n_draws, n_specimens)``.
+    """
     curve = trace_curves({name: jnp.asarray(value) for name, value in values.items()}, one, power)
-    return Visits(one.gap, one.value, one.censoring, one.counting, one.seen), curve.level, curve.pointwise
+    return (
+        Visits(one.gap, one.value, one.censoring, one.counting, one.seen),
+        curve.level,
+        curve.pointwise,
+        curve.composition,
+    )
 
 
 def without(visits: Visits, index: Any) -> Visits:

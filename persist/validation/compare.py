@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from persist.errors import DataError, UsageError
 from persist.forecast import outcome
 from persist.forecast.stack import stack
@@ -130,7 +128,7 @@ def _hold_out(
 
 def _again(
     fit: store.DataTree, series: Series, way: Way, problems: list[str], tell: Callable[[str], None]
-) -> Callable[[int], tuple[np.ndarray, float]]:
+) -> Callable[[int], left_out.Terms]:
     """A fit of the first values of a series, made as its own was and by the same priors, for `leave_future_out`. What is wrong
     with one is added to ``problems``.
     """
@@ -138,14 +136,12 @@ def _again(
     settings = fitting.Settings(**{key: value for key, value in made.items() if key in fitting.Settings._fields})
     settings = settings._replace(drug=None, reference=left_out.reference(fit, series))
 
-    def refit(cut: int) -> tuple[np.ndarray, float]:
+    def refit(cut: int) -> left_out.Terms:
         tell(f"patient {series.patient_id}, fitted anew to the first {cut} values")
-        parts = {part: getattr(series, part)[:cut] for part in ("day", "burden", "censoring")}
-        new = fitting.fit(Table((series._replace(**parts),), (), ""), settings)
+        new = fitting.fit(Table((series.until(series.day[cut - 1]),), (), ""), settings)
         wrong = examine(new, series.patient_id).problems
         problems.extend([f"the new fit of the first {cut} values is marked too: {wrong[0]}"] if wrong else [])
-        ahead = left_out.ahead_of(new, series, way.draws)
-        return ahead, min(posterior.effective_draws(new, series.patient_id), float(len(ahead)))
+        return left_out.ahead_of(new, series, way.draws)
 
     return refit
 

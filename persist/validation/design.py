@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from persist.treatment.schedule import CLOSE, dose_at
+from persist.types import MARKERS
 
 if TYPE_CHECKING:
     from persist.types import Schedule, Series
@@ -64,9 +65,7 @@ def _lowered(schedule: Schedule, first: float, last: float) -> bool:
 
 def _markers(series: Series) -> frozenset[str]:
     """Markers whose fractions were measured beside the burden."""
-    measured = getattr(series, "composition", None)
-    names = ("persister", "resistant")
-    return frozenset() if measured is None else frozenset(names[int(one)] for one in measured.marker)
+    return frozenset(MARKERS[int(one)] for one in series.composition.marker)
 
 
 def hidden(name: str, seen: Design) -> str:

@@ -74,22 +74,20 @@ def leave_one_out(terms: Terms) -> Scores:
     return Scores(np.asarray(found.elpd_i), np.asarray(found.pareto_k), khat_limit(draws))
 
 
-def leave_future_out(
-    terms: Terms, first: int, ahead: int = 1, refit: Callable[[int], tuple[np.ndarray, float]] | None = None
-) -> Scores:
+def leave_future_out(terms: Terms, first: int, ahead: int = 1, refit: Callable[[int], Terms] | None = None) -> Scores:
     """PSIS-LFO of the ``ahead`` values after each cut, together; the first cut knows ``first`` values.
 
-    ``refit(cut)`` gives the terms ahead ``(n_draws, n_values)`` under a fit of the first ``cut`` values, and how many
-    independent draws they count for. No cuts at all if the series is too short.
+    ``refit(cut)`` gives the terms under a fit of the first ``cut`` values. Fractions measured after a cut are left out with the
+    values. No cuts at all if the series is too short.
     """
-    base, share = terms.ahead, terms.effective / len(terms.ahead)
+    base, later, share = terms.ahead, terms.ahead + terms.between, terms.effective / len(terms.ahead)
     known = values = base.shape[1]
     rows, anew = [], []
     for cut in range(values - ahead, first - 1, -1):
-        weight, khat = smoothed(-base[:, cut:known].sum(axis=1), share)
+        weight, khat = smoothed(-later[:, cut:known].sum(axis=1), share)
         if refit is not None and not khat <= khat_limit(len(base)):
-            base, effective = refit(cut)
-            share, known = effective / len(base), cut
+            new = refit(cut)
+            base, later, share, known = new.ahead, new.ahead + new.between, new.effective / len(new.ahead), cut
             weight, khat = smoothed(np.zeros(len(base)), share)
             anew.append(cut)
         rows.append((float(_log_sum(weight + base[:, cut : cut + ahead].sum(axis=1))), khat))

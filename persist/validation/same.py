@@ -61,6 +61,9 @@ def _difference(one: store.DataTree, other: store.DataTree) -> str:
         for what in ("day", "burden", "censoring"):
             if not np.array_equal(getattr(series, what), getattr(twin, what)):
                 return f"patient {series.patient_id} has another {what} in each"
+        pairs = zip(series.composition, twin.composition, strict=True)
+        if not all(np.array_equal(mine, its) for mine, its in pairs):
+            return f"patient {series.patient_id} has other measured fractions in each"
         given = [[list(map(float, part)) for drug in who.schedules.values() for part in drug] for who in (series, twin)]
         if given[0] != given[1]:
             return f"patient {series.patient_id} has other treatments in each"
