@@ -18,7 +18,7 @@ SETTLING_DAYS = {"clinical": (5.0, 10.0, 20.0), "in-vitro": (0.2, 0.5, 1.0)}
 2.6 % of N in the median prior draw and 13 % in the worst of twenty; with them by 0.4 % and 3 %."""
 CLONE_GROWTH = {"clinical": 0.01, "in-vitro": 0.5}
 """A usual growth of a resistant clone, 1/day: the centre of net_growth_s."""
-_STEP_BUCKET, _VISIT_BUCKET = 64, 64
+_STEP_BUCKET, _VISIT_BUCKET = 64, 32
 """Padded sizes are multiples of these: wide, since another size means another half minute of compiling."""
 
 

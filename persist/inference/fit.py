@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed.
 
     ``reference``: the burdens that the priors of `burden_0` and `settled_burden` count in (None: the series' own).
+    ``doublings``: how often sampling may be doubled where chains disagree or give few effective draws.
     """
 
     model: str = "spr"
@@ -54,6 +55,7 @@ class Settings(NamedTuple):
     draws: int = 640
     seed: int = 0
     reference: Reference | None = None
+    doublings: int = 3
 
 
 class Progress(NamedTuple):
@@ -127,7 +129,7 @@ def _draws(
     found = keep.read() if keep else None
     if found is not None:
         return found, False
-    effort = Effort(settings.chains, settings.warmup, settings.draws)
+    effort = Effort(settings.chains, settings.warmup, settings.draws, settings.doublings)
     if watch is not None:
         watch(Report(0, total_rounds(effort)))
     try:
