@@ -11,7 +11,7 @@ from persist import keys
 from persist.errors import RatesError
 from persist.inference import priors
 from persist.inference.model import VARIANTS, sampled
-from persist.inference.priors import distribution, load_pack, packs, quantile
+from persist.inference.priors import distribution, known, load_pack, packs, quantile
 from persist.validation.gate import gate
 
 SCALES = ("psa", "volume", "diameter", "other", "one")
@@ -155,3 +155,25 @@ def test_packs_need_double_precision() -> None:
 
     with jax.enable_x64(False), pytest.raises(PrecisionError):
         gate(load_pack("clinical", "psa"))
+
+
+def test_what_is_known_of_a_line_narrows_its_prior() -> None:
+    usual, told = (load_pack(name, "psa") for name in ("clinical", known("clinical", ("mutation=1e-08..1e+0",))))
+    assert told.name == "clinical"
+    assert (told.entries["mutation"].low, told.entries["mutation"].high) == (1e-8, 1.0)
+    assert told.entries["mutation"].source == "given with the fit"
+    assert {name for name, prior in told.entries.items() if prior != usual.entries[name]} == {"mutation"}
+    scaled = load_pack("clinical+cells_per_unit=1e7..1e8+resistant_0=1e-9..1e-7", "psa")
+    assert scaled.cells_per_unit is not None
+    assert scaled.cells_per_unit.high == 1e8
+    assert np.quantile(quantile(scaled.entries["resistant_0"], np.linspace(0.001, 0.999, 999)), 0.95) == pytest.approx(
+        1e-7, rel=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    "change", ["speed=1..2", "resistant_0=0.1..2", "resistant_0=3", "mutation=2..1", "settled_burden=0.1..3"]
+)
+def test_ranges_that_make_no_prior_are_refused(change: str) -> None:
+    with pytest.raises(RatesError, match="--prior"):
+        load_pack(f"clinical+{change}", "psa")

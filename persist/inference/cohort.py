@@ -9,6 +9,7 @@ import numpy as np
 from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.errors import DataError, UsageError
 from persist.inference import composition
+from persist.inference.priors import base_of
 from persist.treatment.schedule import grid
 from persist.types import Cohort, Schedule, Series, Specimens
 
@@ -155,7 +156,7 @@ def case(cohort: Cohort, index: int, *, counted: bool, reference: Reference | No
 
 def _sight(day: np.ndarray, log_cells: np.ndarray, pack: str) -> int:
     """The visit at which a clone that grows at the usual pace from the start would show first, by its share."""
-    return int(np.argmin(log_cells - CLONE_GROWTH[pack] * (day - day[0])))
+    return int(np.argmin(log_cells - CLONE_GROWTH[base_of(pack)] * (day - day[0])))
 
 
 def _restart(on: np.ndarray, step: int) -> int:
@@ -181,9 +182,9 @@ def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
     first, last = float(series.day[0]), float(seen.max())
     start = min([first, *schedule.start[schedule.start < first]])
     changes = np.concatenate([schedule.start, schedule.stop])
-    settling = (changes[:, None] + np.array(SETTLING_DAYS[pack])).ravel()
+    settling = (changes[:, None] + np.array(SETTLING_DAYS[base_of(pack)])).ravel()
     marks = np.concatenate([seen, settling[(settling > start) & (settling < last)]])
-    steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[pack])
+    steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[base_of(pack)])
     length, dose = np.asarray(steps.length), np.asarray(steps.dose)
     if len(length) == 0:  # one visit only, and no treatment before it: nothing moves
         length, dose = np.zeros(1), np.zeros(1)

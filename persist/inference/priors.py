@@ -6,6 +6,7 @@ Each entry gives a 90 % range; `distribution` turns it into a NumPyro distributi
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -146,20 +147,57 @@ def packs() -> tuple[str, ...]:
     return tuple(name for name in _file() if name not in ("schema", "cells_per_unit", "diameter"))
 
 
+def base_of(name: str) -> str:
+    """The pack of the file that a pack is or begins with: "clinical" of "clinical+resistant_0=1e-9..1e-7"."""
+    return _parts_of(name)[0]
+
+
+def _parts_of(name: str) -> list[str]:
+    return re.split(r"\+(?=[a-z_][a-z_0-9]*=)", name)
+
+
+def known(base: str, ranges: tuple[str, ...]) -> str:
+    """The name of a pack in which the 90 % ranges of some entries are what is known of this patient or line, each
+    ``ENTRY=LOW..HIGH`` in the entry's own unit.
+    """
+    return "+".join((base, *ranges))
+
+
 def load_pack(name: str, cells_entry: str) -> Pack:
     """The pack of this name, with the scale of what is measured (``cells_entry`` of `dynamics.observe.Observable`).
 
-    Raises `RatesError` for a pack that the file has not.
+    Raises `RatesError` for a pack that the file has not, and for ranges (see `known`) that make no prior.
     """
-    if name not in packs():
-        raise RatesError(f'no prior pack is called "{name}"', where="--pack", remedy=f"choose {' or '.join(packs())}")
-    scales = _file()["cells_per_unit"]
-    rows = _file()[name] | (_file()["diameter"] if cells_entry == "diameter" else {})
-    return Pack(
-        name,
-        {key: _entry(key, row) for key, row in rows.items()},
-        None if cells_entry == "one" else _entry("cells_per_unit", scales[cells_entry]),
-    )
+    base = base_of(name)
+    if base not in packs():
+        raise RatesError(f'no prior pack is called "{base}"', where="--pack", remedy=f"choose {' or '.join(packs())}")
+    rows = _file()[base] | (_file()["diameter"] if cells_entry == "diameter" else {})
+    if cells_entry != "one":
+        rows = rows | {"cells_per_unit": _file()["cells_per_unit"][cells_entry]}
+    for change in _parts_of(name)[1:]:
+        rows = rows | _narrowed(rows, change)
+    entries = {key: _entry(key, row) for key, row in rows.items()}
+    return Pack(base, entries, entries.pop("cells_per_unit", None))
+
+
+def _narrowed(rows: dict[str, Any], change: str) -> dict[str, Any]:
+    """The row that one ``ENTRY=LOW..HIGH`` makes of its entry; `RatesError` where it makes none."""
+    entry, _, text = change.partition("=")
+    remedy = "give ENTRY=LOW..HIGH, such as resistant_0=1e-9..1e-7"
+    if entry not in rows:
+        raise RatesError(
+            f'no prior is called "{entry}"', where="--prior", remedy=f"{remedy}; entries: {', '.join(rows)}"
+        )
+    try:
+        low, high = (float(part) for part in text.split(".."))
+    except ValueError:
+        raise RatesError(f'"{change}" is no range', where="--prior", remedy=remedy) from None
+    row = {key: value for key, value in rows[entry].items() if key != "centre"}
+    least, most = row.get("lower", 0.0), row.get("upper", 1.0) if row["kind"] == "logit-normal" else np.inf
+    if not least < low < high < most or (row["kind"] == "half-normal"):
+        what = f"{entry} cannot lie in {low:g} to {high:g}"
+        raise RatesError(what, where="--prior", remedy=f"give a low and a high end between {least:g} and {most:g}")
+    return {entry: row | {"low": low, "high": high, "mark": "A", "source": "given with the fit"}}
 
 
 def _entry(name: str, row: dict[str, Any]) -> Prior:
