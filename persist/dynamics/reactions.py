@@ -159,9 +159,14 @@ NO_FLUX = 1e-100
 
 def signal(cells: Cells, rates: Rates, responding: ArrayLike) -> Array:
     """`secretome` from the response of the kills to the exposure."""
-    flux = jnp.asarray(rates.kill_s * jnp.asarray(responding) * cells.sensitive)
-    dying = flux > NO_FLUX
-    return jnp.where(dying, flux / jnp.where(dying, flux + rates.secretome_half, 1.0), 0.0)
+    return of_flux(rates.kill_s * jnp.asarray(responding) * cells.sensitive, rates)
+
+
+def of_flux(flux: ArrayLike, rates: Rates) -> Array:
+    """`secretome` from the flux itself, F cells a day; value and gradient are finite for every flux from 0 on."""
+    dying = jnp.asarray(flux) > NO_FLUX
+    deaths = jnp.where(dying, flux, 1.0)
+    return jnp.where(dying, deaths / (deaths + rates.secretome_half), 0.0)
 
 
 def exposed(rates: Rates, exposure: ArrayLike) -> Surroundings:
