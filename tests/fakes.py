@@ -6,14 +6,16 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics.observe import OBSERVABLES
 from persist.inference import fit as fitting
 from persist.inference.curve import derive
+from persist.inference.fate import SIZE
 from persist.inference.model import sampled
 from persist.inference.posterior import assemble
-from persist.inference.priors import load_pack, quantile
+from persist.inference.priors import Prior, load_pack, quantile
 from persist.inference.sampler import Draws
 from persist.types import Schedule, Series, Table
 
@@ -30,6 +32,13 @@ FIVE_VALUES = Series(
     {"drug": Schedule(np.array([0.0]), np.array([160.0]), np.array([1.0]))},
 )
 """A short series: on drug until day 160, one value under a limit."""
+
+
+def normal_scale(prior: Prior, value: Any) -> Any:
+    """Values on the scale on which a prior of the file is normal, about its ``location``; any shape."""
+    if prior.kind == "logit-normal":
+        return jnp.log((value - prior.lower) / (prior.upper - value))
+    return jnp.log(-value if prior.kind == "negative-log-normal" else value - prior.lower)
 
 
 def truth(patient: str) -> dict[str, float]:
@@ -59,11 +68,12 @@ def posterior(
     for series in table.series:
         mine = values[series.patient_id]
         near = {name: value * np.exp(0.01 * rng.standard_normal((chains, draws))) for name, value in mine.items()}
-        stats = {
-            name: rng.standard_normal((chains, draws)) for name in ("lp", "energy", "acceptance_rate", "step_size")
-        }
-        stats |= {"diverging": np.zeros((chains, draws), bool), "n_steps": np.full((chains, draws), 31)}
-        results.append(Draws(near, stats, np.arange(4.0), np.full(4, np.nan), 1.0))
+        size = {SIZE: np.exp(0.01 * np.random.default_rng(2).standard_normal((chains, draws)))}
+        near |= size if "resistant_0" in mine else {}
+        stats = {name: rng.standard_normal((chains, draws)) for name in ("lp", "energy", "step_size")}
+        still = {"diverging": False, "n_steps": 31, "acceptance_rate": 0.9, "lost": 0.0, "walker": 0}
+        stats |= {name: np.full((chains, draws), value) for name, value in still.items()}
+        results.append(Draws(near, stats, np.full(chains, -50.0), 1.0))
     cases = [fitting._case(series, settings, counted=False) for series in table.series]
     curves = [fitting._curves(found.values, case, power) for found, case in zip(results, cases, strict=True)]
     derived = [{name: np.asarray(v) for name, v in derive(found.values, power).items()} for found in results]

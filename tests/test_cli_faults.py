@@ -28,12 +28,11 @@ def result_file(path: Path, kind: str, **attrs: object) -> None:
     axes, dims = {"patient": ["A"], "visit": [0, 1, 2]}, ("patient", "visit")
     seen = {"day": [[0.0, 28.0, 56.0]], "burden": [[10.0, 5.0, 2.0]], "censoring": [[0.0, 0.0, 0.0]]}
     given = {"start": 0.0, "stop": 56.0, "dose": 1.0}
-    ends = {"start_energy": 1.0, "start_resistant": 0.1}
     groups = {
         "observed_data": store.dataset({name: (dims, np.array(rows)) for name, rows in seen.items()}, axes),
         "constant_data": store.dataset(
             {name: (("patient", "segment"), np.array([[value]])) for name, value in given.items()}
-            | {name: (("patient", "end"), np.array([[value]])) for name, value in ends.items()},
+            | {"log_evidence": (("patient", "chain"), np.array([[-9.0]]))},
             {"patient": ["A"]},
         ),
     }

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from persist.inference.starts import coordinates
 
 from persist.errors import DataError, UsageError
 from persist.inference.cohort import case, observable, one_schedule, pad
 from persist.inference.curve import follow
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
-from persist.inference.target import Target, problem
+from persist.inference.target import Target, flat_potential, reference
 from persist.types import Schedule, Series
 
 EMPTY = Schedule(np.zeros(0), np.zeros(0), np.zeros(0))
@@ -44,10 +43,9 @@ def test_padding_does_not_change_the_density() -> None:
     alone, company = (case(pad(rows, pack="clinical"), 0, counted=False) for rows in ([SHORT], [SHORT, LONG]))
     assert len(alone.length) < len(company.length)
     assert len(alone.value) < len(company.value)
-    pack, target = load_pack("clinical", "psa"), Target("spr", "clinical", "psa", 1.0)
-    middle, _ = coordinates(pack, sampled(pack, "spr"), alone)
-    energy, _ = problem(target)
-    one, other = (float(energy(row)(middle)) for row in (alone, company))
+    target = Target("spr", "clinical", "psa", 1.0)
+    middle, energy = reference(target, alone).location, flat_potential(target)
+    one, other = (float(energy(row, middle)) for row in (alone, company))
     assert one == pytest.approx(other, abs=1e-10)
 
 

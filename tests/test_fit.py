@@ -17,15 +17,18 @@ from persist.errors import DataError, PrecisionError, UsageError
 from persist.inference import fit as fitting
 from persist.inference import store
 from persist.inference.curve import DERIVED
+from persist.inference.fate import SIZE
 from persist.inference.fit import Settings, fit
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.inference.sampler import Draws
 from persist.inference.target import Target
+from persist.inference.walkers import WALKERS
 from persist.types import Schedule, Series, Table
 
-SHORT = Settings(chains=2, warmup=50, draws=50)
-OWN = ("posterior", "sample_stats", "log_likelihood", "posterior_predictive", "prior", "fitted")
+SHORT = Settings(chains=2, warmup=160, draws=160)
+SHAPE = (SHORT.chains, SHORT.draws)
+OWN = ("posterior", "sample_stats", "log_likelihood", "posterior_predictive", "prior", "fitted", "constant_data")
 """Groups of a fit whose numbers belong to one patient."""
 
 
@@ -65,10 +68,12 @@ def folder(tmp_path_factory):
     """A folder with A's finished draws (the medians of the priors, made up) as a run of `SHORT` would leave it."""
     where, pack = tmp_path_factory.mktemp("partial"), load_pack("clinical", "psa")
     entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
-    values = {name: quantile(entries[name], np.full((2, 50), 0.5)) for name in sampled(pack, "spr")}
-    stats = dict.fromkeys(("lp", "energy", "n_steps", "acceptance_rate", "step_size"), np.zeros((2, 50)))
-    draws = Draws(values, stats | {"diverging": np.zeros((2, 50), bool)}, np.arange(3.0), np.full(3, 0.2), 1.0)
-    target = Target("spr", "clinical", "psa", 1.0)
+    values = {name: quantile(entries[name], np.full(SHAPE, 0.5)) for name in sampled(pack, "spr")}
+    stats = dict.fromkeys(
+        ("lp", "energy", "n_steps", "acceptance_rate", "step_size", "lost", "walker"), np.zeros(SHAPE)
+    )
+    draws = Draws(values, stats | {"diverging": np.zeros(SHAPE, bool)}, np.array([-50.0, -51.0]), 1.0)
+    target = Target("spr", "clinical", "psa", 1.0, chance=False)
     fitting._Kept(where, "A", SHORT, target, fitting._case(A, SHORT, counted=False)).write(draws)
     return where, draws
 
@@ -83,12 +88,13 @@ def test_finished_patients_are_taken_from_the_folder(folder, monkeypatch) -> Non
     found = fit(table(A), SHORT, partial=where)
     np.testing.assert_array_equal(found["posterior"]["decline_s"][..., 0], draws.values["decline_s"])
     assert found["sample_stats"]["diverging"].dtype == bool
+    np.testing.assert_array_equal(found["constant_data"]["log_evidence"].sel(patient="A"), draws.log_evidence)
     assert found.attrs["seconds"] == 1.0
 
 
 OTHER = [
     (A, SHORT._replace(seed=1)),
-    (A, SHORT._replace(draws=100)),
+    (A, SHORT._replace(draws=320)),
     (A, SHORT._replace(model="sr")),
     (A._replace(burden=A.burden * 1.01), SHORT),
     (A._replace(censoring=np.append(A.censoring[:-1], -1)), SHORT),
@@ -151,11 +157,17 @@ def test_what_cannot_be_fitted_is_said_before_sampling(monkeypatch) -> None:
 @pytest.mark.slow
 @pytest.mark.ci
 def test_a_fit_has_all_its_numbers(both) -> None:
-    names = set(sampled(load_pack("clinical", "psa"), "spr")) | set(DERIVED)
+    names = set(sampled(load_pack("clinical", "psa"), "spr")) | set(DERIVED) | {SIZE}
     assert set(both["posterior"].data_vars) == names
-    assert both["posterior"].sizes == {"chain": 2, "draw": 50, "patient": 2}
+    assert both["posterior"].sizes == {"chain": 2, "draw": 160, "patient": 2}
     assert all(np.isfinite(both["posterior"][name]).all() for name in names)
     assert set(store.GROUPS["fit"]) <= set(both.children)
+    stats = both["sample_stats"].to_dataset()
+    for name in ("lp", "energy", "n_steps", "acceptance_rate", "step_size", "lost", "walker", "diverging"):
+        assert np.isfinite(stats[name]).all()
+    assert (stats["walker"] == np.repeat(np.arange(WALKERS), 160 // WALKERS)[None, :, None]).all()
+    assert np.isfinite(both["constant_data"]["log_evidence"]).all()
+    assert both["constant_data"]["log_evidence"].sizes == {"patient": 2, "chain": 2}
 
 
 @pytest.mark.slow

@@ -9,17 +9,14 @@ from scipy.special import ndtr
 from persist.inference import store
 from persist.inference.priors import load_pack, quantile
 from persist.validation.design import Design
-from persist.validation.health import examine, rates
+from persist.validation.health import LEAST_ROUNDS, examine, rates
 
-CHAINS, DRAWS = 4, 1000
+CHAINS, DRAWS, WALKERS = 4, 1000, 10
 DIMS = ("chain", "draw", "patient")
 
 
-ENDS = {"start_energy": [50.0, 50.1, 56.0, 80.0], "start_resistant": [0.2, 0.2, 0.25, 0.9]}
-
-
-def fit(columns, *, lp: np.ndarray | None = None, diverging: int = 0, prior=None, resistant=None, ends=None):
-    """A fit of one patient, A, with these draws ``(chains, draws)``, mean shares of R and ends of the search for starts."""
+def fit(columns, *, lp=None, diverging: int = 0, prior=None, resistant=None, walker=None, accepted=0.9):
+    """A fit of one patient, A, with these draws ``(chains, draws)``, mean shares of R, walkers and their acceptance rates."""
     shape = next(iter(columns.values())).shape
     axes = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1]), "patient": ["A"]}
     divergent = np.zeros(shape, bool)
@@ -30,13 +27,11 @@ def fit(columns, *, lp: np.ndarray | None = None, diverging: int = 0, prior=None
     share = np.random.default_rng(8).uniform(0.15, 0.3, shape) if resistant is None else resistant
     wide = {name: (DIMS, values[..., None]) for name, values in columns.items()}
     kept = {"diverging": divergent, "lp": level, "resistant_share": share}
+    if walker is not None:
+        kept |= {"walker": walker, "acceptance_rate": np.broadcast_to(accepted, shape)}
     groups = {
         "posterior": store.dataset(wide, axes),
         "sample_stats": store.dataset({name: (DIMS, values[..., None]) for name, values in kept.items()}, axes),
-        "constant_data": store.dataset(
-            {name: (("patient", "end"), np.array([values])) for name, values in (ENDS | (ends or {})).items()},
-            {"patient": ["A"]},
-        ),
         "prior": store.dataset(
             {name: (DIMS, draws[None, :, None]) for name, draws in prior.items()},
             {"patient": ["A"]},
@@ -106,24 +101,31 @@ def test_chains_of_one_height_are_not(good) -> None:
     assert examine(fit(good, lp=level), "A").ok
 
 
-def test_a_rival_that_no_chain_visited_is_named(good) -> None:
-    """Six nats below the best, and nearly all resistant: the draws, at 15 to 30 %, know nothing of it."""
-    rival = {"start_resistant": [0.2, 0.2, 0.9, 0.9]}
-    health = examine(fit(good, ends=rival), "A")
-    assert "6.0 nats below the best has 90%" in health.problems[0]
-    assert not health.ok
+def test_effective_sizes_count_each_walker_as_a_series_of_its_own() -> None:
+    """Draws stand walker after walker: walkers that hardly move are worth little, however unlike each other they are."""
+    rng = np.random.default_rng(3)
+    place = rng.standard_normal((CHAINS, WALKERS, 1)) + 0.01 * rng.standard_normal((CHAINS, WALKERS, DRAWS // WALKERS))
+    still = {"reversion": np.exp(place.reshape(CHAINS, DRAWS))}
+    number = np.tile(np.repeat(np.arange(WALKERS), DRAWS // WALKERS), (CHAINS, 1))
+    health = examine(fit(still, walker=number), "A")
+    assert health.min_ess_bulk < 2 * CHAINS * WALKERS
+    mixed = {"reversion": np.exp(rng.permuted(place.ravel()).reshape(CHAINS, DRAWS))}
+    assert examine(fit(mixed, walker=number), "A").min_ess_bulk > 3000
 
 
-@pytest.mark.parametrize(
-    "ends",
-    [
-        {"start_energy": [50.0, 50.1, 61.0, 80.0], "start_resistant": [0.2, 0.2, 0.9, 0.9]},  # too far below
-        {"start_resistant": [0.2, 0.2, 0.36, 0.9]},  # of about the same composition
-        {"start_energy": [50.0, np.nan, np.nan, np.nan], "start_resistant": [0.2, np.nan, np.nan, np.nan]},  # padded
-    ],
-)
-def test_what_is_no_rival_is_not_named(good, ends) -> None:
-    assert examine(fit(good, ends=ends), "A").ok
+def test_draws_of_too_few_rounds_are_judged_by_chain(good) -> None:
+    number = np.tile(np.repeat(np.arange(DRAWS // 2), 2), (CHAINS, 1))
+    assert LEAST_ROUNDS > 2
+    assert examine(fit(good, walker=number), "A").min_ess_bulk == examine(fit(good), "A").min_ess_bulk
+
+
+@pytest.mark.parametrize(("rate", "found"), [(0.05, True), (0.5, False)])
+def test_walkers_that_hardly_moved_are_counted(good, rate: float, found: bool) -> None:
+    number = np.tile(np.repeat(np.arange(WALKERS), DRAWS // WALKERS), (CHAINS, 1))
+    slow = ((np.arange(CHAINS)[:, None] == 1) & (number == 3)) | ((np.arange(CHAINS)[:, None] == 2) & (number == 0))
+    health = examine(fit(good, walker=number, accepted=np.where(slow, rate, 0.9)), "A")
+    told = f"2 of {CHAINS * WALKERS} walkers hardly moved"
+    assert [told in problem for problem in health.problems] == [True] * found
 
 
 def test_chains_of_another_composition_are_found(good) -> None:

@@ -32,14 +32,15 @@ PLANS = ("on", "holiday", "off")
 CHAINS, DRAWS, VISITS, PRIORS = 4, 250, 9, 200
 AS_BEFORE = ("turnover_s", "mutation", "washout_days")
 """Parameters whose made posterior is the prior."""
+WALKERS = 10
 HOSTILE = "<script>alert('x')</script>"
 
 
 def made_fit(
-    names: tuple[str, ...] = ("A 1", HOSTILE), poor: bool = False, seed: int = 1, rival: bool = False
+    names: tuple[str, ...] = ("A 1", HOSTILE), poor: bool = False, seed: int = 1, stuck: bool = False
 ) -> store.DataTree:
-    """A posterior in the layout of `persist fit`, of random numbers; ``poor``: its chains stand apart; ``rival``: the
-    search for starts found another composition that no chain has visited.
+    """A posterior in the layout of `persist fit`, of random numbers; ``poor``: its chains stand apart; ``stuck``: a
+    walker of each chain hardly moved.
     """
     rng = np.random.default_rng(seed)
     pack = load_pack("clinical", "psa")
@@ -58,6 +59,9 @@ def made_fit(
     shape = (CHAINS, DRAWS, count)
     stats = {"lp": (dims, rng.normal(size=shape)), "diverging": (dims, np.zeros(shape, bool))}
     stats["resistant_share"] = (dims, rng.uniform(0.1, 0.2, shape))
+    number = np.repeat(np.arange(WALKERS), DRAWS // WALKERS)[None, :, None]
+    stats["walker"] = (dims, np.broadcast_to(number, shape))
+    stats["acceptance_rate"] = (dims, np.broadcast_to(np.where(stuck & (number == 3), 0.02, 0.9), shape))
     day = np.tile(np.arange(VISITS) * 28.0, (count, 1))
     burden = np.exp(rng.normal(1.0, 0.3, (count, VISITS)))
     censoring = np.zeros((count, VISITS), np.int8)
@@ -75,8 +79,7 @@ def made_fit(
         part: (("patient", "segment"), np.tile(np.array(values, float), (count, 1)))
         for part, values in (("start", (0, 140)), ("stop", (84, math.inf)), ("dose", (1, 0.5)))
     }
-    ends = {"start_energy": (100.0, 103.0), "start_resistant": (0.15, 0.9 if rival else 0.15)}
-    given_to |= {part: (("patient", "end"), np.tile(np.array(pair), (count, 1))) for part, pair in ends.items()}
+    given_to["log_evidence"] = (("patient", "chain"), rng.normal(-50.0, 0.5, (count, CHAINS)))
     where = {"patient": list(names), "visit": np.arange(VISITS)}
     groups = {
         "posterior": store.dataset(after, axes),
@@ -249,14 +252,13 @@ def test_marked_fit_shows_its_banner() -> None:
     assert "chains disagree: R-hat" in text
 
 
-def test_a_fit_marked_for_a_rival_alone_is_not_said_to_lack_convergence() -> None:
-    told = page.build(made_fit(("A", "B"), rival=True))
+def test_a_fit_marked_for_stuck_walkers_alone_is_not_said_to_lack_convergence() -> None:
+    told = page.build(made_fit(("A", "B"), stuck=True))
     for name in ("A", "B"):
         (problem,) = told.twin["fit"]["patients"][name]["problems"]
-        assert problem.startswith("another explanation was left aside")
-        assert "3.0 nats" in problem
+        assert problem.startswith(f"{CHAINS} of {CHAINS * WALKERS} walkers hardly moved")
     text = one_line(told.html)
-    assert text.count("another explanation was left aside") == 2
+    assert text.count("walkers hardly moved") == 2
     assert "The fit of A and B is marked: it fails a check" in text
     assert "onvergence" not in text
     assert "chains" not in text.split("<h3>Checks</h3>")[0].split("</style>")[1]
@@ -344,17 +346,17 @@ def test_command_writes_page_and_twin(folder: Path) -> None:
 def test_diagnose_echoes_its_seed_and_leaves_with_3_for_a_marked_fit(folder: Path) -> None:
     good = CliRunner().invoke(main, ["diagnose", str(folder / "fit.nc"), "--seed", "7", "--json"])
     assert (good.exit_code, json.loads(good.stdout)["seed"]) == (0, 7)
-    store.save(made_fit(("A 1",), rival=True), folder / "marked.nc")
+    store.save(made_fit(("A 1",), stuck=True), folder / "marked.nc")
     marked = CliRunner().invoke(main, ["diagnose", str(folder / "marked.nc")])
     assert marked.exit_code == 3
-    assert "another explanation was left aside" in marked.stdout
+    assert "walkers hardly moved" in marked.stdout
 
 
 def test_a_marked_fit_is_warned_of_even_in_quiet(folder: Path) -> None:
-    store.save(made_fit(("A 1",), rival=True), folder / "marked.nc")
+    store.save(made_fit(("A 1",), stuck=True), folder / "marked.nc")
     result = run(folder, "marked.nc", "-o", "r.html", "--quiet")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith("persist: warning: the posterior of A 1 is marked: another explanation")
+    assert result.stderr.startswith("persist: warning: the posterior of A 1 is marked: 4 of 40 walkers")
     assert result.stderr.count("\n") == 1
 
 

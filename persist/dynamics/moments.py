@@ -25,6 +25,7 @@ from persist.dynamics.reactions import (
     Reactions,
     S,
     crowding,
+    of_flux,
     response,
     surroundings,
     within,
@@ -161,8 +162,7 @@ def _freeze(at: Cells, rates: Rates, row: _Step) -> Flows:
     g = crowding(at.total, rates.capacity)
     if row.signal is None or row.signal_crowded is None:
         return Flows(*(base + slope * g for base, slope in zip(row.base, row.crowded, strict=True)))
-    flux = row.kill * at.sensitive
-    sigma = jnp.where(flux > 0, flux / jnp.where(flux > 0, flux + rates.secretome_half, 1.0), 0.0)
+    sigma = of_flux(row.kill * at.sensitive, rates)
     parts = zip(row.base, row.crowded, row.signal, row.signal_crowded, strict=True)
     return Flows(*(base + slope * g + (heard + both * g) * sigma for base, slope, heard, both in parts))
 

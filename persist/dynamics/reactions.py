@@ -166,9 +166,14 @@ def secretome(cells: Cells, rates: Rates, exposure: ArrayLike) -> Array:
 
 def signal(cells: Cells, rates: Rates, killing: ArrayLike) -> Array:
     """`secretome` from the drug as a kill of S (`Surroundings.killing`)."""
-    flux = jnp.asarray(rates.kill_s * jnp.asarray(killing) * cells.sensitive)
-    dying = flux > NO_FLUX
-    return jnp.where(dying, flux / jnp.where(dying, flux + rates.secretome_half, 1.0), 0.0)
+    return of_flux(rates.kill_s * jnp.asarray(killing) * cells.sensitive, rates)
+
+
+def of_flux(flux: ArrayLike, rates: Rates) -> Array:
+    """`secretome` from the flux itself, F cells a day; value and gradient are finite for every flux from 0 on."""
+    dying = jnp.asarray(flux) > NO_FLUX
+    deaths = jnp.where(dying, flux, 1.0)
+    return jnp.where(dying, deaths / (deaths + rates.secretome_half), 0.0)
 
 
 def exposed(rates: Rates, exposure: ArrayLike, potency: ArrayLike = 1.0) -> Surroundings:

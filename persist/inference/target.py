@@ -76,6 +76,7 @@ def by_site(target: Target, point: Array) -> dict[str, Array]:
     return dict(zip(order(target), point, strict=True))
 
 
+@cache
 def flat_potential(target: Target) -> Callable[[Case, Array], Array]:
     """Minus the log posterior density ``()`` at flat coordinates ``(n,)``."""
     potential, _ = problem(target)

@@ -21,15 +21,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist.inference.target import Reference, flat_potential
+from persist.inference.target import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jax import Array
 
-    from persist.inference.cohort import Case
-    from persist.inference.target import Target
+    Energy = Callable[[Any, Array], Array]
 
 WALKERS = 16
 """Walkers of a chain. They start together (`inference.tempering`), apart from those of other chains."""
@@ -80,12 +79,16 @@ class Stride(NamedTuple):
 
 
 class Walkers:
-    """The walkers of one patient: `TOGETHER` in a program, the programs on as many threads as there are cores."""
+    """The walkers of one patient: `TOGETHER` in a program, the programs on as many threads as there are cores.
 
-    def __init__(self, seed: int, target: Target, case: Case, reference: Reference, lanes: int) -> None:
+    ``energy(case, point)`` is minus the log density ``()`` at a point ``(n,)``; ``case`` is a tree of arrays. Programs are
+    compiled once for each function and shapes of the case, so the same function must be given for all patients.
+    """
+
+    def __init__(self, seed: int, energy: Energy, case: Any, reference: Reference, lanes: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.case, self.reference, self.lanes = case, reference, lanes
-        self.run = _program(target, case, len(reference.location))
+        self.run = _program(energy, case, len(reference.location))
         self.leaps = 0
 
     def start(self) -> Crowd:
@@ -138,11 +141,11 @@ class Walkers:
 
 
 def _trajectory(
-    energy: Callable[[Case, Array], Array],
+    energy: Energy,
     point: Array,
     momentum: Array,
     size: Array,
-    case: Case,
+    case: Any,
     reference: Reference,
     root: Array,
     leaps: Array,
@@ -182,21 +185,20 @@ _COMPILING = Lock()
 """Held while a program is compiled, so that threads do not all compile the same one."""
 
 
-def _program(target: Target, case: Case, size: int) -> Any:
-    """The trajectory compiled for cases of these padded sizes, once."""
-    shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(case))
+def _program(energy: Energy, case: Any, size: int) -> Any:
+    """The trajectory compiled for points ``(size,)`` and cases of these padded sizes, once."""
+    shapes = (size, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(case)))
     with _COMPILING:
-        if (target, shapes) not in _PROGRAMS:
+        if (energy, shapes) not in _PROGRAMS:
             rows = (jnp.zeros((TOGETHER, size)), jnp.zeros((TOGETHER, size)), jnp.ones(TOGETHER))
             reference = Reference(np.zeros(size), np.ones(size))
             shared = (case, reference, np.eye(size), np.asarray(1), np.asarray(1.0))
-            _PROGRAMS[target, shapes] = _compiled(target).lower(*rows, *shared).compile()
-    return _PROGRAMS[target, shapes]
+            _PROGRAMS[energy, shapes] = _compiled(energy).lower(*rows, *shared).compile()
+    return _PROGRAMS[energy, shapes]
 
 
 @cache
-def _compiled(target: Target) -> Any:
-    energy = flat_potential(target)
+def _compiled(energy: Energy) -> Any:
     return jax.jit(lambda *given: _trajectory(energy, *given))
 
 
