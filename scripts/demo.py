@@ -20,7 +20,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLANNED = ("P01", "P02", "P03")
 HORIZON = 1080
-DRAWS = "500"  # enough for these series, and quicker than the default
 MARKED = 3
 TABLES = ("data/burden.csv", "--treatments", "data/treatments.csv", "--observable", "psa")
 
@@ -38,7 +37,7 @@ def commands(everyone: bool) -> list[list[str]]:
     out = ["demo/fit.nc", "demo/forecast.nc"]
     return [
         ["check", *TABLES, *asked],
-        ["fit", *TABLES, *asked, "--draws", DRAWS, "-o", out[0], "--force"],
+        ["fit", *TABLES, *asked, "-o", out[0], "--force"],
         ["diagnose", out[0]],
         ["forecast", out[0], *wanted, "--horizon", str(HORIZON), "-o", out[1], "--force"],
         ["report", *out, "-o", "demo/report.html", "--force"],

@@ -148,6 +148,7 @@ def drawn(name: str) -> tuple[dict[str, float], list[tuple[float, float, str]], 
     rng = np.random.default_rng([SEED, int(name[1:])])
     pack = load_pack("clinical", "psa")
     entries = dict(pack.entries) | {"cells_per_unit": pack.cells_per_unit}
+    entries["settled_burden"] = entries["settled_burden"]._replace(lower=0.0)  # here it does not count in what was seen
     for _ in range(50):
         truth = {key: float(quantile(entries[key], rng.uniform(0.05, 0.95, 1))[0]) for key in sampled(pack, "spr")}
         truth |= {"burden_0": 15.0 * truth["burden_0"] ** 0.5, "turnover_s": min(truth["turnover_s"], 0.95)}

@@ -1,6 +1,6 @@
 """The bundled cohort, fitted for real: do the intervals cover the truth, and do the planted verdicts come out?
 
-Twelve fits: ten to fifteen minutes on two cores, so not among the everyday tests.
+Twelve fits: three to five minutes on two cores, so not among the everyday tests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AT_LEAST = 8
 @pytest.fixture(scope="module")
 def fitted():
     table = read(fakes.DATA / "burden.csv", fakes.DATA / "treatments.csv", observable="psa")
-    return fit(table, Settings(draws=400))
+    return fit(table, Settings())
 
 
 def everything_true() -> dict[str, dict[str, float]]:

@@ -199,6 +199,7 @@ def end(cells: Cells, rates: Rates):
     [
         (Cells(0.0, 0.0, 0.0), FULL),
         (Cells(1e-300, 0.0, 0.0), FULL),
+        (Cells(1e-170, 0.0, 0.0), FULL._replace(secretome_half=0.0)),
         (START, FULL._replace(capacity=1e6)),
         (START, FULL._replace(kill_s=5.0)),
         (START, Rates(capacity=1e12)),

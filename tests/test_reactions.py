@@ -9,6 +9,7 @@ import pytest
 
 from persist.dynamics.reactions import (
     CHANGES,
+    NO_FLUX,
     REACTIONS,
     Surroundings,
     constants,
@@ -19,6 +20,7 @@ from persist.dynamics.reactions import (
     response,
     scaled,
     secretome,
+    signal,
     surroundings,
     within,
 )
@@ -110,6 +112,21 @@ def test_gradients_are_finite(E: float, rates: Rates, cells: Cells) -> None:
     floats = jax.tree.map(jnp.float64, (rates, E, cells))
     for slope in jax.tree.leaves(slopes(*floats)):
         assert np.all(np.isfinite(slope))
+
+
+@pytest.mark.parametrize("half", [0.0, 1e-200, 1e-3])
+@pytest.mark.parametrize("flux", [0.0, 1e-300, 1e-200, 1e-161, 1e-101, 1e-99, 1e-9, 1e9])
+def test_the_signal_has_a_gradient_at_every_flux(flux: float, half: float) -> None:
+    """Squares of tiny fluxes vanish, and what divides by them would be no number."""
+
+    def heard(kill, sensitive, middle):
+        return signal(Cells(sensitive, 0.0, 0.0), Rates(kill_s=kill, secretome_half=middle), 1.0)
+
+    level, slopes = jax.value_and_grad(heard, argnums=(0, 1, 2))(1.0, flux, half)
+    assert 0.0 <= level <= 1.0
+    assert np.isfinite(slopes).all()
+    if flux > NO_FLUX:
+        assert level == pytest.approx(flux / (flux + half))
 
 
 def test_rates_never_fall_with_the_surroundings() -> None:

@@ -1,0 +1,71 @@
+"""The posterior in the sampler's flat coordinates: finite with its gradient wherever the prior leads, and rightly named."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fakes
+from persist.inference.cohort import case, pad
+from persist.inference.coordinates import LUCK, sites
+from persist.inference.fate import SIZE
+from persist.inference.model import VARIANTS, sampled
+from persist.inference.priors import load_pack
+from persist.inference.target import Target, by_site, flat_potential, named, order, reference
+
+ONE = case(pad([fakes.FIVE_VALUES], pack="clinical"), 0, counted=False)
+DRAWS = 200
+
+
+def target(variant: str) -> Target:
+    return Target(variant, "clinical", "psa", 1.0)
+
+
+def draws(variant: str, count: int = DRAWS) -> np.ndarray:
+    """Points about the prior, ``(count, n)``."""
+    about = reference(target(variant), ONE)
+    return about.location + about.scale * np.random.default_rng(4).standard_normal((count, len(about.scale)))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_coordinates_are_the_sites_in_their_order(variant: str) -> None:
+    names, places = sampled(load_pack("clinical", "psa"), variant), order(target(variant))
+    assert list(places) == sorted(sites(names))
+    assert (LUCK in places) == ("resistant_0" in names)
+    at = by_site(target(variant), jnp.arange(len(places), dtype=float))
+    assert [float(at[site]) for site in places] == list(range(len(places)))
+    assert len(reference(target(variant), ONE).location) == len(places)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_energy_and_gradient_are_finite_where_the_prior_leads(variant: str) -> None:
+    """And the gradient is that of finite differences, along one direction through each point."""
+    energy, points = flat_potential(target(variant)), draws(variant)
+    direction = np.random.default_rng(5).standard_normal(points.shape[1])
+    direction /= np.linalg.norm(direction)
+    both = jax.jit(jax.vmap(jax.value_and_grad(lambda x: energy(ONE, x))))
+    value, slope = both(points)
+    assert np.isfinite(value).all()
+    assert np.isfinite(slope).all()
+    step = 1e-5
+    want = (both(points + step * direction)[0] - both(points - step * direction)[0]) / (2.0 * step)
+    off = np.abs(slope @ direction - want) / (1.0 + np.abs(want) + 1e-6 * np.abs(value))
+    assert np.median(off) < 1e-6
+    assert np.quantile(off, 0.95) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_points_are_named() -> None:
+    """Of every draw the sampled parameters within their bounds, and the size of the clone."""
+    pack = load_pack("clinical", "psa")
+    found = named(target("spr"))(ONE, jnp.asarray(draws("spr", 6)).reshape(2, 3, -1))
+    assert set(found) == {*sampled(pack, "spr"), SIZE}
+    for name, value in found.items():
+        assert value.shape == (2, 3)
+        assert np.all((value < 0.0) if name == "decline_s" else (value > 0.0))
+    assert np.all(found["settled_burden"] > pack.entries["settled_burden"].lower * np.exp(ONE.log_largest))
