@@ -49,7 +49,9 @@ def test_a_series_that_the_model_does_not_make_is_told() -> None:
 
 
 def test_values_over_a_limit_are_left_out() -> None:
-    over = A._replace(case=A.case._replace(censoring=np.where(np.arange(64) == 4, 1, A.case.censoring)))
+    over = A._replace(
+        case=A.case._replace(censoring=np.where(np.arange(len(A.case.censoring)) == 4, 1, A.case.censoring))
+    )
     found = judge(copies(0.3), over)
     assert found["measured"] == 3
     assert found["statistics"]["last_value"]["observed"] == pytest.approx(0.5)

@@ -130,10 +130,12 @@ def score(prior: Prior, value: np.ndarray) -> np.ndarray:
 
     x = np.asarray(value, float)
     if prior.kind == "half-normal":
-        return -np.asarray(ndtri(2.0 * ndtr(-x / prior.scale)))
+        return -np.asarray(ndtri(2.0 * ndtr(-x / prior.spread)))
     if prior.kind == "negative-log-normal":
         return (prior.location - np.log(-x)) / prior.scale
-    inside = np.log(x - prior.lower) - (np.log(prior.upper - x) if prior.kind == "logit-normal" else 0.0)
+    inside = np.log(np.maximum(x - prior.lower, 1e-300)) - (
+        np.log(prior.upper - x) if prior.kind == "logit-normal" else 0.0
+    )
     return (inside - prior.location) / prior.scale
 
 
