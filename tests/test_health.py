@@ -64,6 +64,17 @@ def test_good_draws_pass(good) -> None:
     assert health.max_rhat < 1.01
 
 
+def test_a_drift_that_all_walkers_share_is_found() -> None:
+    """Chains and walkers agree, but none has settled: early rounds lie elsewhere than late ones."""
+    rng, rounds = np.random.default_rng(4), DRAWS // WALKERS
+    number = np.tile(np.repeat(np.arange(WALKERS), rounds), (CHAINS, 1))
+    still = rng.standard_normal((CHAINS, WALKERS, rounds))
+    for drift, found in ((0.0, False), (1.0, True)):
+        path = np.exp(still + np.linspace(0.0, drift, rounds)).reshape(CHAINS, DRAWS)
+        health = examine(fit({"reversion": path, "net_growth_s": path}, walker=number), "A")
+        assert any("chains disagree" in problem for problem in health.problems) == found
+
+
 def test_a_chain_apart_is_found_and_named(good) -> None:
     good["reversion"][2] *= np.e
     health = examine(fit(good), "A")

@@ -17,6 +17,7 @@ from persist.validation.measurements import (
     next_measurement,
     open_questions,
     propose,
+    sentence,
     value,
 )
 
@@ -87,6 +88,15 @@ def test_a_change_of_treatment_comes_last_and_is_said() -> None:
 
 def test_little_value_is_said() -> None:
     assert "no measurement would tell much" in propose(ahead(), ON, UNKNOWN)["sentence"]
+
+
+def test_a_change_of_treatment_that_would_show_more_is_said_beside() -> None:
+    plain = {"measurement": "exposure", "value": 0.02, "parameters": ["washout_days"], "changes_treatment": False}
+    other = plain | {"measurement": "weeks off drug", "value": 0.9, "changes_treatment": True}
+    told = sentence(plain, [plain, other])
+    assert told.startswith("no measurement without a change of treatment would tell much")
+    assert told.endswith("which needs a change of treatment, would take away 90%")
+    assert "change of treatment" not in sentence(plain, [plain])
 
 
 def test_the_open_questions_follow_what_is_not_informed() -> None:

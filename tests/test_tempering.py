@@ -186,10 +186,12 @@ def test_a_walker_without_weight_is_not_kept() -> None:
 
 
 def test_a_step_of_beta_leaves_half_of_the_walkers() -> None:
-    gap = 30.0 * np.random.default_rng(13).standard_normal(200)
+    gap = np.array([[10.0], [30.0], [20.0]]) * np.random.default_rng(13).standard_normal((3, WALKERS))
     more = module._further(gap, 1.0)
-    weight = np.exp(-more * (gap - gap.min()))
-    assert weight.sum() ** 2 / (weight**2).sum() == pytest.approx(100.0, rel=1e-6)
+    weight = np.exp(-more * (gap - gap.min(axis=1, keepdims=True)))
+    left = weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1) / WALKERS
+    assert left.min() == pytest.approx(0.5, rel=1e-6)
+    assert left.max() > 0.6
     assert module._further(gap, 0.5 * more) == 0.5 * more
     assert module._further(0.01 * gap, 0.7) == 0.7
 

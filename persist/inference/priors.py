@@ -192,6 +192,8 @@ def _narrowed(rows: dict[str, Any], change: str) -> dict[str, Any]:
         )
     try:
         low, high = (float(part) for part in text.split(".."))
+        if rows[entry]["kind"] == "negative-log-normal" and high < 0.0:
+            low, high = -high, -low
     except ValueError:
         raise RatesError(f'"{change}" is no range', where="--prior", remedy=remedy) from None
     row = {key: value for key, value in rows[entry].items() if key != "centre"}

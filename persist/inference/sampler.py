@@ -161,7 +161,8 @@ def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell
         kept = _Kept(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
         if doubled == effort.doublings or _passed(kept.point, effort.chains):
             break
-        parts = [_Kept(*(row[1::2] for row in kept))]
+        diverging = kept.diverging[1::2] | kept.diverging[: 2 * (len(kept.diverging) // 2) : 2]
+        parts = [_Kept(*(row[1::2] for row in kept))._replace(diverging=diverging)]
         thin *= 2
     return kept
 
@@ -190,9 +191,15 @@ def _by_chain(rows: np.ndarray, chains: int) -> np.ndarray:
     return np.moveaxis(own, 0, 2).reshape(chains, WALKERS * len(rows), *rows.shape[2:])
 
 
+def _by_round(rows: np.ndarray, chains: int) -> np.ndarray:
+    """``(rounds, lanes, ...)`` as ``(chains, draws, ...)``, round after round: its halves are early and late."""
+    own = rows.reshape(len(rows), chains, WALKERS, *rows.shape[2:])
+    return np.moveaxis(own, 0, 1).reshape(chains, WALKERS * len(rows), *rows.shape[2:])
+
+
 def _passed(points: np.ndarray, chains: int) -> bool:
     """True if chains agree in every coordinate and walkers give enough effective points."""
-    worst = float(np.max(split_gelman_rubin(_by_chain(points, chains))))
+    worst = float(max(np.max(split_gelman_rubin(order(points, chains))) for order in (_by_chain, _by_round)))
     least = float(np.min(effective_sample_size(np.moveaxis(points, 0, 1)))) if len(points) > 3 else np.inf
     return worst <= PASSED and least >= ENOUGH
 

@@ -4,10 +4,11 @@ A sequential Monte Carlo sampler (Del Moral, Doucet & Jasra 2006, 10.1111/j.1467
 
     density ~ exp(-beta U - (1 - beta) U_0),      beta from 0 to 1,
 
-each step as long as leaves half of the walkers effective, then resampling (systematic) and a few trajectories. Every chain has
-walkers of its own that are resampled among themselves, so chains are independent: where they come to different modes, or to the
-same ones with other weights, R-hat shows it. A mode that is worse by many nats loses its walkers, one with a larger mass
-gains some: no chain is left behind in a mode that the data do not deserve. Each chain also estimates the log of the evidence.
+each step as long as leaves half of the walkers of every chain effective, then resampling (systematic) and a few trajectories.
+Chains share the ladder, the metric and the step size, but the walkers of each are resampled among themselves: where chains come
+to different modes, or to the same ones with other weights, R-hat shows it. A mode that is worse by many nats loses its walkers,
+one with a larger mass gains some: no chain is left behind in a mode that the data do not deserve. Each chain also estimates the
+log of the evidence.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from persist.inference.walkers import Moved, Walkers
 
 EFFECTIVE = 0.5
-"""Share of the walkers that stays effective in a step of the temperature."""
+"""Share of each chain's walkers that stays effective in a step of the temperature, at least."""
 
 MOVES = 4
 """Trajectories after a step."""
@@ -58,7 +59,7 @@ def temper(walkers: Walkers, progress: Callable[[float], None] | None = None) ->
         gap = crowd.energy - crowd.reference
         if not (crowd.energy < WALL).any():
             break
-        more = _further(gap, 1.0 - beta)
+        more = _further(gap.reshape(chains, WALKERS), 1.0 - beta)
         log_weight = -more * gap
         log_evidence = log_evidence + _mean_by_chain(log_weight, chains)
         crowd, beta = _resampled(walkers.rng, crowd, log_weight, chains), beta + more
@@ -88,11 +89,13 @@ def adapted(stride: Stride, moved: Moved, accept: float, learn: float) -> Stride
 
 
 def _further(gap: np.ndarray, left: float) -> float:
-    """The step of beta, at most what is ``left``, after which `EFFECTIVE` of the walkers still count; ``gap`` is U - U_0."""
+    """The step of beta, at most what is ``left``, after which `EFFECTIVE` of the walkers of each chain still count; ``gap`` is
+    U - U_0, ``(chains, WALKERS)``.
+    """
 
     def effective(more: float) -> float:
-        weight = np.exp(-more * (gap - gap.min()))
-        return float(weight.sum() ** 2 / (weight**2).sum() / len(weight))
+        weight = np.exp(-more * (gap - gap.min(axis=1, keepdims=True)))
+        return float(np.min(weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1)) / WALKERS)
 
     if effective(left) >= EFFECTIVE:
         return left

@@ -13,6 +13,7 @@ import numpy as np
 
 from persist.errors import UsageError
 from persist.inference.cohort import Reference
+from persist.inference.priors import base_of
 from persist.treatment.schedule import parse_plan, plan_schedule
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ DESIGNS: dict[str, Design] = {
 
 def design_of(pack: str) -> Design:
     """The design of a pack; `UsageError` for a pack without one."""
-    if pack not in DESIGNS:
+    base = base_of(pack)
+    if base not in DESIGNS:
         raise UsageError(f'there is no design for the pack "{pack}"', where="--pack", remedy=f"choose {_known()}")
-    return DESIGNS[pack]
+    return DESIGNS[base]
 
 
 def _known() -> str:

@@ -1,8 +1,8 @@
 """Whether a posterior can be trusted: convergence of the chains, by patient, in words.
 
 R-hat and effective sample sizes are the rank-normalised ones (Vehtari et al. 2021, 10.1214/20-BA1221), by ArviZ. A chain is a
-set of walkers that started together and apart from those of other chains: R-hat compares such sets (nested R-hat; Margossian et
-al. 2024, 10.1214/24-BA1453); effective sizes count each walker as a series of its own.
+set of walkers that were led to the posterior apart from those of other chains: R-hat compares such sets, and early with late
+rounds of all walkers; effective sizes count each walker as a series of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ MAX_RHAT, MIN_ESS, MIN_TAIL = 1.01, 400.0, 200.0
 MODE_NATS = 3.0
 LEAST_ROUNDS = 4
 """Draws of a walker from which its autocorrelation can be told."""
+MAX_LOST = 0.03
+"""Share of trajectories that diverge at the common step and are left to the smaller ones."""
 STUCK = 0.1
 """A walker that accepts less than this share of its steps hardly moved."""
 
@@ -62,7 +64,9 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
     watched = posterior.drop_vars(still)
     if np.ptp(stats["resistant_share"].values) > 0:
         watched = watched.assign(resistant_share=stats["resistant_share"])
-    rhat = az.summary(watched, kind="diagnostics", round_to="none")["r_hat"].astype(float)
+    orders = (watched, _by_round(watched, stats))
+    rhats = [az.summary(rows, kind="diagnostics", round_to="none")["r_hat"].astype(float) for rows in orders]
+    rhat = np.maximum(*rhats)
     alone = az.summary(_by_walker(watched, stats), kind="diagnostics", round_to="none")
     sizes = alone[["ess_bulk", "ess_tail"]].astype(float)
     divergences = int(np.asarray(stats["diverging"]).sum())
@@ -93,15 +97,36 @@ def _by_walker(watched: xr.Dataset, stats: xr.Dataset) -> xr.Dataset:
     return watched.__class__({name: (("chain", "draw"), draws) for name, draws in rows.items()})
 
 
+def _by_round(watched: xr.Dataset, stats: xr.Dataset) -> xr.Dataset:
+    """The same draws with all walkers of a chain round after round: R-hat splits them into early and late."""
+    count = 1 + int(stats["walker"].max()) if "walker" in stats else 1
+    size = watched.sizes["chain"]
+    rows = {
+        name: np.swapaxes(draws.values.reshape(size, count, -1), 1, 2).reshape(size, -1)
+        for name, draws in watched.data_vars.items()
+    }
+    return watched.__class__({name: (("chain", "draw"), draws) for name, draws in rows.items()})
+
+
 def _stuck(stats: xr.Dataset) -> list[str]:
-    """Walkers that hardly moved, in a sentence."""
+    """Walkers that hardly moved, and trajectories that were lost, in sentences."""
     if "walker" not in stats:
         return []
     count = 1 + int(stats["walker"].max())
     rate = stats["acceptance_rate"].values.reshape(stats.sizes["chain"] * count, -1).mean(axis=1)
     slow = int((rate < STUCK).sum())
-    told = f"{slow} of {rate.size} walkers hardly moved: a narrow region of the posterior is misjudged; use a longer --warmup"
-    return [told] if slow else []
+    lost = float(stats["lost"].mean()) if "lost" in stats else 0.0
+    found = []
+    if slow:
+        found.append(
+            f"{slow} of {rate.size} walkers hardly moved: a narrow region of the posterior is misjudged; use a longer --warmup"
+        )
+    if lost > MAX_LOST:
+        found.append(
+            f"{lost:.1%} of the trajectories diverged (over {MAX_LOST:.0%}): the posterior has regions that are too narrow for "
+            "the common step, where only smaller ones move; use a longer --warmup"
+        )
+    return found
 
 
 def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray) -> list[str]:

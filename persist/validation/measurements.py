@@ -24,6 +24,7 @@ from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, one_schedule, pad
 from persist.inference.curve import trace_curves
+from persist.inference.priors import base_of
 from persist.inference.subject import subject
 from persist.treatment.schedule import splice
 from persist.types import Schedule
@@ -192,18 +193,27 @@ def propose(ahead: Foresight, seen: Design, rates: dict[str, Any]) -> dict[str, 
     best = ranking[0] if ranking else None
     chosen = {"measurement": None, "value": None, "parameters": []} if best is None else best
     told = {key: chosen[key] for key in ("measurement", "value", "parameters")}
-    return told | {"sentence": sentence(best), "ranking": ranking}
+    return told | {"sentence": sentence(best, ranking), "ranking": ranking}
 
 
-def sentence(best: dict[str, Any] | None) -> str:
-    """What to measure next, and how much of the doubt about a pause it would take away."""
+def sentence(best: dict[str, Any] | None, ranking: list[dict[str, Any]]) -> str:
+    """What to measure next, how much of the doubt about a pause it would take away, and whether a change of treatment would
+    show more.
+    """
     if best is None:
         return "no measurement of the list is missing: what it would inform is informed"
     what, names = MEASUREMENTS[best["measurement"]].what, ", ".join(best["parameters"])
     share = f"{best['value']:.0%} of the variance in what a pause of {PAUSE:.0f} months would gain (it informs {names})"
+    top = max(ranking, key=lambda row: row["value"])
+    plain = "" if best["changes_treatment"] else " of those that need no change of treatment"
+    more = ""
+    if top["value"] >= max(LITTLE, best["value"] + LITTLE):
+        other = MEASUREMENTS[top["measurement"]].what
+        more = f"; {other}, which needs a change of treatment, would take away {top['value']:.0%}"
     if best["value"] < LITTLE:
-        return f"no measurement would tell much about a pause; the best, {what}, would take away about {share}"
-    return f"{what} would help most: it would take away about {share}"
+        none = "no measurement without a change of treatment" if more else "no measurement"
+        return f"{none} would tell much about a pause; the best, {what}, would take away about {share}{more}"
+    return f"{what} would help most{plain}: it would take away about {share}{more}"
 
 
 def value(shown: np.ndarray, error: np.ndarray, gain: np.ndarray) -> float:
@@ -222,7 +232,7 @@ def foresee(fit: store.DataTree, patient: str) -> Foresight:
     """Both futures of a patient under draws of the fit, by the mean field."""
     settings, series = store.attribute(fit, "settings"), subject(fit, patient).series
     values = posterior.thinned(fit, patient, DRAWS)
-    month = MONTH_DAYS[settings["pack"]]
+    month = MONTH_DAYS[base_of(settings["pack"])]
     on, shares = _ahead(values, series, 0.0, month, settings["pack"])
     pause, _ = _ahead(values, series, PAUSE, month, settings["pack"])
     return Foresight(values, shares, on, pause, month)

@@ -12,6 +12,7 @@ import math
 import time
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from persist.errors import FitError, RatesError, UsageError
@@ -22,6 +23,7 @@ from persist.forecast.landmark import Landmark, Look, landmark
 from persist.forecast.outcome import ask, forecast, nadir
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
+from persist.inference.curve import trace_curves
 from persist.inference.fate import SIZE
 from persist.inference.fit import Settings, fit
 from persist.inference.model import sampled
@@ -38,8 +40,11 @@ RANKS_STEP = 20
 """The number of ranks is a multiple of this, so that the middle 50 % and 90 % of them are whole numbers of ranks."""
 
 TIME_ON, TIME_HOLIDAY, GAIN = "time_to_progression_on", "time_to_progression_holiday", "gain_days_holiday"
-DERIVED = (TIME_ON, TIME_HOLIDAY, GAIN)
-"""What is ranked beside the parameters, in days, by the horizon."""
+LIKELIHOOD = "log_likelihood"
+DERIVED = (TIME_ON, TIME_HOLIDAY, GAIN, LIKELIHOOD)
+"""What is ranked beside the parameters: three in days, by the horizon, and how likely the series is by the mean field. A
+posterior that is but the prior passes by all parameters; by this it does not.
+"""
 
 
 class Study(NamedTuple):
@@ -96,7 +101,7 @@ def _ranked(asked: Study, number: int) -> dict[str, Any]:
     result = fit(one.table, settings)
     values = posterior.thinned(result, one.series.patient_id, asked.rank_max)
     drawn = {name: (value, values[name]) for name, value in one.values.items()}
-    coming = _coming(asked, one, result)
+    coming = _coming(asked, one, result) | {LIKELIHOOD: _likely(one, values, settings.pack)}
     ranks = {
         name: rank(value, draws, generator(settings.seed, number, "ties", name))
         for name, (value, draws) in (drawn | coming).items()
@@ -116,6 +121,14 @@ def _ranked(asked: Study, number: int) -> dict[str, Any]:
 def _short(value: float) -> float:
     """A number as it is kept, to six digits."""
     return float(f"{value:.6g}")
+
+
+def _likely(one: Virtual, values: dict[str, np.ndarray], pack: str) -> tuple[float, np.ndarray]:
+    """Log-likelihood of the series by the mean field, under the truth and under each thinned draw."""
+    kind = observable(one.series.observable)
+    rows = {name: jnp.asarray(np.append(value, values[name])) for name, value in one.values.items()}
+    found = trace_curves(rows, case(pad([one.series], pack=pack), 0, counted=kind.counted), kind.power).log_likelihood
+    return float(found[0]), np.asarray(found[1:])
 
 
 def _coming(asked: Study, one: Virtual, result: store.DataTree) -> dict[str, tuple[float, np.ndarray]]:
