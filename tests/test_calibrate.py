@@ -86,10 +86,7 @@ def test_truths_are_of_the_prior(pack: str) -> None:
     unit = {"burden_0": design.reference.first, "settled_burden": design.reference.largest}
     for name, prior in priors.entries.items():
         value = np.array([draw[name] for draw in draws]) / unit.get(name, 1.0)
-        if prior.kind == "logit-normal":
-            normal = np.log((value - prior.lower) / (prior.upper - value))
-        else:
-            normal = np.log(np.abs(value))
+        normal = np.asarray(fakes.normal_scale(prior, value))
         laws.check_mean((normal - prior.location) / prior.scale, 0.0, what=name)
         laws.check_variance((normal - prior.location) / prior.scale, 1.0, what=name)
         off = (normal - prior.location) / prior.scale + 0.3
