@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from persist.records.table import read
     from persist.types import Cells, Cohort, Rates, Schedule, Series
     from persist.validation.calibrate import calibrate
+    from persist.validation.compare import compare
     from persist.validation.health import as_json as diagnose
     from persist.validation.replicate import study
 
@@ -36,6 +37,7 @@ _HOMES = {
     "Settings": ("persist.inference.fit", "Settings"),
     "ask": ("persist.forecast.outcome", "ask"),
     "calibrate": ("persist.validation.calibrate", "calibrate"),
+    "compare": ("persist.validation.compare", "compare"),
     "diagnose": ("persist.validation.health", "as_json"),
     "fit": ("persist.inference.fit", "fit"),
     "forecast_plans": ("persist.forecast.outcome", "forecast"),
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "ask",
     "calibrate",
+    "compare",
     "diagnose",
     "fit",
     "forecast_plans",

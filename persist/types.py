@@ -56,6 +56,8 @@ class Rates(NamedTuple):
     kill_half: Any = np.inf
     onset_days: Any = 0.0
     washout_days: Any = 0.0
+    attenuation_rate: Any = 0.0
+    recovery_rate: Any = 0.0
 
 
 RATE_UNITS: dict[str, str] = {
@@ -85,12 +87,14 @@ class Grid(NamedTuple):
 class Exposure(NamedTuple):
     """Exposure along a grid: within each step E(t) = target + (start - target) exp(-t / days); each ``(n_steps, ...)``.
 
-    ``start`` and ``target`` in 0..1, ``days`` the time constant (0 = immediate).
+    ``start`` and ``target`` in 0..1, ``days`` the time constant (0 = immediate); ``potency`` the share of the kill of S that
+    is left in a step (`dynamics.attenuation`). Where the kill does not fade it is None: no leaf of the pytree.
     """
 
     start: Any
     target: Any
     days: Any
+    potency: Any = None
 
 
 class Schedule(NamedTuple):
@@ -104,11 +108,32 @@ class Schedule(NamedTuple):
     dose: np.ndarray
 
 
+MARKERS = ("persister", "resistant")
+"""What a measured fraction may be of: marker-positive persisters, or resistant alleles."""
+
+
+class Composition(NamedTuple):
+    """Measured fractions of a patient's cells, sorted by day, each ``(n_specimens,)``.
+
+    ``share`` 0..1 of the ``counted`` cells or alleles that were looked at showed the ``marker`` (its place in `MARKERS`).
+    """
+
+    day: np.ndarray
+    share: np.ndarray
+    counted: np.ndarray
+    marker: np.ndarray
+
+
+NO_COMPOSITION = Composition(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
+"""Of a patient without measured fractions."""
+
+
 class Series(NamedTuple):
     """One patient as measured: ragged, sorted by day.
 
     ``day`` and ``burden`` are ``(n_visits,)``; ``censoring`` is -1 where the burden is an upper limit (left-censored),
-    1 where it is a lower limit (right-censored), 0 where it was measured. ``schedules`` holds one `Schedule` a drug.
+    1 where it is a lower limit (right-censored), 0 where it was measured. ``schedules`` holds one `Schedule` a drug;
+    ``composition`` the fractions that were measured beside the burden, none before its first value.
     """
 
     patient_id: str
@@ -118,6 +143,17 @@ class Series(NamedTuple):
     burden: np.ndarray
     censoring: np.ndarray
     schedules: dict[str, Schedule]
+    composition: Composition = NO_COMPOSITION
+
+    def until(self, day: float) -> Series:
+        """The same patient as measured up to and on ``day``; the schedules stay as they are."""
+        seen, counted = self.day <= day, self.composition.day <= day
+        return self._replace(
+            day=self.day[seen],
+            burden=self.burden[seen],
+            censoring=self.censoring[seen],
+            composition=Composition(*(part[counted] for part in self.composition)),
+        )
 
 
 class Table(NamedTuple):
@@ -128,13 +164,25 @@ class Table(NamedTuple):
     sha256: str
 
 
+class Specimens(NamedTuple):
+    """Measured fractions as the model reads them, padded, each ``(..., n_specimens)``: positives (not always whole), cells or
+    alleles counted, marker (its place in `MARKERS`), the number of steps that lead up to each, and the mask of real ones.
+    """
+
+    positive: Any
+    counted: Any
+    marker: Any
+    step: Any
+    seen: Any
+
+
 class Cohort(NamedTuple):
     """Series of several patients padded to common (bucketed) sizes, so that one compile serves many cohorts.
 
     ``day, log_burden, censoring`` ``(n_patients, n_visits)``, ``seen`` the mask of real visits; ``length, dose``
     ``(n_patients, n_steps)`` a `Grid`, ``moving`` False on the steps before the first visit (the exposure builds up,
     the cells are not followed yet), ``step`` ``(n_patients, n_visits)`` the number of steps that lead up to a visit,
-    ``sight`` ``(n_patients,)`` the visit at which a growing clone would show first.
+    ``sight`` ``(n_patients,)`` the visit at which a growing clone would show first; ``specimens`` are measured fractions.
     """
 
     patient_id: tuple[str, ...]
@@ -147,6 +195,7 @@ class Cohort(NamedTuple):
     moving: np.ndarray
     step: np.ndarray
     sight: np.ndarray
+    specimens: Specimens
 
 
 class Status(NamedTuple):

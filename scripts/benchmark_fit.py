@@ -182,9 +182,7 @@ def _row(name: str, one: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--patient", default="P04", show_default=True, help="Of the bundled series.")
-@click.option(
-    "--fit", "ours", type=(int, int), default=(960, 640), show_default=True, help="Warm-up and draws of the fit."
-)
+@click.option("--fit", "ours", type=OURS, default=(960, 640), show_default=True, help="Warm-up and draws of the fit.")
 @click.option("--plain", "theirs", type=THEIRS, default=(500, 500), show_default=True, help="Those of NUTS.")
 @click.option("--seed", default=0, show_default=True)
 @click.option(

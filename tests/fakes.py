@@ -15,7 +15,7 @@ from persist.inference.curve import derive
 from persist.inference.fate import SIZE
 from persist.inference.model import sampled
 from persist.inference.posterior import assemble
-from persist.inference.priors import Prior, load_pack
+from persist.inference.priors import Prior, load_pack, quantile
 from persist.inference.sampler import Draws
 from persist.types import Schedule, Series, Table
 
@@ -49,9 +49,19 @@ def truth(patient: str) -> dict[str, float]:
     return {row["parameter"]: float(row["value"]) for row in rows if row["parameter"] in names}
 
 
-def posterior(table: Table, values: dict[str, dict[str, float]], *, chains: int = 2, draws: int = 50) -> Any:
+def of_variant(variant: str, patient: str = "P01") -> dict[str, float]:
+    """The truth of a bundled patient as another variant has it: what that lacks left out, what is new at its median."""
+    pack, spr = load_pack("clinical", "psa"), truth(patient)
+    return {
+        name: spr.get(name) or float(quantile(pack.entries[name], np.array(0.5))) for name in sampled(pack, variant)
+    }
+
+
+def posterior(
+    table: Table, values: dict[str, dict[str, float]], *, chains: int = 2, draws: int = 50, model: str = "spr"
+) -> Any:
     """A fit of the series in ``table`` whose draws lie within about 1 % of ``values[patient]``."""
-    settings = fitting.Settings(chains=chains, warmup=50, draws=draws)
+    settings = fitting.Settings(model=model, chains=chains, warmup=50, draws=draws)
     power = OBSERVABLES[table.series[0].observable].power
     rng = np.random.default_rng(1)
     results = []

@@ -41,6 +41,14 @@ def check_mean(sample: ArrayLike, mean: float, *, what: str = "mean", alarm: flo
     _within(what, mean, float(values.mean()), float(values.std(ddof=1)) / np.sqrt(len(values)), alarm, slack)
 
 
+def check_at_least(sample: ArrayLike, least: float, *, what: str = "mean", alarm: float = ALARM) -> None:
+    """The mean of a sample ``(n,)`` is ``least`` or more, as far as its standard error can tell."""
+    values = np.asarray(sample, float)
+    tolerance = float(stats.norm.isf(alarm) * values.std(ddof=1) / np.sqrt(len(values)))
+    if not values.mean() >= least - tolerance:
+        raise LawBrokenError(f"{what}: at least", least, float(values.mean()), tolerance, alarm)
+
+
 def check_variance(
     sample: ArrayLike, variance: float, *, what: str = "variance", alarm: float = ALARM, slack: float = 0.0
 ) -> None:

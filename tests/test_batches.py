@@ -131,7 +131,7 @@ from persist.types import Cells, Exposure
 print(len(jax.devices()))
 found = {}
 many = Cells(900.0 + np.arange(301.0), 20.0, 5.0)
-own = Exposure(*(np.tile(part[:, None], (1, 301)) for part in LEVEL))
+own = jax.tree.map(lambda part: np.tile(part[:, None], (1, 301)), LEVEL)
 for engine, level in (("leap", LEVEL), ("ssa", own), ("tau", LEVEL)):
     path = simulate(KEY, many, SPR, GRID, level, engine=engine, max_step=1.0)
     found |= {f"{engine} {state}": np.asarray(value) for state, value in path._asdict().items()}

@@ -307,6 +307,12 @@ def test_a_marked_fit_is_warned_of_even_in_quiet(
 
 
 HEALTH = {"max_rhat": 2.0, "min_ess_bulk": 5.0, "min_ess_tail": 5.0, "divergences": 0, "chains": 2, "rates": {}}
+TOLD = {
+    "correlations": [],
+    "next_measurement": {"sentence": "none"},
+    "residuals": {"sentence": "too few", "scores": [], "measured": [], "flagged": False},
+    "predictive": {"coverage": {"90": None}, "statistics": {}},
+}
 
 
 @pytest.fixture
@@ -318,7 +324,7 @@ def judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         result.attrs |= {"compile_seconds": 1.0, "wall_seconds": 1.0, "notes": json.dumps(table.notes)}
         return result
 
-    report = {"A": HEALTH | {"ok": False, "problems": ["chains disagree"]}}
+    report = {"A": HEALTH | TOLD | {"ok": False, "problems": ["chains disagree"]}}
     monkeypatch.setattr("persist.inference.fit.fit", made)
     monkeypatch.setattr("persist.validation.health.as_json", lambda _: report)
     return folder

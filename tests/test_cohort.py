@@ -8,6 +8,7 @@ import pytest
 from persist.errors import DataError, UsageError
 from persist.inference.cohort import case, observable, one_schedule, pad
 from persist.inference.curve import follow
+from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.inference.target import Target, flat_potential, reference
 from persist.types import Schedule, Series
@@ -31,7 +32,7 @@ def centre(kind: str = "psa") -> dict[str, float]:
     """The medians of the clinical priors."""
     pack = load_pack("clinical", kind)
     entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
-    return {name: float(quantile(prior, np.array(0.5))) for name, prior in entries.items()}
+    return {name: float(quantile(entries[name], np.array(0.5))) for name in sampled(pack, "spr")}
 
 
 SHORT = series([0, 28, 56, 100], [20.0, 9.0, 4.0, 2.0], {"drug": on((0.0, 60.0))}, censoring=[0, 0, 0, -1])

@@ -14,7 +14,7 @@ from persist.dynamics.observe import OBSERVABLES
 from persist.inference import coordinates, model
 from persist.inference.cohort import case, pad
 from persist.inference.fate import Fate
-from persist.inference.model import sampled
+from persist.inference.model import VARIANTS, sampled
 from persist.inference.priors import load_pack
 from persist.inference.target import Target, by_site, flat_potential, order, problem, reference
 from persist.types import Schedule
@@ -23,6 +23,7 @@ CASES = {
     "clinical spr psa": ("clinical", "spr", "psa"),
     "clinical sr psa": ("clinical", "sr", "psa"),
     "clinical sp psa": ("clinical", "sp", "psa"),
+    "clinical attenuation psa": ("clinical", "attenuation", "psa"),
     "clinical spr sld": ("clinical", "spr", "sld"),
     "in-vitro spr cells": ("in-vitro", "spr", "cells"),
 }
@@ -42,7 +43,7 @@ def problem_of(pack_name: str, variant: str, seen: str):
 @pytest.fixture
 def priors_alone(monkeypatch):
     """The model without its series: what is checked is the density of the parameters, and that compiles in a second."""
-    nothing = SimpleNamespace(pointwise=jnp.zeros(1))
+    nothing = SimpleNamespace(pointwise=jnp.zeros(1), composition=jnp.zeros(1))
     forget()
     monkeypatch.setattr(model, "follow", lambda *_: nothing)
     monkeypatch.setattr(model, "fate", lambda *_: Fate(jnp.ones(()), nothing, jnp.zeros(()), jnp.zeros(())))
@@ -131,7 +132,8 @@ def test_variants_without_a_state_have_no_coordinates_of_it() -> None:
     pack = load_pack("clinical", "psa")
     assert not set(coordinates.CLONE.values()) & set(coordinates.sites(sampled(pack, "sp")))
     assert not set(coordinates.PERSISTERS.values()) & set(coordinates.sites(sampled(pack, "sr")))
-    for variant in ("spr", "sr", "sp"):
+    assert not set(coordinates.PERSISTERS.values()) & set(coordinates.sites(sampled(pack, "attenuation")))
+    for variant in VARIANTS:
         names = sampled(pack, variant)
         assert len(set(coordinates.sites(names))) == len(names) + (variant != "sp")
 

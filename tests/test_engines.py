@@ -335,7 +335,7 @@ def along(onset: float) -> Exposure:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_mean_under_an_exposure_that_lags(engine: str) -> None:
     level = along(0.7)
-    start, target, days = (np.asarray(part) for part in level)
+    start, target, days = (np.asarray(part) for part in level[:3])
     mean = np.array([*BEGIN, 1.0])
     for step in range(DAYS):
 
@@ -477,7 +477,7 @@ def test_records_are_the_marked_steps_and_padding_does_nothing() -> None:
 
 def test_rates_and_exposure_may_differ_between_trajectories() -> None:
     grid, level = grid_and_level(4)
-    many = Exposure(*[np.tile(part[:, None], (1, 3)) for part in level])
+    many = jax.tree.map(lambda part: np.tile(part[:, None], (1, 3)), level)
     rates = SPR._replace(kill_s=np.array([0.0, 0.25, 5.0]))
     seen = simulate(KEY, Cells(1000.0, 0.0, 0.0), rates, grid, many, engine="ssa").sensitive
     assert seen.shape == (3, 4)

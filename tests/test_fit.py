@@ -68,12 +68,12 @@ def folder(tmp_path_factory):
     """A folder with A's finished draws (the medians of the priors, made up) as a run of `SHORT` would leave it."""
     where, pack = tmp_path_factory.mktemp("partial"), load_pack("clinical", "psa")
     entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
-    values = {name: quantile(prior, np.full(SHAPE, 0.5)) for name, prior in entries.items()} | {SIZE: np.ones(SHAPE)}
+    values = {name: quantile(entries[name], np.full(SHAPE, 0.5)) for name in sampled(pack, "spr")}
     stats = dict.fromkeys(
         ("lp", "energy", "n_steps", "acceptance_rate", "step_size", "lost", "walker"), np.zeros(SHAPE)
     )
     draws = Draws(values, stats | {"diverging": np.zeros(SHAPE, bool)}, np.array([-50.0, -51.0]), 1.0)
-    target = Target("spr", "clinical", "psa", 1.0)
+    target = Target("spr", "clinical", "psa", 1.0, chance=False)
     fitting._Kept(where, "A", SHORT, target, fitting._case(A, SHORT, counted=False)).write(draws)
     return where, draws
 

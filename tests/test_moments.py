@@ -13,6 +13,7 @@ from scipy.linalg import expm
 from persist.dynamics.moments import mean_field
 from persist.dynamics.reactions import CHANGES, REACTIONS, propensities, scaled, within
 from persist.inference.curve import patient
+from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.treatment.exposure import relax
 from persist.treatment.schedule import grid
@@ -85,7 +86,8 @@ def drawn():
     pack = load_pack("clinical", "psa")
     rng = np.random.default_rng(3)
     entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
-    values = {name: quantile(prior, rng.uniform(1e-6, 1 - 1e-6, N_DRAWS)) for name, prior in entries.items()}
+    names = sampled(pack, "spr")
+    values = {name: quantile(entries[name], rng.uniform(1e-6, 1 - 1e-6, N_DRAWS)) for name in names}
     return patient(values | {"settled_burden": np.maximum(values["settled_burden"], values["burden_0"])}, power=1.0)
 
 
@@ -167,7 +169,7 @@ def test_padding_does_not_touch_the_gradient() -> None:
 def test_gradients_are_those_of_finite_differences() -> None:
     pack = load_pack("clinical", "psa")
     entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
-    median = {name: float(quantile(prior, np.array(0.5))) for name, prior in entries.items()}
+    median = {name: float(quantile(entries[name], np.array(0.5))) for name in sampled(pack, "spr")}
     cut, _ = grid(ON_OFF, VISITS, start=0.0, stop=VISITS[-1], max_step=10.0)
 
     @jax.jit

@@ -11,7 +11,7 @@ from persist import keys
 from persist.errors import RatesError
 from persist.inference import priors
 from persist.inference.model import VARIANTS, sampled
-from persist.inference.priors import distribution, load_pack, log_normal, packs, quantile
+from persist.inference.priors import distribution, known, load_pack, log_normal, packs, quantile
 from persist.validation.gate import gate
 
 SCALES = ("psa", "volume", "diameter", "other", "one")
@@ -136,6 +136,16 @@ def test_every_pack_passes_its_gate(judged, name: str) -> None:
     assert judged[name].ok, judged[name].problems
 
 
+@pytest.mark.parametrize("name", packs())
+def test_the_rival_of_persisters_passes_the_gate_too(name: str) -> None:
+    """A kill that fades makes patients as likely as persisters do; one that fades within days does not."""
+    pack = load_pack(name, "one")
+    found = gate(pack, 2000, variant="attenuation")
+    assert found.ok, found.problems
+    fast = pack.entries["attenuation_rate"]._replace(low=3.0, high=9.0)
+    assert not gate(pack._replace(entries=pack.entries | {"attenuation_rate": fast}), 2000, variant="attenuation").ok
+
+
 @pytest.mark.parametrize(
     ("entry", "change", "word"),
     [
@@ -161,3 +171,23 @@ def test_packs_need_double_precision() -> None:
 
     with jax.enable_x64(False), pytest.raises(PrecisionError):
         gate(load_pack("clinical", "psa"))
+
+
+def test_what_is_known_of_a_line_narrows_its_prior() -> None:
+    usual, told = (load_pack(name, "psa") for name in ("clinical", known("clinical", ("mutation=1e-08..1e+0",))))
+    assert told.name == "clinical"
+    assert (told.entries["mutation"].low, told.entries["mutation"].high) == (1e-8, 1.0)
+    assert told.entries["mutation"].source == "given with the fit"
+    assert {name for name, prior in told.entries.items() if prior != usual.entries[name]} == {"mutation"}
+    scaled = load_pack("clinical+cells_per_unit=1e7..1e8+resistant_0=1e-9..1e-7", "psa")
+    assert scaled.cells_per_unit is not None
+    assert scaled.cells_per_unit.high == 1e8
+    assert float(quantile(scaled.entries["resistant_0"], np.array([0.95]))[0]) == pytest.approx(1e-7, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change", ["speed=1..2", "resistant_0=0.1..2", "resistant_0=3", "mutation=2..1", "settled_burden=0.1..3"]
+)
+def test_ranges_that_make_no_prior_are_refused(change: str) -> None:
+    with pytest.raises(RatesError, match="--prior"):
+        load_pack(f"clinical+{change}", "psa")

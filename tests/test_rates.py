@@ -63,6 +63,14 @@ def test_one_of_several_drugs_is_chosen(tmp_path: Path) -> None:
     assert read_rates(path, "A")[0].kill_half == 0.5
 
 
+def test_a_fading_kill_belongs_to_a_drug_or_to_all(tmp_path: Path) -> None:
+    fading = "attenuation_rate = 0.01\nrecovery_rate = 0.03\n"
+    of_all, _ = read_rates(written(tmp_path, f"[rates]\n{fading}{CELLS}"))
+    of_a_drug, _ = read_rates(written(tmp_path, f"{CELLS}[drugs.A]\n{fading}[drugs.B]\n"), "A")
+    assert of_all == of_a_drug == Rates(attenuation_rate=0.01, recovery_rate=0.03)
+    assert read_rates(tmp_path / "r.toml", "B")[0] == Rates()
+
+
 def test_a_rate_said_twice_alike_is_no_fault(tmp_path: Path) -> None:
     rates, _ = read_rates(written(tmp_path, f"[rates]\nkill_s = 0.2\n{CELLS}[drugs.A]\nkill_s = 0.2\n"))
     assert rates.kill_s == 0.2

@@ -23,13 +23,15 @@ from persist.inference.curve import DERIVED
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.report import inline, page, words
-from persist.report.rates import density
+from persist.report.rates import density, ticks
 from persist.validation import health
 
 LEVELS = [0.05, 0.25, 0.5, 0.75, 0.95]
 STATES = ["sensitive", "persister", "resistant"]
 PLANS = ("on", "holiday", "off")
 CHAINS, DRAWS, VISITS, PRIORS = 4, 250, 9, 200
+AS_BEFORE = ("turnover_s", "mutation", "washout_days")
+"""Parameters whose made posterior is the prior."""
 WALKERS = 10
 HOSTILE = "<script>alert('x')</script>"
 
@@ -51,6 +53,7 @@ def made_fit(
         before[name] = (dims, quantile(entries[name], rng.uniform(0.001, 0.999, (1, PRIORS, count))))
         around = rng.uniform(0.4, 0.6, (CHAINS, DRAWS, count))
         around = around + 0.1 * np.arange(CHAINS)[:, None, None] if poor else around
+        around = rng.uniform(0.001, 0.999, (CHAINS, DRAWS, count)) if name in AS_BEFORE else around
         after[name] = (dims, quantile(entries[name], around))
     after |= {name: (dims, rng.lognormal(-3.0, 0.2, (CHAINS, DRAWS, count))) for name in DERIVED}
     shape = (CHAINS, DRAWS, count)
@@ -210,7 +213,7 @@ def test_page_is_self_contained(report: page.Report) -> None:
     ids = re.findall(r'\bid="([^"]*)"', text)
     assert len(ids) == len(set(ids))
     assert {target for target in targets if not target.startswith("#") or target[1:] not in ids} == set()
-    assert len(text) < 2e6 / 12 * 2
+    assert len(text) < 2.5e6 / 12 * 2
 
 
 def test_what_a_user_gave_is_escaped(report: page.Report) -> None:
@@ -228,7 +231,8 @@ def test_verdicts_and_figures_are_there(report: page.Report) -> None:
     for one in report.twin["forecast"]["patients"].values():
         for sentence in one["sentences"].values():
             assert sentence in text
-    assert text.count('role="img"') == 2 * (1 + len(PLANS) + len(words.SHOWN))
+    every = sampled(load_pack("clinical", "psa"), "spr")
+    assert text.count('role="img"') == 2 * (1 + len(PLANS) + len(every) + 2)
     assert text.count("aria-label=") >= text.count('role="img"')
     assert "✓ benefit" in text
     assert "? cannot tell" in text
@@ -236,6 +240,7 @@ def test_verdicts_and_figures_are_there(report: page.Report) -> None:
     assert text.count("not comparable: one of the two has no day on drug") == 2
     assert text.count("NOT FOR CLINICAL USE") == 2
     assert "Marked fit" not in text
+    assert all(f"<strong>{name}</strong>" in text for name in every)
     assert all(f"<code>{name}</code>" in text for name in (*words.SHOWN, *DERIVED))
     assert all(name in words.MEANING for name in (*sampled(load_pack("clinical", "psa"), "spr"), *DERIVED))
 
@@ -278,14 +283,35 @@ def test_one_plan_has_an_outlook_and_no_verdict(lonely: store.DataTree) -> None:
     assert 'class="badge benefit' not in text
 
 
-def test_the_open_questions_follow_what_is_not_informed() -> None:
-    known = {name: {"informed": True} for name in words.MEANING}
-    assert words.blind_spots(known) == []
-    spots = words.blind_spots(known | {"resistant_0": {"informed": False}})
-    assert [(names, "ctDNA" in remedy) for _, names, remedy in spots] == [("resistant_0", True)]
-    once, twice = (words.blind_spots({"reversion": {"informed": False}}, periods)[0][2] for periods in (1, 2))
-    assert "rechallenge" in once
-    assert "rechallenge" not in twice
+def test_what_the_fit_says_about_itself_is_on_the_page(report: page.Report) -> None:
+    text = one_line(report.html).replace("&#39;", "'")
+    for one in report.twin["fit"]["patients"].values():
+        assert one["next_measurement"]["sentence"] in text
+        assert one["open_questions"]
+        assert all(it["measurement"] in text for it in one["open_questions"])
+        assert one["residuals"]["sentence"][1:] in text
+    assert text.count("Statistics of the series against its replicates") == 2
+    assert text.count("values under the floor") == 2
+    assert "derived from net_growth_s and turnover_s; not informed: turnover_s" in text
+    assert "derived from net_growth_s and decline_s, all informed" in text
+
+
+def test_strong_correlations_are_told(lonely: store.DataTree) -> None:
+    bound = lonely.copy(deep=True)
+    bound["posterior"]["washout_days"] = bound["posterior"]["reversion"] * 200.0
+    told = page.build(bound)
+    (pair,) = told.twin["fit"]["patients"]["A 1"]["correlations"]
+    assert pair["pair"] == ["reversion", "washout_days"]
+    assert words.sentence(pair["sentence"]) in told.html
+    assert "What the series shows only together" in told.html
+
+
+def test_a_derived_rate_says_what_it_hangs_on() -> None:
+    derived = {"informed": None, "depends_on": ["a", "b"], "against_prior": False}
+    known = {"a": {"informed": True}, "b": {"informed": False}}
+    assert words.data_say(derived, known) == "derived from a and b; not informed: b"
+    assert words.data_say(derived, known | {"b": {"informed": True}}) == "derived from a and b, all informed"
+    assert words.data_say(known["b"] | {"against_prior": True}, known) == "not informed, against the prior"
 
 
 def test_forecast_of_another_fit_is_refused(fit: store.DataTree) -> None:
@@ -310,7 +336,9 @@ def test_command_writes_page_and_twin(folder: Path) -> None:
     assert told["fit"]["seconds"] == 1.5
     one = told["fit"]["patients"]["A 1"]
     assert {"max_rhat", "min_ess_bulk", "divergences", "ok", "problems", "rates"} <= set(one)
-    assert set(one["rates"]["reversion"]) == {"q05", "q50", "q95", "unit", "informed", "against_prior"}
+    assert {"q05", "q50", "q95", "unit", "informed", "against_prior", "reason"} <= set(one["rates"]["reversion"])
+    assert {"correlations", "next_measurement", "open_questions", "residuals", "predictive"} <= set(one)
+    assert told["fit"]["residuals"]["patients"] == 1
     assert told["forecast"]["patients"]["A 1"]["benefit"]["holiday"]["verdict"] == "benefit"
     assert sorted(path.name for path in folder.iterdir()) == ["fit.nc", "fut.nc", "r.html", "r.json"]
 
@@ -421,9 +449,17 @@ def test_shortened_paths_end_where_they_did(points: list[tuple[float, float]]) -
 
 
 def test_density_has_its_area() -> None:
-    draws = np.random.default_rng(0).lognormal(0.0, 1.0, 4000)
-    edges = np.geomspace(1e-4, 1e4, 71)
+    draws = np.random.default_rng(0).standard_normal(4000)
+    edges = np.linspace(-9.0, 9.0, 71)
     height = density(draws, edges)
-    assert np.sum(height) * np.log(edges[1] / edges[0]) == pytest.approx(1.0, abs=1e-6)
-    normal = np.exp(-0.5 * np.log(np.sqrt(edges[1:] * edges[:-1])) ** 2) / math.sqrt(2.0 * math.pi)
+    assert np.sum(height) * (edges[1] - edges[0]) == pytest.approx(1.0, abs=1e-6)
+    normal = np.exp(-0.5 * (0.5 * (edges[1:] + edges[:-1])) ** 2) / math.sqrt(2.0 * math.pi)
     np.testing.assert_allclose(height, normal, atol=0.04)
+
+
+@pytest.mark.parametrize("name", load_pack("clinical", "psa").entries)
+def test_ticks_stand_at_round_values_and_apart(name: str) -> None:
+    at, text = ticks(load_pack("clinical", "psa").entries[name], -2.5, 2.5)
+    assert 2 <= len(at) <= 6
+    assert len(set(text)) == len(text)
+    assert np.diff(sorted(at)).min() >= 0.19 * 5.0 - 1e-9

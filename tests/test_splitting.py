@@ -116,7 +116,7 @@ def along(days: int) -> tuple[Grid, Exposure]:
 def test_the_error_of_a_step_is_known() -> None:
     """The error that is told against the mean field's own, of second order in the step."""
     grid, level = along(120)
-    truth = jax.jit(mean_field)(HALF, SPR, np.full(1920, 1 / 16), Exposure(*(np.repeat(part, 16) for part in level)))
+    truth = jax.jit(mean_field)(HALF, SPR, np.full(1920, 1 / 16), jax.tree.map(lambda part: np.repeat(part, 16), level))
     for substeps in (1, 2, 4):
         state, worst = jnp.array(HALF, float)[:, None], 0.0
         for day in range(120):
@@ -143,7 +143,7 @@ def test_the_step_is_the_longest_within_the_bound() -> None:
 def test_the_worst_of_many_rates_decides() -> None:
     grid, level = along(40)
     lagging = SPR._replace(kill_s=np.array([0.25, 3.0]))
-    quick = Exposure(*(np.tile(np.asarray(part)[:, None], (1, 2)) for part in level))
+    quick = jax.tree.map(lambda part: np.tile(np.asarray(part)[:, None], (1, 2)), level)
     assert stepsize.choose(HALF, lagging, grid, quick).substeps > stepsize.choose(HALF, SPR, grid, level).substeps
 
 

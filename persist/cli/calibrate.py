@@ -38,6 +38,12 @@ FIGURES = (".svg", ".png")
 @click.option("--chains", type=click.IntRange(min=2, max=16), metavar="N", help="Chains.  [default: as of fit]")
 @click.option("--warmup", type=click.IntRange(min=50), metavar="N", help="Warm-up draws.  [default: as of fit]")
 @click.option("--draws", type=click.IntRange(min=50), metavar="N", help="Kept draws a chain.  [default: as of fit]")
+@click.option(
+    "--doublings",
+    type=click.IntRange(0, 6),
+    metavar="N",
+    help="How often sampling may be doubled.  [default: as of fit]",
+)
 @click.option("--ranks", type=int, default=100, show_default=True, help="Ranks: one more than the draws compared.")
 @click.option(
     "--plant",
@@ -58,6 +64,7 @@ def command(
     chains: int | None,
     warmup: int | None,
     draws: int | None,
+    doublings: int | None,
     ranks: int,
     plant: str,
     figure: Path | None,
@@ -86,7 +93,8 @@ def command(
 
     usual = Settings()
     effort = (chains or usual.chains, warmup or usual.warmup, draws or usual.draws)
-    asked = study(Settings(model, pack, None, *effort, seed), ranks, plant)
+    more = usual.doublings if doublings is None else doublings
+    asked = study(Settings(model, pack, None, *effort, seed, doublings=more), ranks, plant)
     share = calibrate.Chunk() if chunk is None else calibrate.chunk(chunk)
     result = calibrate.calibrate(asked, replicates, share, partial=partial, progress=teller(quiet))
     save(result, output, figure)

@@ -13,6 +13,7 @@ from persist.cli.common import common_options, emit_json, read_table, table_opti
 if TYPE_CHECKING:
     from persist.types import Schedule, Series, Table
 
+SPECIMEN = ("patient", "day", "marker", "fraction", "counted")
 HEADER = ("patient", "values", "first day", "last day", "lowest", "highest", "censored", "on treatment", "days on")
 
 
@@ -80,7 +81,19 @@ def _patient(series: Series) -> dict[str, Any]:
         "on_treatment": [{"start_days": start, "stop_days": stop} for start, stop in on],
         "days_on": sum(max(0.0, min(stop, last) - max(start, first)) for start, stop in on),
         "drugs": sorted(series.schedules),
+        "composition": _specimens(series),
     }
+
+
+def _specimens(series: Series) -> list[dict[str, Any]]:
+    """The measured fractions of one patient."""
+    from persist.types import MARKERS
+
+    rows = zip(*(part.tolist() for part in series.composition), strict=True)
+    return [
+        {"time_days": day, "fraction": share, "counted": counted, "marker": MARKERS[marker]}
+        for day, share, counted, marker in rows
+    ]
 
 
 def _report(table: Table, burden: Path, treatments: Path | None, seed: int) -> dict[str, Any]:
@@ -99,18 +112,31 @@ def _report(table: Table, burden: Path, treatments: Path | None, seed: int) -> d
 
 
 def _print(table: Table) -> None:
-    rows = [HEADER, *(_cells(series) for series in table.series)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     total = sum(len(series.day) for series in table.series)
     name, unit = table.series[0].observable, table.series[0].unit
     click.echo(f"Read {total} values of {name}{f' in {unit}' if unit else ''} from {len(table.series)} patient(s).\n")
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        click.echo("  ".join(cells).rstrip())
+    _print_rows([HEADER, *(_cells(series) for series in table.series)])
+    specimens = [(series.patient_id, one) for series in table.series for one in _specimens(series)]
+    if specimens:
+        click.echo("\nComposition:\n")
+        _print_rows([SPECIMEN, *(_specimen_cells(patient, one) for patient, one in specimens)])
     click.echo("\nRead and assumed:")
     for note in table.notes:
         click.echo(f"- {note}")
     click.echo(f"- SHA-256 of what was read: {table.sha256}")
+
+
+def _print_rows(rows: list[tuple[str, ...]]) -> None:
+    """Rows in columns, the first aligned to the left."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _specimen_cells(patient: str, one: dict[str, Any]) -> tuple[str, ...]:
+    numbers = (f"{one[name]:.10g}" for name in ("fraction", "counted"))
+    return (patient, f"{one['time_days']:g}", one["marker"], *numbers)
 
 
 def _cells(series: Series) -> tuple[str, ...]:

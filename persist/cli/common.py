@@ -117,10 +117,10 @@ def read_table(
     floor: Literal["auto", "none"] | tuple[float, ...],
     full_dose: Mapping[str, float],
 ) -> Table:
-    """`persist.records.table.read` with the arguments of `table_options`."""
+    """`persist.records.table.read` with the arguments of `table_options`; what is assumed of markers goes with its notes."""
     from persist.records.table import read
 
-    return read(
+    table = read(
         burden,
         treatments,
         observable=observable,
@@ -128,6 +128,11 @@ def read_table(
         floor=floor,
         full_dose=full_dose,
     )
+    if not any(len(series.composition.day) for series in table.series):
+        return table
+    from persist.inference.composition import assumed
+
+    return table._replace(notes=(*table.notes, *assumed(table.series)))
 
 
 def days(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:

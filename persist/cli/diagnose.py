@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from persist.cli.common import common_options, emit_json, warn_marked
+from persist.cli.common import common_options, emit_json, keep_compiled, use_float64, warn_marked
 
 
 @click.command("diagnose")
@@ -15,17 +15,21 @@ from persist.cli.common import common_options, emit_json, warn_marked
 @common_options
 def command(fit: Path, seed: int, as_json: bool, quiet: bool) -> int:
     """Judge the posterior in FIT.nc; leaves with code 3 if it cannot be trusted."""
+    use_float64()
+    keep_compiled()
     from persist.inference import store
     from persist.validation import health
 
     result = store.load(fit, "fit")
-    report = health.as_json(result)
+    found = health.whole(result)
+    report = found["patients"]
     if as_json:
         about = {"command": "diagnose", "fit": fit, "seed": seed, "seconds": result.attrs["seconds"]}
-        emit_json(about | {"patients": report})
+        emit_json(about | found)
     elif not quiet:
         print_health(report)
         print_rates(report)
+        print_pooled(found["residuals"])
     if as_json or quiet:
         warn_marked({name: one["problems"] for name, one in report.items()})
     return 0 if all(one["ok"] for one in report.values()) else 3
@@ -43,11 +47,39 @@ def print_health(report: dict[str, Any]) -> None:
 
 
 def print_rates(report: dict[str, Any]) -> None:
-    """Every parameter with its 90 % interval; those that the data do not inform are said to be the prior's."""
+    """Every parameter with its 90 % interval and what the data say of it; then what the fit says about itself."""
     for name, one in report.items():
         click.echo(f"\npatient {name}\n{'parameter':<18}{'5 %':>11}{'50 %':>11}{'95 %':>11}  unit")
         for rate, row in one["rates"].items():
-            told = {True: "informed by the data", False: "mostly the prior", None: "derived"}[row["informed"]]
-            told += ", AGAINST THE PRIOR" if row["against_prior"] else ""
             numbers = "".join(f"{row[level]:>11.3g}" for level in ("q05", "q50", "q95"))
-            click.echo(f"{rate:<18}{numbers}  {row['unit']:<26} {told}")
+            click.echo(f"{rate:<18}{numbers}  {row['unit']:<26} {_told(row)}")
+        print_sentences(one)
+
+
+def _told(row: dict[str, Any]) -> str:
+    """What the data say of one parameter."""
+    if row["informed"] is None:
+        return f"derived from {', '.join(row['depends_on'])}" if row["depends_on"] else "derived"
+    told = "informed by the data" if row["informed"] else f"mostly the prior: {row['reason']}"
+    return told + (", AGAINST THE PRIOR" if row["against_prior"] else "")
+
+
+def print_sentences(one: dict[str, Any]) -> None:
+    """What is confused with what, what to measure next, what the errors and the replicates say."""
+    rare = [name for name, row in one["predictive"]["statistics"].items() if row["rare"]]
+    said = [pair["sentence"] for pair in one["correlations"]]
+    said += [one["next_measurement"]["sentence"], one["residuals"]["sentence"]]
+    said += [f"the model seldom makes a series with such a {name.replace('_', ' ')}" for name in rare]
+    inside = one["predictive"]["coverage"]["90"]
+    said += [] if inside is None else [f"{inside:.0%} of the measured values lie in 90 % of the replicated ones"]
+    for sentence in said:
+        click.echo(f"  - {sentence}")
+
+
+def print_pooled(found: dict[str, Any]) -> None:
+    """The errors of all patients together, where there are several."""
+    if found["patients"] > 1 and found["autocorrelation"] is not None:
+        click.echo(
+            f"\nall {found['patients']} patients: autocorrelation of the errors {found['autocorrelation']:+.2f} "
+            f"± {found['standard_error']:.2f} (by chance p = {found['p_value']:.2g}), {found['flagged']} flagged"
+        )

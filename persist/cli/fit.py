@@ -34,9 +34,20 @@ if TYPE_CHECKING:
 @click.command("fit")
 @table_options
 @click.option(
-    "--model", default="spr", show_default=True, help="Model variant: spr, sr (no persisters), sp (no clone)."
+    "--model",
+    default="spr",
+    show_default=True,
+    help="Model variant: spr, sr (no persisters), sp (no clone), spr-tis (dying cells speed up resistant ones), "
+    "attenuation (no persisters; the kill fades on drug and recovers off it).",
 )
 @click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro.")
+@click.option(
+    "--prior",
+    "ranges",
+    multiple=True,
+    metavar="ENTRY=LOW..HIGH",
+    help="What is known of a parameter: the range that holds it with 90 % (may be repeated).",
+)
 @click.option("--drug", metavar="NAME", help="The drug to fit, where the treatments name several.")
 @click.option("--chains", type=click.IntRange(min=2, max=16), default=4, show_default=True, help="Chains.")
 @click.option("--warmup", type=click.IntRange(min=50), default=960, show_default=True, help="Warm-up points a chain.")
@@ -53,6 +64,7 @@ def command(
     full_dose: dict[str, float],
     model: str,
     pack: str,
+    ranges: tuple[str, ...],
     drug: str | None,
     chains: int,
     warmup: int,
@@ -79,9 +91,10 @@ def command(
     keep_compiled()
     from persist.inference import store
     from persist.inference.fit import Settings, fit
+    from persist.inference.priors import known
     from persist.validation import health
 
-    settings = Settings(model, pack, drug, chains, warmup, draws, seed)
+    settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed)
     with _Bar(quiet) as bar:
         result = fit(table, settings, partial=partial, progress=bar.show)
     report = health.as_json(result)

@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from persist.cli.common import claim_output, common_options, emit_json, output_options, plain, progress, warn_marked
+from persist.cli.common import (
+    claim_output,
+    common_options,
+    emit_json,
+    keep_compiled,
+    output_options,
+    plain,
+    progress,
+    use_float64,
+    warn_marked,
+)
 from persist.errors import UsageError
 
 
@@ -22,6 +32,8 @@ def command(fit: Path, forecast: Path | None, output: Path, force: bool, seed: i
     beside = _twin_path(output, [fit] if forecast is None else [fit, forecast])
     claim_output(output, force)
     claim_output(beside, force)
+    use_float64()
+    keep_compiled()
     from persist.inference import store
     from persist.report import page
 

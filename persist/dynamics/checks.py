@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +82,16 @@ def check(cells: Cells, rates: Rates, grid: Grid, method: Method) -> None:
         raise UsageError(f"{most:.3g} cells are too many for the exact engine", remedy="use the engine leap")
 
 
+def check_potency(rates: Rates, potency: Any) -> None:
+    """Refuses rates whose kill fades where nothing says how far it has (`dynamics.attenuation`)."""
+    highest = float(np.max(np.asarray(rates.attenuation_rate, float)))
+    if highest > 0 and potency is None:
+        raise UsageError(
+            f"attenuation_rate is {highest:g}, and the exposure has no potency",
+            remedy="give it one with dynamics.attenuation.attenuated, or set the rate to 0",
+        )
+
+
 def _check_events(cells: Cells, rates: Rates, grid: Grid, method: Method) -> None:
     """Refuses what would be followed event by event without end: all cells by ``ssa``, a few cells of a state by ``tau``, those
     of small populations by the hybrid.
@@ -102,7 +112,7 @@ def _check_events(cells: Cells, rates: Rates, grid: Grid, method: Method) -> Non
 def count(cells: Cells, rates: Rates, exposure: Exposure | None, trajectories: int | None) -> int:
     """How many trajectories, from whatever has their number; UsageError where this is in doubt."""
     found = {int(jnp.shape(part)[0]) for part in (*cells, *rates) if jnp.ndim(part)}
-    found |= {int(jnp.shape(part)[1]) for part in exposure or () if jnp.ndim(part) == 2}
+    found |= {int(jnp.shape(part)[1]) for part in jax.tree.leaves(exposure) if jnp.ndim(part) == 2}
     found |= set() if trajectories is None else {trajectories}
     if found and min(found) < 1:
         raise UsageError(f"{min(found) or 'no'} trajectories asked for", remedy="ask for 1 or more")

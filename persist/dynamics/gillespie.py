@@ -24,12 +24,12 @@ from persist.dynamics.reactions import (
     IMMEDIATE_DAYS,
     REACTIONS,
     Surroundings,
+    among,
     crowding,
+    exposed_within,
     parents,
     per_capita,
-    secretome,
-    surroundings,
-    within,
+    signal,
 )
 from persist.types import Cells, Exposure, Rates
 
@@ -62,13 +62,13 @@ def ssa_step(
 
 def _events(begin: Walk, dt: Array, rates: Rates, exposure: Exposure, table: Reactions, *, moving: bool) -> Walk:
     """All events until ``dt`` ``(...)``; ``moving`` says that the exposure changes meanwhile."""
-    last = within(exposure, dt)
+    last = exposed_within(rates, exposure, dt)
     changes, rows = _kinds(table)
 
-    def propensity(cells: Cells, levels: tuple[Array, ...]) -> Array:
+    def propensity(cells: Cells, levels: tuple[Surroundings, ...]) -> Array:
         """Events a day of each kind of change, added up one after the other, ``(n_kinds, ...)``."""
         g = crowding(cells.total, rates.capacity)
-        around = [surroundings(rates, level, g, secretome(cells, rates, level)) for level in levels]
+        around = [among(level, g, signal(cells, rates, level.killing)) for level in levels]
         most = around[0] if len(around) == 1 else Surroundings(*map(jnp.maximum, *around))
         pairs = zip(per_capita(rates, most, table), parents(cells, table), strict=True)
         each = [rate * number for rate, number in pairs]
@@ -78,11 +78,11 @@ def _events(begin: Walk, dt: Array, rates: Rates, exposure: Exposure, table: Rea
     def event(walk: Walk) -> Walk:
         time, cells, numbers = walk
         numbers, (u, v) = sampling.draws(numbers, 2)
-        upto = sampling.once(propensity(cells, (within(exposure, time), last) if moving else (last,)))
+        upto = sampling.once(propensity(cells, (exposed_within(rates, exposure, time), last) if moving else (last,)))
         after = time - sampling.log(u) / jnp.maximum(upto[-1], 1e-300)
         happens = after < dt
         after, mark = sampling.once((after, jnp.where(happens, v * upto[-1], jnp.inf)))
-        actual = propensity(cells, (within(exposure, after),)) if moving else upto
+        actual = propensity(cells, (exposed_within(rates, exposure, after),)) if moving else upto
         return jnp.where(happens, after, dt), _fired(cells, mark, actual, changes), numbers
 
     return jax.lax.while_loop(lambda walk: jnp.any(walk[0] < dt), event, begin)

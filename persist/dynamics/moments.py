@@ -99,8 +99,9 @@ def _rows(rates: Rates, length: Array, exposure: Exposure, shape: tuple[int, ...
     """
     full = (len(length), *shape)
     days = length.reshape(-1, *[1] * len(shape))
-    drug = Exposure(*(jnp.broadcast_to(part, full) for part in exposure))
+    drug = jax.tree.map(lambda part: jnp.broadcast_to(part, full), exposure)
     levels = [within(drug, share * days) for share in _GAUSS]
+    left = 1.0 if drug.potency is None else drug.potency
 
     def wide(flows: Flows) -> Flows:
         return Flows(*(jnp.broadcast_to(part, full) for part in flows))
@@ -108,18 +109,18 @@ def _rows(rates: Rates, length: Array, exposure: Exposure, shape: tuple[int, ...
     def minus(one: Flows, other: Flows) -> Flows:
         return Flows(*(a - b for a, b in zip(one, other, strict=True)))
 
-    off, room = (_flows(rates, levels, g, 0.0, table) for g in (0.0, 1.0))
-    kill = sum(rates.kill_s * response(level, rates.kill_half) for level in levels) / len(levels)
+    off, room = (_flows(rates, levels, left, g, 0.0, table) for g in (0.0, 1.0))
+    kill = sum(rates.kill_s * response(level, rates.kill_half) * left for level in levels) / len(levels)
     plain = (jnp.broadcast_to(days, full), jnp.broadcast_to(kill, full), wide(off), wide(minus(room, off)))
     if _silent(rates):
         return _Step(*plain, None, None)
-    signal, both = (minus(_flows(rates, levels, g, 1.0, table), still) for g, still in ((0.0, off), (1.0, room)))
+    signal, both = (minus(_flows(rates, levels, left, g, 1.0, table), still) for g, still in ((0.0, off), (1.0, room)))
     return _Step(*plain, wide(signal), wide(minus(both, signal)))
 
 
-def _flows(rates: Rates, levels: list[Array], g: float, sigma: float, table: Reactions) -> Flows:
+def _flows(rates: Rates, levels: list[Array], potency: ArrayLike, g: float, sigma: float, table: Reactions) -> Flows:
     """The table summed into flows at fixed crowding and signal, averaged over exposure levels."""
-    around = [surroundings(rates, level, jnp.asarray(g), jnp.asarray(sigma)) for level in levels]
+    around = [surroundings(rates, level, jnp.asarray(g), jnp.asarray(sigma), potency) for level in levels]
     flow: dict[tuple[int, int | None], Any] = dict.fromkeys(_FLOWS, 0.0)
     for reaction in table:
         rate = sum(reaction.rate(rates, place) for place in around) / len(around)

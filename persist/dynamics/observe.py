@@ -6,19 +6,27 @@
 smooth curve. ``e`` is robust: Student's t with four degrees of freedom and scale ``noise_sd``, written as a mixture of five
 normals (Andrews & Mallows 1974, 10.1111/j.2517-6161.1974.tb00989.x), with one gross error in ten thousand. The mixture *is* the
 noise of this program: the likelihood integrates it and the simulators draw from it. Its standard deviation is 1.4 ``noise_sd``.
+
+A measured fraction (marker-positive persisters, resistant alleles) is beta-binomial about its share of the cells, seen through
+the sensitivity and specificity of its marker. It does not wander: it is a ratio of what one specimen holds.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist.dynamics.sampling import binomial
+from persist.types import MARKERS
+
 if TYPE_CHECKING:
     from jax import Array
     from jax.typing import ArrayLike
+
+    from persist.types import Cells
 
 _STUDENT_DF = 4.0
 _BLUNDER_SHARE, _BLUNDER_SCALE = 1e-4, 30.0
@@ -93,3 +101,53 @@ def wander(shocks: Array, start: Array, day: Array, sd: ArrayLike, days: ArrayLi
         return state, state
 
     return jax.lax.scan(step, start, (jnp.diff(day, prepend=day[:1]), shocks))[1]
+
+
+class Assay(NamedTuple):
+    """How a marker shows a state: ``sensitivity`` the share of its cells that are positive, ``specificity`` that of all other
+    cells that are not, ``concentration`` how alike specimens are (the sum of the two numbers of a beta law).
+    """
+
+    sensitivity: Any
+    specificity: Any
+    concentration: Any
+
+
+ASSAYS: dict[str, Assay] = {
+    "persister": Assay(0.95, 0.999, 100.0),  # [A] a stain of a biopsy, or flow: specimens of 5 % differ by +- 2 %
+    "resistant": Assay(1.0, 0.9999, 500.0),  # [A] as of circulating tumour DNA read deeply: those of 1 % by +- 0.4 %
+}
+"""One of each of `MARKERS`. All six numbers are assumptions of ours, [A]; they are printed wherever they are used."""
+
+BLUNDER = 1e-6
+"""Share of cells whose mark is plainly wrong: so no count is impossible, even where all cells are of one state."""
+
+
+def assay(marker: ArrayLike) -> Assay:
+    """The assay of each ``marker`` (its place in `MARKERS`), its numbers in the same shape ``(...)``."""
+    columns = zip(*(ASSAYS[name] for name in MARKERS), strict=True)
+    return Assay(*(jnp.asarray(column)[jnp.asarray(marker)] for column in columns))
+
+
+def positive_share(cells: Cells, marker: ArrayLike) -> Array:
+    """Expected share of positives among ``cells``, ``(...)``; never 0 or 1 (`BLUNDER`). N is held at 1e-6 cells from below.
+
+    q = sensitivity p + (1 - specificity) (1 - p),   p = P / N for the marker of persisters, R / N for that of resistance
+    """
+    resistant = jnp.asarray(marker) == MARKERS.index("resistant")
+    share = jnp.where(resistant, cells.resistant, cells.persister) / jnp.maximum(cells.total, 1e-6)
+    of = assay(marker)
+    seen: Array = of.sensitivity * share + (1.0 - of.specificity) * (1.0 - share)
+    return BLUNDER + (1.0 - 2.0 * BLUNDER) * seen
+
+
+def counted_share(key: Array, cells: Cells, marker: ArrayLike, counted: ArrayLike) -> Array:
+    """A measured fraction of ``cells`` by ``marker``, ``(...)``: positives over so many ``counted``.
+
+    positives ~ Binomial(counted, x),   x ~ Beta(q phi, (1 - q) phi),   q of `positive_share`, phi the concentration
+    """
+    share = positive_share(cells, marker)
+    spread = assay(marker).concentration
+    one, other = jax.random.split(key)
+    specimen = jax.random.beta(one, share * spread, (1.0 - share) * spread)
+    return binomial(other, counted, specimen) / jnp.asarray(counted)

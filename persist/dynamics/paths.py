@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from persist.dynamics import sampling
+from persist.dynamics.attenuation import attenuated_step
 from persist.dynamics.branching import leap_step
 from persist.dynamics.gillespie import ssa_step
 from persist.dynamics.reactions import REACTIONS, within
@@ -75,7 +76,7 @@ class Lanes(NamedTuple):
     """What paths under a rule have of their own: ``cells`` and ``rates``, fields ``()`` or ``(n,)``; ``level``, the
     exposure at the start, likewise; whether they are on drug ``before`` the first step, ``()``; ``seen``, what the rule
     gets to see beside the cells, a pytree of ``(n_visits, n)``; its ``memory``, a pytree of ``()`` or ``(n,)`` that has a
-    ``dose`` ``(n,)``.
+    ``dose`` ``(n,)``; and the ``potency`` of the kill at the start, ``()`` or ``(n,)``, None where it does not fade.
     """
 
     cells: Cells
@@ -84,6 +85,7 @@ class Lanes(NamedTuple):
     before: Any
     seen: Any
     memory: Any
+    potency: Any = None
 
 
 class Steered(NamedTuple):
@@ -169,7 +171,7 @@ def steer(
     def step(carry: _Steer, piece: Any) -> tuple[_Steer, None]:
         at, (here, visit, next_dose, next_ruled) = carry, piece
         lag = jnp.where(at.dose > at.level, rates.onset_days, rates.washout_days)
-        exposure = Exposure(at.level, at.dose, lag)
+        exposure, potency = attenuated_step(Exposure(at.level, at.dose, lag), rates, here.length, at.potency)
         state = _moved(engine, pace, sampling.substream(streams, here.number), at.cells, rates, exposure, here.length)
         level = jnp.where(here.length > 0, within(exposure, here.length), at.level)
         row = jax.tree.map(lambda all_visits: all_visits[jnp.maximum(visit, 0)], lanes.seen)
@@ -178,7 +180,7 @@ def steer(
         course = at.course + ((dose > 0) & (at.dose <= 0))
         record = at.record.at[here.place].set(jnp.stack([*state, jnp.where(dose > 0, course, 0).astype(float), dose]))
         spent = (at.on + here.length * (at.dose > 0), at.dosed + here.length * at.dose)
-        return _Steer(state, level, memory, dose, course, *spent, record), None
+        return _Steer(state, level, potency, memory, dose, course, *spent, record), None
 
     doses, ruled, visit = (jnp.asarray(part) for part in plan)
     after = [jnp.append(part[1:], part[-1:]) for part in (doses, ruled)]
@@ -186,6 +188,7 @@ def steer(
     begin = _Steer(
         cells=_whole(lanes.cells, streams),
         level=jnp.broadcast_to(jnp.asarray(lanes.level, float), shape),
+        potency=None if lanes.potency is None else jnp.broadcast_to(jnp.asarray(lanes.potency, float), shape),
         memory=lanes.memory,
         dose=first,
         course=jnp.asarray(lanes.before, int) + ((first > 0) & ~jnp.asarray(lanes.before, bool)),
@@ -204,6 +207,7 @@ class _Steer(NamedTuple):
 
     cells: Cells
     level: Array
+    potency: Array | None
     memory: Any
     dose: Array
     course: Array

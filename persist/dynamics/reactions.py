@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from persist.types import Cells, Exposure, Rates
 
+NO_FLUX = 1e-100
+"""Deaths a day that count as none: squares of smaller ones vanish, and the gradient would be no number."""
+
 INDUCTION_KNEE = 0.01
 """Exposure below which drug-induced tolerance goes off in proportion, whatever its power."""
 
@@ -31,7 +34,9 @@ IMMEDIATE_DAYS = 1e-9
 
 
 class Surroundings(NamedTuple):
-    """What a cell meets, each ``(...)``, 0..1: drug (raw, as a kill, as an inducer, its absence), space and signal."""
+    """What a cell meets, each ``(...)``, 0..1: drug (raw, as a kill, as an inducer, its absence), space and signal; and the
+    ``potency``, what share of its kill the drug still has for S.
+    """
 
     exposure: Any
     response: Any
@@ -40,6 +45,12 @@ class Surroundings(NamedTuple):
     crowding: Any
     secretome: Any
     calm: Any
+    potency: Any = 1.0
+
+    @property
+    def killing(self) -> Any:
+        """The drug as a kill of S, a E: `response` where the kill has not faded."""
+        return self.response * self.potency
 
 
 class Reaction(NamedTuple):
@@ -69,8 +80,8 @@ REACTIONS: Reactions = (
         lambda r, x: r.birth_s * x.crowding * (1.0 - r.mutation),
     ),
     Reaction(
-        "sensitive death", (-1, 0, 0), S, "d_S + k_S (1 - rho sigma) E", "1/day",
-        lambda r, x: r.death_s + r.kill_s * x.response * (1.0 - r.secretome_protect + r.secretome_protect * x.calm),
+        "sensitive death", (-1, 0, 0), S, "d_S + k_S (1 - rho sigma) a E", "1/day",
+        lambda r, x: r.death_s + r.kill_s * x.killing * (1.0 - r.secretome_protect + r.secretome_protect * x.calm),
     ),
     Reaction(
         "persister division", (0, 1, 0), P, "b_P g", "1/day",
@@ -153,13 +164,9 @@ def secretome(cells: Cells, rates: Rates, exposure: ArrayLike) -> Array:
     return signal(cells, rates, response(exposure, rates.kill_half))
 
 
-NO_FLUX = 1e-100
-"""Deaths a day that count as none: squares of smaller ones vanish, and the gradient would be no number."""
-
-
-def signal(cells: Cells, rates: Rates, responding: ArrayLike) -> Array:
-    """`secretome` from the response of the kills to the exposure."""
-    return of_flux(rates.kill_s * jnp.asarray(responding) * cells.sensitive, rates)
+def signal(cells: Cells, rates: Rates, killing: ArrayLike) -> Array:
+    """`secretome` from the drug as a kill of S (`Surroundings.killing`)."""
+    return of_flux(rates.kill_s * jnp.asarray(killing) * cells.sensitive, rates)
 
 
 def of_flux(flux: ArrayLike, rates: Rates) -> Array:
@@ -169,8 +176,8 @@ def of_flux(flux: ArrayLike, rates: Rates) -> Array:
     return jnp.where(dying, deaths / (deaths + rates.secretome_half), 0.0)
 
 
-def exposed(rates: Rates, exposure: ArrayLike) -> Surroundings:
-    """The surroundings at a raw exposure (0..1, ``(...)``), with room for all and no secretome."""
+def exposed(rates: Rates, exposure: ArrayLike, potency: ArrayLike = 1.0) -> Surroundings:
+    """The surroundings at a raw exposure and potency (0..1, ``(...)``), with room for all and no secretome."""
     raw = jnp.asarray(exposure, float)
     return Surroundings(
         exposure=raw,
@@ -180,12 +187,20 @@ def exposed(rates: Rates, exposure: ArrayLike) -> Surroundings:
         crowding=jnp.ones(()),
         secretome=jnp.zeros(()),
         calm=jnp.ones(()),
+        potency=potency,
     )
 
 
-def surroundings(rates: Rates, exposure: ArrayLike, g: ArrayLike, sigma: ArrayLike) -> Surroundings:
-    """The surroundings at a raw exposure, crowding ``g`` and secretome ``sigma``, each 0..1 and ``(...)``."""
-    return among(exposed(rates, exposure), g, sigma)
+def exposed_within(rates: Rates, exposure: Exposure, elapsed: ArrayLike) -> Surroundings:
+    """`exposed`, ``elapsed`` days into a step."""
+    return exposed(rates, within(exposure, elapsed), 1.0 if exposure.potency is None else exposure.potency)
+
+
+def surroundings(
+    rates: Rates, exposure: ArrayLike, g: ArrayLike, sigma: ArrayLike, potency: ArrayLike = 1.0
+) -> Surroundings:
+    """The surroundings at a raw exposure, crowding ``g``, secretome ``sigma`` and potency, each 0..1 and ``(...)``."""
+    return among(exposed(rates, exposure, potency), g, sigma)
 
 
 def among(around: Surroundings, g: ArrayLike, sigma: ArrayLike) -> Surroundings:

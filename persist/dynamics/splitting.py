@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist.dynamics.reactions import among, crowding, exposed, per_capita, signal, within
+from persist.dynamics.reactions import among, crowding, exposed_within, per_capita, signal
 from persist.dynamics.sampling import Cumulants, log, once
 from persist.types import Cells, Exposure, Rates
 
@@ -218,13 +218,13 @@ def mean_rates(
 
 def at_gauss(rates: Rates, exposure: Exposure, begin: ArrayLike, days: ArrayLike) -> tuple[Surroundings, Surroundings]:
     """The surroundings at the two Gauss points of an interval, but for crowding and secretome."""
-    first, last = (exposed(rates, within(exposure, begin + point * days)) for point in GAUSS)
+    first, last = (exposed_within(rates, exposure, begin + point * days) for point in GAUSS)
     return first, last
 
 
 def _averaged(cells: Cells, rates: Rates, levels: tuple[Surroundings, Surroundings], table: Reactions) -> list[Array]:
     g = crowding(cells.total, rates.capacity)
-    around = [among(level, g, signal(cells, rates, level.response)) for level in levels]
+    around = [among(level, g, signal(cells, rates, level.killing)) for level in levels]
     columns = [per_capita(rates, each, table) for each in around]
     return [0.5 * (first + last) for first, last in zip(*columns, strict=True)]
 

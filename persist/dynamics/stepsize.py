@@ -69,16 +69,16 @@ def choose(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, bound: fl
 def error(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, substeps: int) -> float:
     """Largest relative error of a mean along the grid, at so many leaps in each of its steps."""
     number = {int(np.shape(part)[0]) for part in (*cells, *rates) if np.ndim(part)}
-    number |= {int(np.shape(part)[1]) for part in exposure if np.ndim(part) == 2}
+    number |= {int(np.shape(part)[1]) for part in jax.tree.leaves(exposure) if np.ndim(part) == 2}
     lanes, length = max(number, default=1), np.asarray(grid.length, float)
     later, worst = bucket(len(length)) - len(length), 0.0
-    steps, along = np.pad(length, (0, later)), Exposure(*[_filled(part, 0, later) for part in exposure])
+    steps, along = np.pad(length, (0, later)), jax.tree.map(lambda part: _filled(part, 0, later), exposure)
     for first in range(0, lanes, LANES):
         some = slice(first, first + LANES)
         here = min(LANES, lanes - first)
         more = bucket(here) - here
         own = jax.tree.map(lambda part: _filled(part[some], 0, more) if np.ndim(part) else part, (cells, rates))  # noqa: B023
-        level = Exposure(*[_filled(part[:, some], 1, more) if np.ndim(part) == 2 else part for part in along])
+        level = jax.tree.map(lambda part: _filled(part[:, some], 1, more) if np.ndim(part) == 2 else part, along)  # noqa: B023
         worst = max(worst, float(_doubled(jnp.zeros(here + more), *own, steps, level, substeps)))
     return worst
 

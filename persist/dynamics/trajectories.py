@@ -18,7 +18,7 @@ import numpy as np
 
 from persist.dynamics import batches, sampling
 from persist.dynamics.batches import bucket
-from persist.dynamics.checks import Method, check, count
+from persist.dynamics.checks import Method, check, check_potency, count
 from persist.dynamics.paths import Course, Engine, Lanes, Pace, Steered, Steps, follow, steer
 from persist.dynamics.reactions import REACTIONS
 from persist.dynamics.stepsize import choose, least
@@ -95,9 +95,10 @@ def sweep[T](
     is as of `simulate`. Chunks run on several threads at once, and so does ``reduce``.
     """
     check(cells, rates, grid, method)
+    check_potency(rates, exposure.potency)
     number = count(cells, rates, exposure, trajectories)
     steps, records = _padded(grid, record)
-    level = Exposure(*[_extended(part, len(steps.length), None) for part in exposure])
+    level = jax.tree.map(lambda part: _extended(part, len(steps.length), None), exposure)
     unknown = method.engine == "leap" and method.max_step is None
     substeps = choose(cells, rates, grid, exposure).substeps if unknown else _leaps(rates, grid, method)
     pace = Pace(substeps, method.exact_below)
@@ -146,10 +147,11 @@ def steered[T](
     def own(members: np.ndarray) -> tuple[Array, Lanes]:
         given = lanes(members)
         check(given.cells, given.rates, grid, method)
+        check_potency(given.rates, given.potency)
         return sampling.stream(numbered(key, jnp.asarray(members))), given
 
     def axes(own: tuple[Array, Lanes]) -> tuple[int, ...]:
-        return (0, *_axes(0, own[1][:4]), *_axes(1, own[1].seen), *_axes(0, own[1].memory))
+        return (0, *_axes(0, own[1][:4]), *_axes(1, own[1].seen), *_axes(0, own[1][5:]))
 
     def finish(members: np.ndarray, own: tuple[Array, Lanes], path: Steered) -> T:
         seen = Cells(*[_first(state, recorded) for state in path.cells])

@@ -70,11 +70,11 @@ def judge(gains: ArrayLike, *, effective: float | None = None) -> Benefit:
     mcse = float(days.mean(axis=1).std(ddof=1)) / math.sqrt(count) if len(days) > 1 else math.inf
     probability, loss = float((days > 0.0).mean()), float((days < 0.0).mean())
     q05, q95 = (float(value) for value in np.quantile(days, [0.05, 0.95]))
-    verdict = _verdict(probability, loss, mean, mcse)
-    return Benefit(probability, mean, mcse, q05, q95, verdict, loss)
+    return Benefit(probability, mean, mcse, q05, q95, verdict(probability, loss, mean, mcse), loss)
 
 
-def _verdict(probability: float, loss: float, mean: float, mcse: float) -> str:
+def verdict(probability: float, loss: float, mean: float, mcse: float) -> str:
+    """The rule alone: benefit, harm or cannot tell, from P(gain > 0), P(gain < 0), the mean gain and its error (days)."""
     if probability >= PROBABILITY and mean > MCSE_MULTIPLE * mcse:
         return "benefit"
     if loss >= PROBABILITY and mean < -MCSE_MULTIPLE * mcse:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from persist.dynamics import stepsize
+from persist.dynamics.attenuation import attenuated
 from persist.dynamics.batches import bucket
 from persist.forecast.agenda import agenda
 from persist.forecast.landmark import Landmark, Look, Patient
@@ -59,7 +60,7 @@ def _likely(days: float) -> list[Grid]:
     return [Grid(length, dose) for dose in (np.zeros(count), np.ones(count), turns, 1.0 - turns)]
 
 
-_relax = jax.jit(relax)
+_relax, _attenuated = jax.jit(relax), jax.jit(attenuated)
 
 
 def _step(at: Landmark, grids: Sequence[Grid]) -> stepsize.Step:
@@ -68,7 +69,8 @@ def _step(at: Landmark, grids: Sequence[Grid]) -> stepsize.Step:
     def along(steps: Grid) -> tuple[Cells, Rates, Grid, Exposure]:
         more = bucket(len(steps.length)) - len(steps.length)
         filled = Grid(np.pad(steps.length, (0, more)), np.pad(steps.dose, (0, more), mode="edge"))
-        return at.cells, at.rates, filled, _relax(filled, at.rates.onset_days, at.rates.washout_days, at.exposure)
+        level = _relax(filled, at.rates.onset_days, at.rates.washout_days, at.exposure)
+        return at.cells, at.rates, filled, _attenuated(level, at.rates, filled.length, at.potency)[0]
 
     every = [along(steps) for steps in grids]
     found = [stepsize.choose(*one) for one in every]

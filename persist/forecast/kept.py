@@ -27,11 +27,13 @@ SHORTLY = 1e-6
 
 
 class Part(NamedTuple):
-    """What is kept of a chunk of paths: ``burden`` of some ``(n, n_dense)``; per path ``times``, ``gone``, ``visits`` in a
-    row on drug and days ``on`` it; sums of ``shares`` ``(n_dense, 3)`` and ``dose`` ``(n_dense,)``.
+    """What is kept of a chunk of paths: ``burden`` of some ``(n, n_dense)``, and what would be ``measured`` of it; per path
+    ``times``, ``gone``, ``visits`` in a row on drug and days ``on`` it; sums of ``shares`` ``(n_dense, 3)`` and ``dose``
+    ``(n_dense,)``.
     """
 
     burden: np.ndarray
+    measured: np.ndarray
     times: np.ndarray
     gone: np.ndarray
     visits: np.ndarray
@@ -53,6 +55,7 @@ def part(who: Patient, one: Agenda, members: np.ndarray, lanes: Lanes, path: Ste
     kept = members % who.replicates < max(1, QUANTILES_OF * who.replicates // max(1, who.paths))
     return Part(
         burden=burden[kept][:, dense],
+        measured=measured[kept][:, dense],
         times=_times(measured[:, visited], seen_days, course[:, visited], before, who.rule),
         gone=total[:, -1] <= 0.0,
         visits=_longest_runs(course[:, visited]),

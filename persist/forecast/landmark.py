@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Landmark(NamedTuple):
     """Where futures start, one entry a draw ``(n_draws,)``: constants, cells, exposure, wander, scale and noise; ``day``
     is the last visit up to the landmark and ``burden`` its value, ``counted`` as of `Observable`, ``nadir`` the lowest
-    burden since the last restart if on drug then (else None).
+    burden since the last restart if on drug then (else None); ``potency`` what is left of the kill (None: it does not fade).
     """
 
     day: float
@@ -37,6 +37,7 @@ class Landmark(NamedTuple):
     counted: bool
     burden: float
     nadir: float | None
+    potency: np.ndarray | None = None
 
 
 class Look(NamedTuple):
@@ -99,4 +100,5 @@ def landmark(
         counted=kind.counted,
         burden=seen[1],
         nadir=nadir,
+        potency=None if curve.potency is None else own(np.asarray(curve.potency)[:, last]),
     )

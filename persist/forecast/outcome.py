@@ -116,8 +116,7 @@ def _look(series: Series, question: Ask) -> Look:
 
 def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any, Any]:
     """State of evenly thinned draws at the last visit up to the start, and the treatment so far."""
-    kept = series.day <= look.start
-    cut = series._replace(day=series.day[kept], burden=series.burden[kept], censoring=series.censoring[kept])
+    cut = series.until(look.start)
     kind = observable(series.observable)
     settings = store.attribute(fit, "settings")
     cohort = pad([cut], pack=settings["pack"])
@@ -160,6 +159,7 @@ def _assemble(
         {
             "day": (("patient", "plan", "time"), stack("day")),
             "burden": ((*where, "time", "level"), stack("burden")),
+            "measured": ((*where, "time", "level"), stack("measured")),
             "shares": ((*where, "time", "state"), stack("shares")),
             "dose": ((*where, "time"), stack("dose")),
         },

@@ -16,6 +16,7 @@ import numpy as np
 
 from persist import keys
 from persist.dynamics import stepsize
+from persist.dynamics.attenuation import FRESH, attenuated
 from persist.dynamics.checks import MOST_CELLS, Method
 from persist.dynamics.moments import mean_field
 from persist.dynamics.paths import Course, Lanes
@@ -66,7 +67,7 @@ def run(
     steps, index = grid(schedule, marks, start=0.0, stop=asked.days, max_step=longest)
     index = index[: asked.days + 1]
     _check(cells, rates, schedule, asked)
-    shared = _Shared(cells, rates, steps, relax(steps, rates.onset_days, rates.washout_days), index)
+    shared = _Shared(cells, rates, steps, _exposure(rates, steps), index)
     step = _step(shared, asked)
     result, share, spent, compiling = (
         _expected(shared) if asked.engine == MEAN else _sampled(shared, asked, step, progress)
@@ -89,6 +90,11 @@ def run(
         "wall_seconds": time.perf_counter() - began,
     }
     return told
+
+
+def _exposure(rates: Rates, steps: Grid) -> Exposure:
+    """The exposure along a grid, and what is left of the kill where it fades."""
+    return attenuated(relax(steps, rates.onset_days, rates.washout_days), rates, steps.length)[0]
 
 
 def _doses(schedule: Schedule, steps: Grid) -> np.ndarray:
@@ -117,7 +123,7 @@ def _check(cells: Cells, rates: Rates, schedule: Any, asked: Order) -> None:
             remedy = "give a whole number, or use --engine mean"
             raise RatesError(f"{count:g} cells are not whole cells", where=f"[cells], {name}", remedy=remedy)
     steps, _ = grid(schedule, np.arange(asked.days + 1.0), start=0.0, stop=asked.days, max_step=1.0)
-    path = mean_field(cells, rates, steps.length, relax(steps, rates.onset_days, rates.washout_days))
+    path = mean_field(cells, rates, steps.length, _exposure(rates, steps))
     total = np.append(float(cells.total), np.asarray(path.total))
     limit, remedy = MOST_COUNTED, "give a capacity, or fewer days"
     if asked.engine == "ssa":
@@ -130,7 +136,9 @@ def _check(cells: Cells, rates: Rates, schedule: Any, asked: Order) -> None:
 
 
 def _step(shared: _Shared, asked: Order) -> stepsize.Step:
-    """The step and its error; nan for an engine that has none. Under a rule, the worse of drug throughout and none."""
+    """The step and its error; nan for an engine that has none. Under a rule, the worst of drug throughout (also
+    with a kill that does not fade) and none.
+    """
     longest = float(np.max(shared.steps.length))
     if asked.engine != "leap":
         return stepsize.Step(1, longest if asked.engine == MEAN else float("nan"), float("nan"))
@@ -138,6 +146,7 @@ def _step(shared: _Shared, asked: Order) -> stepsize.Step:
     if asked.plan.rule is not None:
         none = np.zeros_like(np.asarray(shared.exposure.start))
         levels.append(Exposure(none, none, none))
+        levels += [] if shared.exposure.potency is None else [shared.exposure._replace(potency=None)]
     if asked.step is None:
         found = [stepsize.choose(shared.cells, shared.rates, shared.steps, level) for level in levels]
         return max(found, key=lambda step: (step.substeps, step.error))
@@ -206,7 +215,8 @@ def _parts(
     def lanes(members: np.ndarray) -> Lanes:
         memory = remember(asked.plan.rule, len(members))  # type: ignore[arg-type]
         memory = decide(memory, jnp.full(len(members), float(cells.total)))
-        return Lanes(cells, shared.rates, 0.0, False, jnp.zeros((1, len(members))), memory)
+        potency = None if shared.exposure.potency is None else FRESH
+        return Lanes(cells, shared.rates, 0.0, False, jnp.zeros((1, len(members))), memory, potency)
 
     return steered(ruled, by_cells, key, lanes, shared.steps, plan, method, trajectories=number, record=ends)
 

@@ -33,7 +33,8 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class Futures(NamedTuple):
-    """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``,
+    """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``
+    and of what would be ``measured`` of it,
     mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
     progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug (mean of
     the paths); the most visits in a row at which progression is judged, being on drug (median of the paths); the `step`
@@ -42,6 +43,7 @@ class Futures(NamedTuple):
 
     day: np.ndarray
     burden: np.ndarray
+    measured: np.ndarray
     shares: np.ndarray
     dose: np.ndarray
     time_to_progression: np.ndarray
@@ -60,7 +62,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         mine, seen = _of(who, members, one)
         cells = _whole(who, members, mine.cells)
         memory = watch(one.plan.rule, Scale(mine.log_unit, mine.power, mine.counted), first)
-        return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory)
+        return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> Part:
         return part(who, one, members, lanes, path)
@@ -71,6 +73,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     return Futures(
         day=one.dense - who.look.start,
         burden=np.quantile(np.concatenate([part.burden for part in parts]), LEVELS, axis=0).T,
+        measured=np.quantile(np.concatenate([part.measured for part in parts]), LEVELS, axis=0).T,
         shares=np.asarray(sum(part.shares for part in parts)) / number,
         dose=np.asarray(sum(part.dose for part in parts)) / number,
         time_to_progression=np.concatenate([part.times for part in parts]).reshape(draws, who.replicates),

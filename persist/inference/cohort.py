@@ -8,8 +8,10 @@ import numpy as np
 
 from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.errors import DataError, UsageError
+from persist.inference import composition
+from persist.inference.priors import base_of
 from persist.treatment.schedule import grid
-from persist.types import Cohort, Schedule, Series
+from persist.types import Cohort, Schedule, Series, Specimens
 
 MAX_STEP_DAYS = {"clinical": 30.0, "in-vitro": 0.5}
 SETTLING_DAYS = {"clinical": (5.0, 10.0, 20.0), "in-vitro": (0.2, 0.5, 1.0)}
@@ -17,7 +19,7 @@ SETTLING_DAYS = {"clinical": (5.0, 10.0, 20.0), "in-vitro": (0.2, 0.5, 1.0)}
 2.6 % of N in the median prior draw and 13 % in the worst of twenty; with them by 0.4 % and 3 %."""
 CLONE_GROWTH = {"clinical": 0.01, "in-vitro": 0.5}
 """A usual growth of a resistant clone, 1/day: the centre of net_growth_s."""
-_STEP_BUCKET, _VISIT_BUCKET = 64, 64
+_STEP_BUCKET, _VISIT_BUCKET = 64, 32
 """Padded sizes are multiples of these: wide, since another size means another half minute of compiling."""
 
 
@@ -57,6 +59,7 @@ class Case(NamedTuple):
     sight_log: np.ndarray
     low_on: np.ndarray
     low_fall: np.ndarray
+    specimens: Specimens
 
 
 def observable(name: str) -> Observable:
@@ -109,6 +112,7 @@ def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | Non
         sight=np.array(
             [_sight(one.day, value / kind.power, pack) for one, (value, _) in zip(series, values, strict=True)]
         ),
+        specimens=composition.specimens(series, [row.counted for row in rows]),
     )
 
 
@@ -146,12 +150,13 @@ def case(cohort: Cohort, index: int, *, counted: bool, reference: Reference | No
         sight_log=np.asarray(value[sight]),
         low_on=np.asarray(on[slice(restart, cohort.step[index, low])].sum()),
         low_fall=np.asarray(value[before] - value[low]),
+        specimens=Specimens(*(part[index] for part in cohort.specimens)),
     )
 
 
 def _sight(day: np.ndarray, log_cells: np.ndarray, pack: str) -> int:
     """The visit at which a clone that grows at the usual pace from the start would show first, by its share."""
-    return int(np.argmin(log_cells - CLONE_GROWTH[pack] * (day - day[0])))
+    return int(np.argmin(log_cells - CLONE_GROWTH[base_of(pack)] * (day - day[0])))
 
 
 def _restart(on: np.ndarray, step: int) -> int:
@@ -166,22 +171,25 @@ class _Row(NamedTuple):
     dose: np.ndarray
     moving: np.ndarray
     step: np.ndarray
+    counted: np.ndarray
 
 
 def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
-    """Steps from the start of treatment or the first visit, whichever is earlier, to the last visit."""
-    schedule = one_schedule(series, drug)
-    first, last = float(series.day[0]), float(series.day[-1])
+    """Steps from the start of treatment or the first visit, whichever is earlier, to the last visit or fraction."""
+    composition.check(series)
+    schedule, visits = one_schedule(series, drug), len(series.day)
+    seen = np.concatenate([series.day, series.composition.day])
+    first, last = float(series.day[0]), float(seen.max())
     start = min([first, *schedule.start[schedule.start < first]])
     changes = np.concatenate([schedule.start, schedule.stop])
-    settling = (changes[:, None] + np.array(SETTLING_DAYS[pack])).ravel()
-    marks = np.concatenate([series.day, settling[(settling > start) & (settling < last)]])
-    steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[pack])
-    index, length, dose = index[: len(series.day)], np.asarray(steps.length), np.asarray(steps.dose)
+    settling = (changes[:, None] + np.array(SETTLING_DAYS[base_of(pack)])).ravel()
+    marks = np.concatenate([seen, settling[(settling > start) & (settling < last)]])
+    steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[base_of(pack)])
+    length, dose = np.asarray(steps.length), np.asarray(steps.dose)
     if len(length) == 0:  # one visit only, and no treatment before it: nothing moves
         length, dose = np.zeros(1), np.zeros(1)
     moving = start + np.cumsum(length) > first + 1e-6
-    return _Row(length, dose, moving, index)
+    return _Row(length, dose, moving, index[:visits], index[visits : len(seen)])
 
 
 def _values(series: Series, ceiling: float) -> tuple[np.ndarray, np.ndarray]:

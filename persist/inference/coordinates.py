@@ -83,11 +83,11 @@ def placed(names: tuple[str, ...]) -> dict[str, str]:
     return found | (CLONE if "resistant_0" in names else {})
 
 
-def sites(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The coordinate that stands for each parameter, in order, and that of the clone's size."""
+def sites(names: tuple[str, ...], chance: bool = True) -> tuple[str, ...]:
+    """The coordinate that stands for each parameter, in order, and with ``chance`` that of the clone's size."""
     swap = placed(names)
     own = tuple(swap.get(name, name) for name in names)
-    return (*own, LUCK) if "resistant_0" in names else own
+    return (*own, LUCK) if chance and "resistant_0" in names else own
 
 
 def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float, float]]:

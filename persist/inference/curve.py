@@ -4,6 +4,7 @@
     b_P, k_P, k_R = shares of lambda, k_S, lambda_R = (1 - c) lambda       w_1 = escape_fold mutation b_S,  w_0 = 0
     K = N* / (1 - q)      (only births are crowded: a tumour left alone settles at N* = K (1 - q))
     R(0) = N(0) resistant_0,  P(0) = N(0) persister_0,  S(0) = N(0) (1 - resistant_0) (1 - persister_0)
+    F_50 = secretome_share k_S S(0)     (an absolute flux of dying cells could not move between wells and patients)
 
 ``clone_size`` is what became of the resistant clone, over its expectation (absent: 1, the mean field; 0: it died out): all
 that makes R, at the start and later, is multiplied by it.
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from persist.dynamics.attenuation import FRESH, attenuated
 from persist.dynamics.moments import mean_field
 from persist.dynamics.observe import log_burden
 from persist.dynamics.reactions import within
+from persist.inference import composition
 from persist.inference.likelihood import Visits, Wander, log_likelihood
 from persist.treatment.exposure import relax
 from persist.types import Cells, Exposure, Grid, Rates
@@ -42,6 +45,10 @@ DERIVED = (
 )
 
 
+OPTIONAL = ("secretome_boost", "attenuation_rate", "recovery_rate")
+"""Rates that only some variants have. In the others they stay plain zeros, by which the mean field knows to leave them out."""
+
+
 class Patient(NamedTuple):
     """The start of one patient as the rates give it: constants, cells at the first visit, log of cells per unit burden."""
 
@@ -52,7 +59,8 @@ class Patient(NamedTuple):
 
 class Curve(NamedTuple):
     """What a set of parameters says of a series: cells and exposure at the visits, the noiseless log burden ``(n_visits,)``,
-    the pointwise log-likelihood ``(n_visits,)`` and the wander after the last value.
+    the pointwise log-likelihood ``(n_visits,)``, the wander after the last value, the log-likelihood of each measured fraction
+    ``(n_specimens,)``; the potency of the kill at the visits, None where it does not fade.
     """
 
     cells: Cells
@@ -60,14 +68,23 @@ class Curve(NamedTuple):
     level: Array
     pointwise: Array
     wander: Wander
+    composition: Array
+    potency: Array | None = None
+
+    @property
+    def log_likelihood(self) -> Array:
+        """Of the whole series, burden and composition, ``(...)``."""
+        total: Array = self.pointwise.sum(axis=-1) + self.composition.sum(axis=-1)
+        return total
 
 
 class Run(NamedTuple):
-    """The mean field along the steps of a case: start, exposure ``(n_steps,)`` and cells at the end of each step."""
+    """The mean field along the steps of a case: start, exposure ``(n_steps,)``, cells and potency at the end of each step."""
 
     start: Patient
     exposure: Exposure
     path: Cells
+    potency: Array | None = None
 
 
 def patient(values: dict[str, Any], power: float) -> Patient:
@@ -102,9 +119,12 @@ def patient(values: dict[str, Any], power: float) -> Patient:
         capacity=settled / (1.0 - of("turnover_s")),
         onset_days=of("onset_days"),
         washout_days=of("washout_days"),
+        **{name: get[name] for name in OPTIONAL if name in get},
     )
     share_p, share_r = of("persister_0"), of("resistant_0")
     cells = Cells(start * (1.0 - share_p) * (1.0 - share_r), start * share_p, start * share_r * size)
+    if "secretome_share" in get:
+        rates = rates._replace(secretome_half=get["secretome_share"] * kill_s * cells.sensitive)
     return Patient(rates, cells, log_unit)
 
 
@@ -112,23 +132,27 @@ def run(values: dict[str, Any], case: Case, power: float) -> Run:
     """The mean field of one patient; all of ``values`` are ``()``."""
     start = patient(values, power)
     exposure = relax(Grid(case.length, case.dose), start.rates.onset_days, start.rates.washout_days)
+    exposure, potency = attenuated(exposure, start.rates, case.length)
     path = mean_field(start.cells, start.rates, jnp.where(case.moving, case.length, 0.0), exposure)
-    return Run(start, exposure, path)
+    return Run(start, exposure, path, potency)
 
 
 def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
     """What a run looks like at the visits, and how likely the series is then."""
     ends = jnp.append(one.exposure.start[1:], _last(one.exposure, case.length))
 
-    def at_visits(first: Any, along: Array) -> Array:
-        return jnp.concatenate([jnp.reshape(jnp.asarray(first, float), (1,)), along])[case.step]
+    def from_start(first: Any, along: Array) -> Array:
+        return jnp.concatenate([jnp.reshape(jnp.asarray(first, float), (1,)), along])
 
-    cells = Cells(*(at_visits(first, along) for first, along in zip(one.start.cells, one.path, strict=True)))
+    path = [from_start(first, along) for first, along in zip(one.start.cells, one.path, strict=True)]
+    cells, sampled = (Cells(*(state[step] for state in path)) for step in (case.step, case.specimens.step))
     level = log_burden(cells.total, one.start.log_cells_per_unit, power)
     visits = Visits(case.gap, case.value, case.censoring, case.counting, case.seen)
     noise = (values["noise_sd"], values["wander_sd"], values["wander_days"])
     pointwise, wander = log_likelihood(visits, level, *noise)
-    return Curve(cells, at_visits(0.0, ends), level, pointwise, wander)
+    counts = composition.log_likelihood(case.specimens, sampled)
+    potency = None if one.potency is None else from_start(FRESH, one.potency)[case.step]
+    return Curve(cells, from_start(0.0, ends)[case.step], level, pointwise, wander, counts, potency)
 
 
 def follow(values: dict[str, Any], case: Case, power: float) -> Curve:
@@ -138,14 +162,15 @@ def follow(values: dict[str, Any], case: Case, power: float) -> Curve:
 
 def _last(exposure: Exposure, length: Any) -> Array:
     """Exposure at the end of the last step."""
-    return within(Exposure(*(part[-1] for part in exposure)), jnp.asarray(length)[-1])
+    return within(jax.tree.map(lambda part: part[-1], exposure), jnp.asarray(length)[-1])
 
 
 @jax.jit
 def derive(values: dict[str, Any], power: float) -> dict[str, Array]:
     """The rates that follow from the sampled ones (`DERIVED`), for the report's checks; each ``(...)``."""
     rates = patient(without_size(values), power).rates
-    return {name: jnp.broadcast_to(getattr(rates, name), jnp.shape(values["net_growth_s"])) for name in DERIVED}
+    names = (*DERIVED, "secretome_half") if "secretome_share" in values else DERIVED
+    return {name: jnp.broadcast_to(getattr(rates, name), jnp.shape(values["net_growth_s"])) for name in names}
 
 
 @jax.jit

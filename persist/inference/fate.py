@@ -19,15 +19,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtri
 
 from persist.dynamics.clones import Clone, along, log_density
 from persist.inference.curve import Curve, Run, patient, run, weigh, without_size
+from persist.inference.priors import quantile
 
 if TYPE_CHECKING:
     from jax import Array
 
     from persist.inference.cohort import Case
+    from persist.inference.priors import Pack
 
 SIZE = "clone_size"
 """The size of the clone over its expectation, as the posterior names it; 0: it died out."""
@@ -40,6 +43,10 @@ BEND = 15.0
 
 TURN = 0.3
 """Width in z of the turn from clones that died out to those that live."""
+
+
+FEW, RARE, DRAWN = 1000.0, 0.01, 4000
+"""Founders with living lines that are few, how often the prior may have so few, and draws by which that is judged."""
 
 
 class Fate(NamedTuple):
@@ -92,6 +99,23 @@ def living_founders(values: dict[str, Any], power: float) -> Array:
     mutants = values["mutation"] * values["net_growth_s"] / (1.0 - values["turnover_s"]) / -values["decline_s"]
     living: Array = start * (values["resistant_0"] + mutants) * (1.0 - values["turnover_s"])
     return living
+
+
+def by_chance(pack: Pack, variant_names: tuple[str, ...], case: Case, power: float) -> bool:
+    """Whether the clone may be so small that its size is a matter of chance: in `RARE` of the prior's draws, fewer than `FEW`
+    founders have lines that live.
+
+    With more, the size over its expectation varies by at most (2 / `FEW`)^(1/2), 4.5 %, less than a value errs, and the mean
+    field is taken.
+    """
+    if "resistant_0" not in variant_names:
+        return False
+    rng = np.random.default_rng(0)
+    entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
+    names = ("resistant_0", "turnover_s", "net_growth_s", "decline_s", "mutation", "burden_0", "cells_per_unit")
+    drawn = {name: quantile(entries[name], rng.uniform(size=DRAWN)) for name in names if name in entries}
+    drawn["burden_0"] = drawn["burden_0"] * np.exp(float(case.log_first))
+    return bool(np.quantile(np.asarray(living_founders(drawn, power)), RARE) < FEW)
 
 
 def log_sized(z: Array, founders: Array) -> Array:

@@ -23,6 +23,7 @@ from persist import keys
 from persist.errors import FitError, PrecisionError
 from persist.inference.cohort import Case, Reference, case, observable, one_schedule, pad
 from persist.inference.curve import derive, resistant_share, trace_curves
+from persist.inference.fate import SIZE, by_chance
 from persist.inference.model import sampled
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
@@ -43,6 +44,7 @@ class Settings(NamedTuple):
     """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed.
 
     ``reference``: the burdens that the priors of `burden_0` and `settled_burden` count in (None: the series' own).
+    ``doublings``: how often sampling may be doubled where chains disagree or give few effective draws.
     """
 
     model: str = "spr"
@@ -53,6 +55,7 @@ class Settings(NamedTuple):
     draws: int = 640
     seed: int = 0
     reference: Reference | None = None
+    doublings: int = 3
 
 
 class Progress(NamedTuple):
@@ -82,17 +85,20 @@ def fit(
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
     kind = observable(table.series[0].observable)
-    sampled(load_pack(settings.pack, kind.cells), settings.model)
-    target = Target(settings.model, settings.pack, kind.cells, kind.power)
+    pack = load_pack(settings.pack, kind.cells)
+    names = sampled(pack, settings.model)
     cases = [_case(series, settings, counted=kind.counted) for series in table.series]
     began = time.perf_counter()
     results, fresh = [], 0.0
     for number, (series, one) in enumerate(zip(table.series, cases, strict=True)):
         started = time.perf_counter()
         watch = _watch(progress, series.patient_id, number, len(table.series))
+        chance = by_chance(pack, names, one, kind.power)
+        target = Target(settings.model, settings.pack, kind.cells, kind.power, chance)
         found, new = _draws(series.patient_id, settings, target, one, partial, watch)
         fresh += time.perf_counter() - started - found.seconds if new else 0.0
         results.append(found)
+    results = _alike(results)
     schedules = [one_schedule(series, settings.drug) for series in table.series]
     curves = [_curves(found.values, one, kind.power) for found, one in zip(results, cases, strict=True)]
     derived = [{name: np.asarray(v) for name, v in derive(found.values, kind.power).items()} for found in results]
@@ -100,6 +106,14 @@ def fit(
     run = sum(found.seconds for found in results)
     result.attrs |= {"seconds": run, "compile_seconds": fresh, "wall_seconds": time.perf_counter() - began}
     return result
+
+
+def _alike(results: list[Draws]) -> list[Draws]:
+    """The same, with the clone's size of every patient where it is sampled of any: 1 where it is no matter of chance."""
+    if not any(SIZE in found.values for found in results):
+        return results
+    sized = [{SIZE: np.ones_like(next(iter(found.values.values())))} | found.values for found in results]
+    return [found._replace(values=values) for found, values in zip(results, sized, strict=True)]
 
 
 def _draws(
@@ -115,7 +129,7 @@ def _draws(
     found = keep.read() if keep else None
     if found is not None:
         return found, False
-    effort = Effort(settings.chains, settings.warmup, settings.draws)
+    effort = Effort(settings.chains, settings.warmup, settings.draws, settings.doublings)
     if watch is not None:
         watch(Report(0, total_rounds(effort)))
     try:
@@ -133,8 +147,8 @@ def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
 
 
 def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:
-    """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, shares of S, P, R ``(..., 3)``, and
-    the mean share of R ``(chains, draws)``.
+    """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, that of measured fractions ``(chains,
+    draws, n_specimens)``, shares of S, P, R at the visits ``(..., 3)``, and the mean share of R ``(chains, draws)``.
     """
     return {name: np.asarray(value) for name, value in _traced(values, one, power).items()}
 
@@ -148,6 +162,7 @@ def _traced(values: dict[str, Any], one: Any, power: float) -> dict[str, Array]:
         return {
             "level": curve.level,
             "log_likelihood": curve.pointwise,
+            "composition": curve.composition,
             "shares": jnp.stack(curve.cells, axis=-1) / jnp.maximum(curve.cells.total, 1e-6)[..., None],
             "resistant_share": resistant_share(curve, one),
         }
@@ -195,7 +210,7 @@ class _Kept:
         priors = repr(load_pack(target.pack, target.cells))
         mark = json.dumps([own_version(), _code(), jax.__version__, patient_id, settings, target, priors])
         digest = hashlib.sha256(mark.encode())
-        for part in one:
+        for part in jax.tree.leaves(one):
             digest.update(np.ascontiguousarray(part).tobytes())
         self.fingerprint = digest.hexdigest()
         self.path = folder / f"{hashlib.sha256(patient_id.encode()).hexdigest()[:16]}.npz"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr, logsumexp
+from jax.scipy.special import log_ndtr, logsumexp, ndtr
 
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
 
@@ -57,19 +57,52 @@ def log_likelihood(
 
     def step(state: Wander, row: tuple[Visits, Array]) -> tuple[Wander, Array]:
         visit, level = row
-        decay = jnp.exp(-visit.gap / wander_days)
-        mean = decay * state.mean
-        variance = decay**2 * state.variance + wander_sd**2 * (1.0 - decay**2)
-        kind = jnp.where(visit.seen, 1 + jnp.abs(visit.censoring), 0)
-        before = Wander(mean, variance)
-        after: tuple[Wander, Array] = jax.lax.switch(
-            kind, (_skip(state), _measured, _censored), visit, level, before, spread
-        )
-        return after
+        before = _drifted(state, visit.gap, wander_sd, wander_days)
+        return _absorbed(state, visit, level, before, spread)
 
-    start = Wander(jnp.zeros(()), jnp.asarray(wander_sd, float) ** 2)
-    last, pointwise = jax.lax.scan(step, start, (Visits(*map(jnp.asarray, visits)), curve))
+    last, pointwise = jax.lax.scan(step, _start(wander_sd), (Visits(*map(jnp.asarray, visits)), curve))
     return pointwise, last
+
+
+def forecast_share(
+    visits: Visits, curve: Array, noise_sd: ArrayLike, wander_sd: ArrayLike, wander_days: ArrayLike
+) -> Array:
+    """The one-step forecast's distribution function at every value (or limit), given those before it; ``(n_visits,)``.
+
+    F_i = sum_k weight_k Phi((y_i - mu_i - m_i) / s_k),  s_k^2 = v_i + (sd scale_k)^2 + counting_i,  w ~ Normal(m_i, v_i) before
+
+    Under the model the shares of a measured series are independent and uniform (Rosenblatt 1952, 10.1214/aoms/1177729394).
+    """
+    spread = jnp.asarray(NOISE_SCALE) * noise_sd
+
+    def step(state: Wander, row: tuple[Visits, Array]) -> tuple[Wander, Array]:
+        visit, level = row
+        before = _drifted(state, visit.gap, wander_sd, wander_days)
+        scale = jnp.sqrt(before.variance + spread**2 + visit.counting)
+        share = jnp.sum(jnp.asarray(NOISE_WEIGHT) * ndtr((visit.value - level - before.mean) / scale))
+        return _absorbed(state, visit, level, before, spread)[0], share
+
+    return jax.lax.scan(step, _start(wander_sd), (Visits(*map(jnp.asarray, visits)), curve))[1]
+
+
+def _start(wander_sd: ArrayLike) -> Wander:
+    """The stationary law of the wander."""
+    return Wander(jnp.zeros(()), jnp.asarray(wander_sd, float) ** 2)
+
+
+def _drifted(state: Wander, gap: Array, sd: Any, days: Any) -> Wander:
+    """What is known of the wander after ``gap`` days without a value."""
+    decay = jnp.exp(-gap / days)
+    return Wander(decay * state.mean, decay**2 * state.variance + sd**2 * (1.0 - decay**2))
+
+
+def _absorbed(state: Wander, visit: Visits, level: Array, before: Wander, spread: Array) -> tuple[Wander, Array]:
+    """The wander after a visit, and the log density of its value."""
+    kind = jnp.where(visit.seen, 1 + jnp.abs(visit.censoring), 0)
+    after: tuple[Wander, Array] = jax.lax.switch(
+        kind, (_skip(state), _measured, _censored), visit, level, before, spread
+    )
+    return after
 
 
 def _skip(state: Wander) -> Callable[..., tuple[Wander, Array]]:

@@ -1,7 +1,8 @@
 """The NumPyro model of one patient: what is sampled, its priors, and the likelihood of the series.
 
 Sampled are net growth, turnover and decline rather than births, deaths and kills, because the former are what a series can
-show (`inference.curve` has what follows from them), and what became of the resistant clone (`inference.fate`).
+show (`inference.curve` has what follows from them), and, where it may be small, what became of the resistant clone
+(`inference.fate`).
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 
     from persist.inference.cohort import Case
 
+_PERSISTERS = (
+    *("tolerance_base", "tolerance_drug", "reversion", "reversion_block", "birth_p_share"),
+    *("death_p", "kill_p_share", "persister_0", "escape_fold"),
+)
+_CLONE = ("mutation", "escape_fold", "resistant_0", "cost_r", "kill_r_share")
+_SECRETOME = ("secretome_boost", "secretome_share")
+_ATTENUATION = ("attenuation_rate", "recovery_rate")
+
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "spr": (),
-    "sr": (
-        "tolerance_base",
-        "tolerance_drug",
-        "reversion",
-        "reversion_block",
-        "birth_p_share",
-        "death_p",
-        "kill_p_share",
-        "persister_0",
-        "escape_fold",
-    ),
-    "sp": ("mutation", "escape_fold", "resistant_0", "cost_r", "kill_r_share"),
+    "spr": (*_SECRETOME, *_ATTENUATION),
+    "sr": (*_PERSISTERS, *_SECRETOME, *_ATTENUATION),
+    "sp": (*_CLONE, *_SECRETOME, *_ATTENUATION),
+    "spr-tis": _ATTENUATION,
+    "attenuation": (*_PERSISTERS, *_SECRETOME),
 }
 """Model variants by name, and the parameters that each holds at 0."""
 
@@ -49,10 +50,11 @@ def sampled(pack: Pack, variant: str) -> tuple[str, ...]:
     return (*names, *(("cells_per_unit",) if pack.cells_per_unit is not None else ()))
 
 
-def model(case: Case, pack: Pack, variant: str, power: float) -> None:
+def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = True) -> None:
     """The NumPyro model: priors of ``pack`` (burdens relative to the series' own), then the series' log-likelihood.
 
-    Where a series shows parameters only together, the sampler moves in the coordinates of `inference.coordinates`.
+    Where a series shows parameters only together, the sampler moves in the coordinates of `inference.coordinates`. With
+    ``chance`` the size of the resistant clone has its law; without it is what the rates let expect.
     """
     names = sampled(pack, variant)
     aside = placed(names)
@@ -61,6 +63,7 @@ def model(case: Case, pack: Pack, variant: str, power: float) -> None:
         values |= _named("persisters", place_persisters(_free, values, case, pack, power))
     if "resistant_0" in aside:
         values |= _named("clone", place_clone(_free, values, case, pack, power))
+    if "resistant_0" in aside and chance:
         found = fate(values, _free(LUCK), case, power)
         numpyro.deterministic(SIZE, found.size)
         numpyro.factor("size", found.density)
@@ -68,6 +71,7 @@ def model(case: Case, pack: Pack, variant: str, power: float) -> None:
     else:
         curve = follow(values, case, power)
     numpyro.factor("series", jnp.sum(curve.pointwise))
+    numpyro.factor("composition", jnp.sum(curve.composition))
 
 
 def _law(name: str, case: Case, pack: Pack) -> Any:

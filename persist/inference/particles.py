@@ -2,7 +2,8 @@
 
 Cells are moved from visit to visit by the leap, so that every founder, mutant and persister has its chance. Given the cells,
 the wander and the noise are normal mixtures: each particle is weighed by the value with both integrated out, and its wander is
-drawn given the value (a guided filter; Doucet, Godsill & Andrieu 2000, 10.1023/A:1008935410038). Resampling is systematic. The
+drawn given the value (a guided filter; Doucet, Godsill & Andrieu 2000, 10.1023/A:1008935410038). A measured fraction depends on
+the cells alone and weighs them on its own day. Resampling is systematic. The
 mean of the estimate, not of its logarithm, is the likelihood (Del Moral 2004, 10.1007/978-1-4684-9393-1).
 """
 
@@ -17,12 +18,14 @@ from jax.scipy.special import log_ndtr, logsumexp, ndtri
 
 from persist import keys
 from persist.dynamics import stepsize
+from persist.dynamics.attenuation import attenuated
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, log_burden
 from persist.dynamics.sampling import poisson, uniform
 from persist.dynamics.trajectories import simulate
+from persist.inference import composition
 from persist.inference.curve import patient, without_size
 from persist.treatment.exposure import relax
-from persist.types import Cells, Exposure, Grid, Rates
+from persist.types import Cells, Exposure, Grid, Rates, Specimens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,34 +72,61 @@ def log_likelihood(
     count = len(next(iter(given.values())))
     start = patient(given, power)
     rates = Rates(*(jnp.broadcast_to(jnp.asarray(rate, float), (count,)) for rate in start.rates))
-    steps, upto = _daily(case)
+    steps, ends = _daily(case)
+    upto = ends[np.asarray(case.step, int)]
     exposure = jax.jit(relax)(steps, rates.onset_days, rates.washout_days)
-    first, last = int(upto[0]), int(upto[np.flatnonzero(case.seen)[-1]])
+    exposure, _ = attenuated(exposure, start.rates, steps.length)
+    looks = _looks(case, ends)
+    first, last = int(upto[0]), max(look.step for look in looks)
     pace = stepsize.choose(start.cells, rates, _cut(steps, first, last), _cut(exposure, first, last))
     crowd, total = _beginning(keys.key(seed, name, "audit start"), start.cells, (count, particles)), np.zeros(count)
-    visits = np.flatnonzero(case.seen)
-    for number, visit in enumerate(visits):
-        key = keys.key(seed, name, "audit", str(number))
-        if number and upto[visit] > upto[visits[number - 1]]:
-            some = slice(int(upto[visits[number - 1]]), int(upto[visit]))
-            crowd = _moved(
-                key, crowd, rates, _cut(steps, some.start, some.stop), _cut(exposure, some.start, some.stop), pace
-            )
-        gap = float(case.gap[visit]) if number else np.inf
-        seen = Value(case.value[visit], case.censoring[visit], case.counting[visit], gap)
-        noise = {one: given[one] for one in ("noise_sd", "wander_sd", "wander_days")}
-        crowd, fresh = _weighed(jax.random.fold_in(key, 1), crowd, seen, noise, start.log_cells_per_unit, power)
+    at = first
+    for done, look in enumerate(looks, start=1):
+        key = keys.key(seed, name, "audit", *look.name)
+        if look.step > at:
+            crowd = _moved(key, crowd, rates, _cut(steps, at, look.step), _cut(exposure, at, look.step), pace)
+            at = look.step
+        fold = jax.random.fold_in(key, 1)
+        if look.counted:
+            crowd, fresh = _weighed_by_count(fold, crowd, Specimens(*(part[look.place] for part in case.specimens)))
+        else:
+            gap = float(case.gap[look.place]) if look.place else np.inf
+            seen = Value(case.value[look.place], case.censoring[look.place], case.counting[look.place], gap)
+            noise = {one: given[one] for one in ("noise_sd", "wander_sd", "wander_days")}
+            crowd, fresh = _weighed(fold, crowd, seen, noise, start.log_cells_per_unit, power)
         total += np.asarray(fresh)
         if progress is not None:
-            progress(number + 1, len(visits))
+            progress(done, len(looks))
     return total
 
 
+class _Look(NamedTuple):
+    """When particles are weighed, and by what: after ``step`` steps, by the visit or the ``counted`` specimen of a place."""
+
+    step: int
+    counted: bool
+    place: int
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        """What its random numbers are called."""
+        return ("composition", str(self.place)) if self.counted else (str(self.place),)
+
+
+def _looks(case: Case, ends: np.ndarray) -> list[_Look]:
+    """Visits and specimens in order of time; on one day, the visit first."""
+    found = [_Look(int(ends[case.step[place]]), False, int(place)) for place in np.flatnonzero(case.seen)]
+    of = case.specimens
+    return sorted([*found, *(_Look(int(ends[of.step[place]]), True, int(place)) for place in np.flatnonzero(of.seen))])
+
+
 def _daily(case: Case) -> tuple[Grid, np.ndarray]:
-    """The steps of a case divided into steps of at most `LONGEST` days, and the number of them up to each visit."""
+    """The steps of a case divided into steps of at most `LONGEST` days, and how many there are up to the end of each of its own
+    ``(n_steps + 1,)``.
+    """
     pieces = np.maximum(np.ceil(np.asarray(case.length) / LONGEST - 1e-9), 1.0).astype(int)
     length, dose = (np.repeat(part, pieces) for part in (np.asarray(case.length) / pieces, np.asarray(case.dose)))
-    return Grid(length, dose), np.append(0, np.cumsum(pieces))[np.asarray(case.step, int)]
+    return Grid(length, dose), np.append(0, np.cumsum(pieces))
 
 
 def _cut(part: Any, first: int, last: int) -> Any:
@@ -115,7 +145,7 @@ def _moved(key: Array, crowd: Crowd, rates: Rates, steps: Grid, exposure: Exposu
     """Particles at the next visit."""
     shape = np.shape(crowd.wander)
     lanes = Rates(*(jnp.repeat(rate, shape[1]) for rate in rates))
-    level = Exposure(*(jnp.repeat(part, shape[1], axis=1) if jnp.ndim(part) == 2 else part for part in exposure))
+    level = jax.tree.map(lambda part: jnp.repeat(part, shape[1], axis=1) if jnp.ndim(part) == 2 else part, exposure)
     record = np.arange(len(steps.length)) == len(steps.length) - 1
     flat = Cells(*(state.reshape(-1) for state in crowd.cells))
     after = simulate(key, flat, lanes, steps, level, record=record, max_step=pace.days)
@@ -147,9 +177,20 @@ def _weighed(
     share = variance / total
     left = jnp.sqrt(jnp.maximum(variance * (1.0 - share), 0.0))
     wander = mean + share * error + left * jax.random.normal(spread, shape)
-    chosen = _systematic(again, weight)
-    kept = jax.tree.map(lambda state: jnp.take_along_axis(state, chosen, axis=1), (crowd.cells, wander))
-    return Crowd(*kept), logsumexp(weight, axis=1) - jnp.log(shape[1])
+    return _kept(again, Crowd(crowd.cells, wander), weight)
+
+
+@jax.jit
+def _weighed_by_count(key: Array, crowd: Crowd, of: Specimens) -> tuple[Crowd, Array]:
+    """Particles after a measured fraction (each part of ``of`` is ``()``), and the log of their mean weight ``(n_draws,)``."""
+    return _kept(key, crowd, composition.log_likelihood(of, crowd.cells))
+
+
+def _kept(key: Array, crowd: Crowd, weight: Array) -> tuple[Crowd, Array]:
+    """Particles drawn by their log ``weight`` ``(n_draws, n_particles)``, and the log of its mean ``(n_draws,)``."""
+    chosen = _systematic(key, weight)
+    kept: Crowd = jax.tree.map(lambda state: jnp.take_along_axis(state, chosen, axis=1), crowd)
+    return kept, logsumexp(weight, axis=1) - jnp.log(weight.shape[1])
 
 
 def _beyond(u: Array, limit: Array, censoring: Array) -> Array:

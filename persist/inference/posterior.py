@@ -11,7 +11,7 @@ from numpyro.diagnostics import effective_sample_size
 from persist import keys
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES
 from persist.errors import DataError
-from persist.inference import store
+from persist.inference import composition, fractions, store
 from persist.inference.cohort import case, pad
 from persist.inference.fate import SIZE
 from persist.inference.model import sampled
@@ -64,14 +64,15 @@ def assemble(
         "observed_data": _observed(table, visits),
         "constant_data": _constant(names, schedules, results),
     }
+    more = fractions.added(groups, table, [curve["composition"] for curve in curves])
     attrs = {
         "observable": first.observable,
         "unit": first.unit,
         "settings": settings,
-        "notes": list(table.notes),
+        "notes": list(dict.fromkeys([*table.notes, *composition.assumed(table.series)])),
         "provenance": store.provenance(settings["seed"], table.sha256),
     }
-    return store.tree("fit", groups, attrs)
+    return store.tree("fit", groups | more, attrs)
 
 
 def _columns(rows: list[dict[str, np.ndarray]], dims: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
@@ -192,15 +193,16 @@ def _series(fit: store.DataTree, name: str, observed: store.Dataset, constant: s
         observed["burden"].values[real],
         observed["censoring"].values[real].astype(int),
         {"drug": schedule},
+        fractions.of(observed, constant),
     )
 
 
 def one_patient(fit: store.DataTree, patient: str) -> store.DataTree:
     """One patient's posterior as ArviZ's functions expect it: no axis of patients, no padded visits, the burden alone observed.
 
-    Days and censoring stand in ``constant_data``. The pointwise log-likelihood of a visit is that given the values before it,
-    so ``az.loo`` of it is of the one-step forecasts: leaving a value out changes what follows it too. Raises `DataError`
-    for a patient that the fit has not.
+    Days, censoring and measured fractions stand in ``constant_data``. The pointwise log-likelihood of a visit is that given the
+    values before it, so ``az.loo`` of it is of the one-step forecasts: leaving a value out changes what follows it too. Raises
+    `DataError` for a patient that the fit has not.
     """
     if patient not in patients(fit):
         raise DataError(f'no patient "{patient}" in this fit', where="fit", remedy=f"choose {', '.join(patients(fit))}")
@@ -210,8 +212,9 @@ def one_patient(fit: store.DataTree, patient: str) -> store.DataTree:
         own = node.to_dataset().sel(patient=patient, drop=True)
         groups[name] = own.isel(visit=slice(0, visits)) if "visit" in own.dims else own
     observed = groups["observed_data"]
-    groups["constant_data"] = groups["constant_data"].merge(observed[["day", "censoring"]])
+    groups["constant_data"] = groups["constant_data"].merge(observed.drop_vars("burden"))
     groups["observed_data"] = observed[["burden"]]
+    groups["log_likelihood"] = groups["log_likelihood"][["burden"]]
     alone = store.DataTree.from_dict(groups)
     alone.attrs = dict(fit.attrs)
     return alone

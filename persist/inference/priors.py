@@ -6,6 +6,7 @@ Each entry gives a 90 % range; `distribution` turns it into a NumPyro distributi
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -19,10 +20,13 @@ from numpyro.distributions import transforms
 from persist.errors import RatesError
 
 _Z95 = 1.6448536269514722
+_HALF_MEDIAN, _HALF_LOG_SD = 0.6744897501960817, float(np.pi / np.sqrt(8.0))
 
 
 class Prior(NamedTuple):
-    """One entry: 90 % of the mass in ``low..high`` (of ``-x`` for negative-log-normal), ``centre`` the median or None."""
+    """One entry: 90 % of the mass in ``low..high`` (of ``-x`` for negative-log-normal; below ``high`` for half-normal),
+    ``centre`` the median or None.
+    """
 
     kind: str
     low: float
@@ -36,17 +40,24 @@ class Prior(NamedTuple):
 
     @property
     def location(self) -> float:
-        """Median on the scale on which the prior is normal."""
+        """Median on the scale on which the prior is normal (half-normal: of log x, on which the sampler moves)."""
+        if self.kind == "half-normal":
+            return float(np.log(_HALF_MEDIAN * self.spread))
         if self.centre is not None:
             return float(self._link(self.centre))
         return float(self._link(self.low) + self._link(self.high)) / 2.0
 
     @property
     def scale(self) -> float:
-        """Standard deviation on the scale on which the prior is normal."""
+        """Standard deviation on the scale on which the prior is normal (half-normal: of log x)."""
         if self.kind == "half-normal":
-            return self.high / _Z95
+            return _HALF_LOG_SD
         return float(self._link(self.high) - self._link(self.low)) / (2.0 * _Z95)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the normal whose halves a half-normal lays together."""
+        return self.high / _Z95
 
     def _link(self, value: float) -> float:
         if self.kind == "logit-normal":
@@ -73,7 +84,7 @@ def base(prior: Prior) -> Any:
 def distribution(prior: Prior) -> Any:
     """The NumPyro distribution of an entry."""
     if prior.kind == "half-normal":
-        return dist.HalfNormal(prior.scale)
+        return dist.HalfNormal(prior.spread)
     if prior.kind == "log-normal":
         return log_normal(prior)
     if prior.kind == "logit-normal":
@@ -101,7 +112,9 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
 
     share = np.asarray(probability, float)
     if prior.kind == "half-normal":
-        return np.array([prior.scale * NormalDist().inv_cdf(0.5 + p / 2.0) for p in share.ravel()]).reshape(share.shape)
+        return np.array([prior.spread * NormalDist().inv_cdf(0.5 + p / 2.0) for p in share.ravel()]).reshape(
+            share.shape
+        )
     if prior.kind == "negative-log-normal":
         share = 1.0 - share
     z = np.array([NormalDist().inv_cdf(p) for p in share.ravel()]).reshape(share.shape)
@@ -109,6 +122,21 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     if prior.kind == "logit-normal":
         return prior.lower + (prior.upper - prior.lower) / (1.0 + np.exp(-normal))
     return -np.exp(normal) if prior.kind == "negative-log-normal" else prior.lower + np.exp(normal)
+
+
+def score(prior: Prior, value: np.ndarray) -> np.ndarray:
+    """Where values lie on the scale on which the prior is standard normal, same shape; the inverse of `quantile`."""
+    from jax.scipy.special import ndtr, ndtri
+
+    x = np.asarray(value, float)
+    if prior.kind == "half-normal":
+        return -np.asarray(ndtri(2.0 * ndtr(-x / prior.spread)))
+    if prior.kind == "negative-log-normal":
+        return (prior.location - np.log(-x)) / prior.scale
+    inside = np.log(np.maximum(x - prior.lower, 1e-300)) - (
+        np.log(prior.upper - x) if prior.kind == "logit-normal" else 0.0
+    )
+    return (inside - prior.location) / prior.scale
 
 
 @cache
@@ -121,20 +149,57 @@ def packs() -> tuple[str, ...]:
     return tuple(name for name in _file() if name not in ("schema", "cells_per_unit", "diameter"))
 
 
+def base_of(name: str) -> str:
+    """The pack of the file that a pack is or begins with: "clinical" of "clinical+resistant_0=1e-9..1e-7"."""
+    return _parts_of(name)[0]
+
+
+def _parts_of(name: str) -> list[str]:
+    return re.split(r"\+(?=[a-z_][a-z_0-9]*=)", name)
+
+
+def known(base: str, ranges: tuple[str, ...]) -> str:
+    """The name of a pack in which the 90 % ranges of some entries are what is known of this patient or line, each
+    ``ENTRY=LOW..HIGH`` in the entry's own unit.
+    """
+    return "+".join((base, *ranges))
+
+
 def load_pack(name: str, cells_entry: str) -> Pack:
     """The pack of this name, with the scale of what is measured (``cells_entry`` of `dynamics.observe.Observable`).
 
-    Raises `RatesError` for a pack that the file has not.
+    Raises `RatesError` for a pack that the file has not, and for ranges (see `known`) that make no prior.
     """
-    if name not in packs():
-        raise RatesError(f'no prior pack is called "{name}"', where="--pack", remedy=f"choose {' or '.join(packs())}")
-    scales = _file()["cells_per_unit"]
-    rows = _file()[name] | (_file()["diameter"] if cells_entry == "diameter" else {})
-    return Pack(
-        name,
-        {key: _entry(key, row) for key, row in rows.items()},
-        None if cells_entry == "one" else _entry("cells_per_unit", scales[cells_entry]),
-    )
+    base = base_of(name)
+    if base not in packs():
+        raise RatesError(f'no prior pack is called "{base}"', where="--pack", remedy=f"choose {' or '.join(packs())}")
+    rows = _file()[base] | (_file()["diameter"] if cells_entry == "diameter" else {})
+    if cells_entry != "one":
+        rows = rows | {"cells_per_unit": _file()["cells_per_unit"][cells_entry]}
+    for change in _parts_of(name)[1:]:
+        rows = rows | _narrowed(rows, change)
+    entries = {key: _entry(key, row) for key, row in rows.items()}
+    return Pack(base, entries, entries.pop("cells_per_unit", None))
+
+
+def _narrowed(rows: dict[str, Any], change: str) -> dict[str, Any]:
+    """The row that one ``ENTRY=LOW..HIGH`` makes of its entry; `RatesError` where it makes none."""
+    entry, _, text = change.partition("=")
+    remedy = "give ENTRY=LOW..HIGH, such as resistant_0=1e-9..1e-7"
+    if entry not in rows:
+        raise RatesError(
+            f'no prior is called "{entry}"', where="--prior", remedy=f"{remedy}; entries: {', '.join(rows)}"
+        )
+    try:
+        low, high = (float(part) for part in text.split(".."))
+    except ValueError:
+        raise RatesError(f'"{change}" is no range', where="--prior", remedy=remedy) from None
+    row = {key: value for key, value in rows[entry].items() if key != "centre"}
+    least, most = row.get("lower", 0.0), row.get("upper", 1.0) if row["kind"] == "logit-normal" else np.inf
+    if not least < low < high < most or (row["kind"] == "half-normal"):
+        what = f"{entry} cannot lie in {low:g} to {high:g}"
+        raise RatesError(what, where="--prior", remedy=f"give a low and a high end between {least:g} and {most:g}")
+    return {entry: row | {"low": low, "high": high, "mark": "A", "source": "given with the fit"}}
 
 
 def _entry(name: str, row: dict[str, Any]) -> Prior:

@@ -44,19 +44,22 @@ CAUTION = 0.9
 THIN = 2
 """Trajectories for each kept point."""
 
-PASSED, ENOUGH, MORE = 1.008, 600.0, 3
-"""R-hat and effective size with which sampling ends, and how often it may be doubled before."""
+PASSED, ENOUGH = 1.009, 500.0
+"""R-hat and effective size with which sampling ends before it has been doubled as often as it may."""
 
 TEMPERING = 0.25
 """Share of the progress that tempering counts for."""
 
 
 class Effort(NamedTuple):
-    """How long to sample: chains, and of each the warm-up and the kept draws, in points of all its walkers together."""
+    """How long to sample: chains, and of each the warm-up and the kept draws, in points of all its walkers together; and how
+    often sampling may be doubled where the draws do not pass.
+    """
 
     chains: int
     warmup: int
     draws: int
+    doublings: int = 3
 
     @property
     def rounds(self) -> tuple[int, int]:
@@ -146,17 +149,17 @@ def _warm(
 
 
 def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell: Callable[[int], None]) -> _Kept:
-    """Points until they pass, at most doubled `MORE` times."""
+    """Points until they pass, or have been doubled as often as they may."""
     wanted = effort.rounds[1]
     parts: list[_Kept] = []
     thin = THIN
-    for more in range(MORE + 1):
+    for doubled in range(effort.doublings + 1):
         for _ in range(wanted - sum(len(part.point) for part in parts)):
             crowd, part = _round(walkers, crowd, stride, thin)
             parts.append(part)
             tell(THIN * sum(len(one.point) for one in parts))
         kept = _Kept(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
-        if more == MORE or _passed(kept.point, effort.chains):
+        if doubled == effort.doublings or _passed(kept.point, effort.chains):
             break
         parts = [_Kept(*(row[1::2] for row in kept))]
         thin *= 2

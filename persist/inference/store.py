@@ -2,8 +2,8 @@
 
 Groups of a posterior file: ``posterior`` and ``sample_stats`` (chain, draw, patient), ``prior`` (chain, draw, patient),
 ``log_likelihood`` and ``posterior_predictive`` (chain, draw, patient, visit), ``observed_data`` (patient, visit) and
-``constant_data`` (patient, segment). Attributes of the root: ``persist_kind``, ``persist_schema``, ``provenance`` and
-``settings`` (JSON).
+``constant_data`` (patient, segment). A fit with measured fractions has more (`inference.fractions`). Attributes of the root:
+``persist_kind``, ``persist_schema``, ``provenance`` and ``settings`` (JSON).
 """
 
 from __future__ import annotations

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """What is sampled: model variant, prior pack, entry of the cell scale, power of the observable."""
+    """What is sampled: model variant, prior pack, entry of the cell scale, power of the observable, and whether the ``chance``
+    of the resistant clone's size is (`fate.by_chance`).
+    """
 
     variant: str
     pack: str
     cells: str
     power: float
+    chance: bool = True
 
 
 class Reference(NamedTuple):
@@ -45,7 +48,7 @@ class Reference(NamedTuple):
 def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Potential (minus the log posterior density, by site, in unconstrained coordinates) and constraining function."""
     pack = load_pack(target.pack, target.cells)
-    bound = partial(model, pack=pack, variant=target.variant, power=target.power)
+    bound = partial(model, pack=pack, variant=target.variant, power=target.power, chance=target.chance)
 
     @jax.jit  # traced once, however often the sampler asks for it
     def energy(case: Case, z: Any) -> Array:
@@ -65,7 +68,7 @@ def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def order(target: Target) -> tuple[str, ...]:
     """Sites in the order of flat coordinates."""
-    return tuple(sorted(sites(sampled(load_pack(target.pack, target.cells), target.variant))))
+    return tuple(sorted(sites(sampled(load_pack(target.pack, target.cells), target.variant), target.chance)))
 
 
 def by_site(target: Target, point: Array) -> dict[str, Array]:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from persist.errors import DataError, UsageError
+from persist.records.composition import COLUMNS, FRACTION
 from persist.records.fields import day, number
 from persist.records.text import Row, Sheet, counted, did_you_mean, listed, read_sheet, refuse_control, shown
 
 REQUIRED = ("patient_id", "time_days", "burden")
-OPTIONAL = ("unit", "censoring", "observable")
+OPTIONAL = ("unit", "censoring", "observable", *COLUMNS)
 OBSERVABLES = (
     "psa",
     "volume",
@@ -99,7 +100,7 @@ def choose_observable(sheet: Sheet, wanted: frozenset[str], asked: str | None) -
         meant = there[0]
         sentence = f"{sheet.file}: observable {shown[0]}, the only one in the file"
     elif meant in there:
-        others = [name for name in shown if name != meant]
+        others = [name for name in shown if name not in (meant, FRACTION)]
         sentence = f"{sheet.file}: observable {meant}" + (f"; left out: {listed(others)}" if others else "")
     else:
         what = f"no row has the observable {asked!r}{did_you_mean(meant, there)}"

@@ -25,6 +25,7 @@ TABLES = ("rates", "cells", "drugs")
 OF_A_DRUG = (
     *("kill_s", "kill_p", "kill_r", "tolerance_drug", "tolerance_power", "reversion_block", "escape_drug"),
     *("withdrawal_r", "stimulation_r", "secretome_block", "kill_half", "onset_days", "washout_days"),
+    *("attenuation_rate", "recovery_rate"),
 )
 """Fields of `Rates` that a `[drugs.NAME]` table may hold."""
 

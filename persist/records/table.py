@@ -20,10 +20,11 @@ from persist.records.burden import (
     visits_of,
 )
 from persist.records.censoring import Floor, censor, check_floor, floors_in_force
+from persist.records.composition import composition_rows, compositions
 from persist.records.fields import day, decimal_mark, has_dates, points_noticed
 from persist.records.text import Row, Sheet, counted, shown
 from persist.records.treatments import check_full_doses, judged_rows, read_treatments, schedules
-from persist.types import Schedule, Series, Table
+from persist.types import NO_COMPOSITION, Series, Table
 
 NUMBERS = ("time_days", "burden")
 """The columns of the burden table that hold numbers."""
@@ -55,26 +56,32 @@ def read(
     rows = [row for row in of_observable if row.values["patient_id"] in wanted]
     known = frozenset(row.values["patient_id"] for row in sheet.rows)
     doses = judged_rows(given, wanted, known, everyone=not patients) if given else []
-    mark = decimal_mark(sheet, rows, NUMBERS)
-    dates = has_dates(_times(rows, doses))
+    beside = composition_rows(sheet, wanted, name)
+    mark = decimal_mark(sheet, [*rows, *beside], NUMBERS)
+    dates = has_dates(_times([*rows, *beside], doses))
     visits = visits_of(rows, name, mark, dates)
     check_enough(sheet, wanted, visits, max(min_values, 1), name)
     unit = check_units(rows)
     unit_notes = judge_unit(rows, name)
     floors = floors_in_force(sheet, of_observable, name, floor, mark)
     read_visits, censored_notes = censor(sheet, visits, floors, name)
-    origin = {patient: theirs[0].day if dates else 0.0 for patient, theirs in visits.items()}
+    first = {patient: theirs[0].day for patient, theirs in visits.items()}
+    origin = {patient: begin if dates else 0.0 for patient, begin in first.items()}
+    found = compositions(sheet, beside, name, mark, first, dates)
     treated, dose_notes = schedules(given, doses, dates, origin, full_dose or {}) if given else ({}, [])
     series = tuple(
-        _series(patient, theirs, name, unit, origin[patient], treated.get(patient, {}))
+        _series(patient, theirs, name, unit, origin[patient])._replace(
+            schedules=treated.get(patient, {}), composition=found.of.get(patient, NO_COMPOSITION)
+        )
         for patient, theirs in read_visits.items()
     )
     notes = [*sheet.notes, *(given.notes if given else ()), sentence, *_rows_noticed(sheet, rows, mark, dates, unit)]
     notes += [
         *unit_notes,
-        *points_noticed(sheet, rows, NUMBERS),
+        *points_noticed(sheet, [*rows, *beside], NUMBERS),
         *floors.notes,
         *censored_notes,
+        *found.notes,
         *dose_notes,
         *_untreated(series, given),
     ]
@@ -88,12 +95,11 @@ def _times(rows: Sequence[Row], doses: Sequence[Row]) -> list[tuple[Row, str]]:
     return [(row, "time_days") for row in rows] + [(row, column) for row in doses for column in columns]
 
 
-def _series(
-    patient: str, visits: Sequence[Visit], name: str, unit: str, origin: float, treated: dict[str, Schedule]
-) -> Series:
+def _series(patient: str, visits: Sequence[Visit], name: str, unit: str, origin: float) -> Series:
+    """The burden of one patient, as yet without treatments and composition."""
     day_, burden = (np.array([visit[i] for visit in visits], dtype=np.float64) for i in range(2))
     censoring = np.array([visit.censoring for visit in visits], dtype=np.int64)
-    return Series(patient, name, unit, day_ - origin, burden, censoring, treated)
+    return Series(patient, name, unit, day_ - origin, burden, censoring, {})
 
 
 def _rows_noticed(sheet: Sheet, rows: Sequence[Row], mark: str, dates: bool, unit: str) -> list[str]:

@@ -19,6 +19,7 @@ from persist.dynamics.observe import OBSERVABLES
 from persist.errors import StoreError
 from persist.inference import posterior, store
 from persist.inference.priors import load_pack
+from persist.inference.subject import laws
 from persist.report import plots, words
 from persist.report.patient import Sources, section
 from persist.report.read import futures, history
@@ -64,7 +65,7 @@ def twin(fit: store.DataTree, forecast: store.DataTree | None = None) -> dict[st
         "not_for_clinical_use": True,
         "observable": str(fit.attrs["observable"]),
         "unit": str(fit.attrs["unit"]),
-        "fit": {"seconds": float(fit.attrs.get("seconds", np.nan)), "patients": health.as_json(fit)},
+        "fit": {"seconds": float(fit.attrs.get("seconds", np.nan))} | health.whole(fit),
         "forecast": None if forecast is None else {"patients": told["summary"]},
         "settings": {"fit": store.attribute(fit, "settings"), "forecast": told["settings"]},
         "provenance": {"fit": store.attribute(fit, "provenance"), "forecast": told["provenance"]},
@@ -81,16 +82,26 @@ def _render(fit: store.DataTree, forecast: store.DataTree | None, content: dict[
         known = asked is not None and name in content["forecast"]["patients"]
         story = history(fit, series, asked["patients"][name]["start"] if known else None)
         coming = futures(forecast, name) if forecast is not None and known else []
-        draws = {group: fit[group].to_dataset().sel(patient=name) for group in ("posterior", "prior")}
-        sections.append(section(index, Sources(story, coming, draws["posterior"], draws["prior"], content)))
+        draws = fit["posterior"].to_dataset().sel(patient=name)
+        sections.append(section(index, Sources(story, coming, draws, laws(fit, name), content)))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters = (words.number, words.percent, words.probability, words.signed, words.days, words.informed, readable)
+    filters = (
+        words.number,
+        words.percent,
+        words.probability,
+        words.signed,
+        words.days,
+        words.informed,
+        words.sentence,
+        readable,
+    )
     environment.filters |= {one.__name__: one for one in filters}
     template = environment.from_string(files("persist.report").joinpath("page.html").read_text(encoding="utf-8"))
     marked = [one["name"] for one in sections if not one["health"]["ok"]]
     first = posterior.series(fit)[0]
     limits = {"rhat": health.MAX_RHAT, "bulk": health.MIN_ESS, "tail": health.MIN_TAIL}
-    text = {"models": words.MODEL, "joined": words.joined, "burden": plots.axis_name(first), "limits": limits}
+    variant = store.attribute(fit, "settings")["model"]
+    text = {"models": words.model(variant), "joined": words.joined, "burden": plots.axis_name(first), "limits": limits}
     sources = (*words.SOURCES, *_prior_sources(fit))
     return template.render(content, patients=sections, marked=marked, sources=sources, **text)
 

@@ -6,21 +6,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from persist.report import plots, rates, words
+from persist.inference.priors import quantile
+from persist.report import checks, plots, rates, words
+from persist.validation.identify import ENDS, scores
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from persist.inference.priors import Prior
     from persist.report.read import Future, History
 
 
 class Sources(NamedTuple):
-    """What a section is made from: history and futures, draws of posterior and prior, and the twin of the whole page."""
+    """What a section is made from: history and futures, draws of the posterior, priors, and the twin of the whole page."""
 
     story: History
     coming: list[Future]
     posterior: xr.Dataset
-    prior: xr.Dataset
+    prior: dict[str, Prior]
     twin: dict[str, Any]
 
 
@@ -47,8 +50,11 @@ def section(index: int, of: Sources) -> dict[str, Any]:
         "horizon": asked["horizon"] if told else None,
         "verdicts": _verdicts(told, asked) if told else [],
         "panels": [_panel(mark, key, of, table[key]) for key in words.SHOWN if key in of.prior],
+        "more_panels": [
+            _panel(mark, key, of, row) for key, row in table.items() if key in of.prior and key not in words.SHOWN
+        ],
         "rates": table,
-        "blind": words.blind_spots(state["rates"], len(of.story.schedule.start)),
+        "checks": _checks(mark, of, state),
     }
 
 
@@ -94,12 +100,25 @@ def _plans(mark: str, of: Sources, told: dict[str, Any], asked: dict[str, Any]) 
     return rows
 
 
-def _rates(found: dict[str, Any], prior: xr.Dataset) -> dict[str, dict[str, Any]]:
+def _checks(mark: str, of: Sources, state: dict[str, Any]) -> dict[str, Any]:
+    """Figures of the predictive check and of the residuals, and the rows of its table."""
+    name, found = of.story.series.patient_id, state["predictive"]
+    label = f"Replicated against measured burden of patient {name}"
+    errors = f"Errors of one-step forecasts of patient {name}, by day and by lag"
+    return {
+        "replicated": checks.replicated(f"{mark}-replicated", label, of.story),
+        "residuals": checks.residuals(f"{mark}-residuals", errors, state["residuals"]),
+        "statistics": [row | {"name": words.STATISTICS[key]} for key, row in found["statistics"].items()],
+    }
+
+
+def _rates(found: dict[str, Any], prior: dict[str, Prior]) -> dict[str, dict[str, Any]]:
     """Rows of the table of rates: quantiles and unit, with the prior's 90 % range and what the parameter is."""
     rows = {}
     for name, row in found.items():
-        low, high = np.quantile(prior[name].values, (0.05, 0.95)) if name in prior else (None, None)
-        rows[name] = row | {"prior_low": low, "prior_high": high, "meaning": words.MEANING.get(name, "")}
+        low, high = quantile(prior[name], np.array(ENDS)) if name in prior else (None, None)
+        told = {"prior_low": low, "prior_high": high, "told": words.data_say(row, found)}
+        rows[name] = row | told | {"meaning": words.MEANING.get(name, "")}
     return dict(sorted(rows.items(), key=lambda item: _order(item[0], item[1])))
 
 
@@ -112,7 +131,9 @@ def _order(name: str, row: dict[str, Any]) -> tuple[int, int]:
 def _panel(mark: str, name: str, of: Sources, row: dict[str, Any]) -> dict[str, Any]:
     """One small figure: posterior against prior."""
     label = f"{name}: posterior and prior, {words.informed(row['informed'])}"
-    figure = rates.against_prior(
-        f"{mark}-{name.replace('_', '-')}", label, of.posterior[name].values.ravel(), of.prior[name].values.ravel()
-    )
-    return {"name": name, "figure": figure, "row": row, "size_only": bool(row["q50"] < 0)}
+    z = scores(of.prior[name], of.posterior[name].values.ravel())
+    return {
+        "name": name,
+        "figure": rates.against_prior(f"{mark}-{name.replace('_', '-')}", label, z, of.prior[name]),
+        "row": row,
+    }

@@ -8,6 +8,7 @@ import numpy as np
 
 from persist.report.ink import BLACK, BLUE, GREY, ORANGE, STATES, log_axis, shade, svg
 from persist.report.read import doses, treated
+from persist.types import MARKERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_DECADES = 7.0
 """A burden axis shows at most so many, from its top down."""
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9.5}
 
 
 def past(name: str, label: str, story: History) -> Markup:
@@ -37,7 +39,7 @@ def common_limits(futures: Sequence[Future], story: History) -> tuple[float, flo
     """Limits of the burden that all plans of a patient share."""
     recent = story.series.burden[story.series.day >= _opening(futures[0])]
     parts = [future.burden.ravel() for future in futures] + [recent]
-    return _limits(np.concatenate(parts))
+    return limits(np.concatenate(parts))
 
 
 def _past(figure: Figure, story: History) -> None:
@@ -49,13 +51,13 @@ def _past(figure: Figure, story: History) -> None:
     burden, strip = rows[0], rows[1]
     shade(burden, treated(story.schedule, first, last))
     _bands(burden, story)
-    _values(burden, series)
+    values(burden, series)
     shown = [series.burden] if story.fitted is None else [series.burden, story.fitted[[0, 4]].ravel()]
-    _burden_axis(burden, _limits(np.concatenate(shown)), series)
+    burden_axis(burden, limits(np.concatenate(shown)), series)
     _dose(strip, *doses(story.schedule, first, last))
     if mixed:
         _mixture(rows[2], series.day, np.asarray(story.shares))
-        _names(rows[2])
+        _names(rows[2], _specimens(rows[2], series, np.asarray(story.shares)))
     if story.landmark is not None:
         for axes in rows:
             axes.axvline(story.landmark, color=BLACK, linewidth=1.1, linestyle=(0, (6, 3)))
@@ -66,13 +68,13 @@ def _past(figure: Figure, story: History) -> None:
 
 def _bands(axes: Axes, story: History) -> None:
     day = story.series.day
-    for edge in story.replicated:
+    for edge in story.replicated[[0, -1]]:
         axes.plot(day, edge, color=GREY, linewidth=1.0, linestyle=":", zorder=2)
     if story.fitted is not None:
-        _fan(axes, day, story.fitted.T)
+        fan(axes, day, story.fitted.T)
 
 
-def _fan(axes: Axes, day: np.ndarray, levels: np.ndarray) -> None:
+def fan(axes: Axes, day: np.ndarray, levels: np.ndarray) -> None:
     """90 % and 50 % bands and the median; ``levels`` ``(n, 5)``."""
     floor = np.maximum(levels, 1e-300)
     axes.fill_between(day, floor[:, 0], floor[:, 4], color=BLUE, alpha=0.18, linewidth=0, zorder=1)
@@ -80,7 +82,7 @@ def _fan(axes: Axes, day: np.ndarray, levels: np.ndarray) -> None:
     axes.plot(day, floor[:, 2], color=BLUE, linewidth=1.7, zorder=3)
 
 
-def _values(axes: Axes, series: Series) -> None:
+def values(axes: Axes, series: Series) -> None:
     """Dots where measured; open triangles at the limit where censored (a count of 0 is under 1)."""
     mark = np.where(series.burden <= 0.0, -1, series.censoring)
     height = np.where(series.burden <= 0.0, 1.0, series.burden)
@@ -91,7 +93,7 @@ def _values(axes: Axes, series: Series) -> None:
         axes.plot(series.day[picked], height[picked], shape, markersize=size, color=BLACK, zorder=4, **look)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def limits(values: np.ndarray) -> tuple[float, float]:
     """Limits of a logarithmic axis around the positive ones of ``values``."""
     good = values[np.isfinite(values) & (values > 0.0)]
     if len(good) == 0:
@@ -100,10 +102,11 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return max(float(good.min()) / 1.5, high * 10.0**-MAX_DECADES), high
 
 
-def _burden_axis(axes: Axes, limits: tuple[float, float], series: Series) -> None:
+def burden_axis(axes: Axes, ends: tuple[float, float], series: Series) -> None:
+    """A logarithmic axis of the burden between two ends."""
     axes.set_yscale("log")
-    axes.set_ylim(*limits)
-    log_axis(axes.yaxis, *limits)
+    axes.set_ylim(*ends)
+    log_axis(axes.yaxis, *ends)
     axes.set_ylabel(axis_name(series))
 
 
@@ -135,12 +138,31 @@ def _mixture(axes: Axes, day: np.ndarray, shares: np.ndarray) -> None:
     axes.set_ylabel("share")
 
 
-def _names(axes: Axes) -> None:
-    """A legend of the states, beneath the days."""
+def _specimens(axes: Axes, series: Series, shares: np.ndarray) -> list[Any]:
+    """Measured fractions, as counted: where the lower edge of their state would be, that of persisters under the fitted R.
+
+    Returns the marks, one for each kind that is there, for the legend.
+    """
+    found, marks = series.composition, []
+    resistant = np.interp(found.day, series.day, shares[2])
+    for place, (name, shape) in enumerate(zip(MARKERS, "oD", strict=True)):
+        mine = found.marker == place
+        above = resistant[mine] if name == "persister" else 0.0
+        look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": BLACK, "clip_on": False, "zorder": 5}
+        height = 1.0 - found.share[mine] - above
+        if mine.any():
+            marks += axes.plot(found.day[mine], height, shape, markersize=4.0, label=f"{name}, counted", **look)
+    return marks
+
+
+def _names(axes: Axes, marks: Sequence[Any] = ()) -> None:
+    """A legend of the states beneath the days, to the right; of ``marks`` on them, where there are any, to the left."""
     from matplotlib.patches import Patch
 
     patches = [Patch(facecolor=c, edgecolor=BLACK, hatch=h, linewidth=0.4, label=n) for n, (c, h) in STATES.items()]
-    axes.legend(handles=patches, ncol=3, loc="upper right", bbox_to_anchor=(1.0, -0.16), frameon=False, fontsize=9.5)
+    if marks:
+        axes.add_artist(axes.legend(handles=marks, ncol=2, loc="upper left", bbox_to_anchor=(0.0, -0.16), **_LEGEND))
+    axes.legend(handles=patches, ncol=3, loc="upper right", bbox_to_anchor=(1.0, -0.16), **_LEGEND)
 
 
 def _opening(future: Future) -> float:
@@ -157,9 +179,9 @@ def _ahead(figure: Figure, future: Future, story: History, limits: tuple[float, 
     cut = {part: getattr(series, part)[recent] for part in ("day", "burden", "censoring")}
     spans = treated(story.schedule, opening, start) + _given(future)
     shade(rows[0], spans)
-    _fan(rows[0], future.day, future.burden)
-    _values(rows[0], series._replace(**cut))
-    _burden_axis(rows[0], limits, series)
+    fan(rows[0], future.day, future.burden)
+    values(rows[0], series._replace(**cut))
+    burden_axis(rows[0], limits, series)
     before = doses(story.schedule, opening, start)
     _dose(rows[1], np.append(before[0], future.day), np.append(before[1], future.dose))
     led = _lead(story, opening, start)

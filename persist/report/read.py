@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from persist.inference import store
+from persist.inference.posterior import LEVELS
 from persist.treatment.schedule import dose_at
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 class History(NamedTuple):
     """One patient up to the last visit. ``fitted`` burden at the levels 5, 25, 50, 75, 95 % ``(5, n_visits)``; mean
-    ``shares`` of S, P, R ``(3, n_visits)`` (both None in a file without them); ``replicated`` 5 and 95 % of replicated
-    measurements ``(2, n_visits)``; ``landmark`` the day on which the plans start, None without a forecast.
+    ``shares`` of S, P, R ``(3, n_visits)`` (both None in a file without them); ``replicated`` measurements at the same levels
+    ``(5, n_visits)``; ``landmark`` the day on which the plans start, None without a forecast.
     """
 
     series: Series
@@ -49,7 +50,7 @@ def history(fit: store.DataTree, series: Series, landmark: float | None) -> Hist
         fitted = fit["fitted"].to_dataset().sel(patient=name)
         burden = fitted["burden"].transpose("level", "visit").values[:, :visits]
         shares = fitted["shares"].transpose("state", "visit").values[:, :visits]
-    replicated = np.quantile(drawn, (0.05, 0.95), axis=(0, 1))
+    replicated = np.quantile(drawn, LEVELS, axis=(0, 1))
     return History(series, next(iter(series.schedules.values())), burden, shares, replicated, landmark)
 
 

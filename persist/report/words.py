@@ -27,6 +27,10 @@ MEANING: dict[str, str] = {
     "settled_burden": "burden at which an untreated tumour stops growing",
     "onset_days": "time in which the effect of the drug builds up",
     "washout_days": "time in which the effect of the drug fades",
+    "secretome_boost": "how much faster resistant cells divide at the full signal of dying sensitive cells",
+    "secretome_share": "share of the first flux of dying cells at which that signal is half",
+    "attenuation_rate": "pace at which the kill of sensitive cells fades on full drug",
+    "recovery_rate": "pace at which that kill recovers off drug",
     "noise_sd": "error of one measurement",
     "wander_sd": "size of the slow wander around the curve",
     "wander_days": "time in which that wander is forgotten",
@@ -43,6 +47,7 @@ MEANING: dict[str, str] = {
     "kill_r": "kill of resistant cells by full drug",
     "escape_drug": "resistant cells made by persisters on full drug",
     "capacity": "cells at which births stop",
+    "secretome_half": "flux of dying cells at which their signal is half",
 }
 """What a parameter is, in a line."""
 
@@ -53,26 +58,13 @@ SHOWN = (
 )
 """The parameters that get a figure: switching first."""
 
-_HELP = (
-    (
-        ("tolerance_base", "tolerance_drug", "reversion", "persister_0"),
-        "how often cells become persisters, and how fast they return",
-        "the fraction of cells that carry a marker of persisters",
-    ),
-    (
-        ("reversion", "washout_days"),
-        "whether a slow regrowth off drug is slow reversion or a drug that fades slowly",
-        "the exposure itself (drug level; testosterone for androgen deprivation)",
-    ),
-    (
-        ("resistant_0", "mutation", "cost_r"),
-        "how many resistant cells there were, how fast new ones arise and what resistance costs them",
-        "the fraction of a resistance allele in ctDNA",
-    ),
-    (("decline_s",), "how fast sensitive cells decline", "frequent values in the first 4 to 6 weeks on drug"),
-    (("net_growth_s",), "how fast sensitive cells grow", "frequent values in the first weeks off drug"),
-)
-"""Not informed -> what is then open, and the measurement that would tell (after the table in the README's "Limits")."""
+STATISTICS = {
+    "lowest_value": "lowest value",
+    "largest_step": "largest step between visits, as a factor",
+    "last_value": "last value",
+    "under_floor": "values under the floor",
+}
+"""Statistics of a series (`validation.predictive`) as a reader calls them."""
 
 
 def number(value: float | None) -> str:
@@ -135,18 +127,18 @@ def informed(known: bool | None) -> str:
     return {True: "informed", False: "not informed", None: "derived"}[known]
 
 
-def blind_spots(rates: dict[str, Any], periods: int = 2) -> list[tuple[str, str, str]]:
-    """(open question, its parameters that this series does not inform, the measurement that would help).
+def data_say(row: dict[str, Any], rates: dict[str, Any]) -> str:
+    """What the data say of a parameter: its verdict, or what a derived one hangs on and which of that is not informed."""
+    if row["informed"] is not None or not row["depends_on"]:
+        return informed(row["informed"]) + (", against the prior" if row["against_prior"] else "")
+    open_ones = [name for name in row["depends_on"] if not rates[name]["informed"]]
+    told = f"; not informed: {joined(open_ones)}" if open_ones else ", all informed"
+    return f"derived from {joined(row['depends_on'])}{told}"
 
-    ``periods`` on drug: where there was but one, a second would help too.
-    """
-    found = []
-    for names, question, remedy in _HELP:
-        missing = [name for name in names if rates.get(name, {}).get("informed") is False]
-        if missing and (len(missing) == len(names) or names != ("reversion", "washout_days")):
-            again = ", or a second period on the drug (rechallenge)" if "persister_0" in names and periods < 2 else ""
-            found.append((question, joined(missing), remedy + again))
-    return found
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def outlook(plan: str, ends: dict[str, Any], horizon: float) -> str:
@@ -170,6 +162,21 @@ MODEL = (
     "judges progression on measured values at visits.",
 )
 """The model in five lines."""
+
+VARIANT = {
+    "sr": "This fit is of the variant sr: there are no P.",
+    "sp": "This fit is of the variant sp: there are no R.",
+    "spr-tis": "This fit is of the variant spr-tis: S that the drug kills send a signal by which R divide faster.",
+    "attenuation": "This fit is of the variant attenuation: there are no P; the kill of S fades with time on drug and "
+    "recovers off it.",
+}
+"""What a model variant changes in that."""
+
+
+def model(variant: str) -> tuple[str, ...]:
+    """The lines of a model variant."""
+    return (*MODEL, VARIANT[variant]) if variant in VARIANT else MODEL
+
 
 SOURCES = (
     "Wu and others 2019, doi 10.3934/mbe.2019176: what of such models can be identified from PSA.",

@@ -96,7 +96,7 @@ def audit(
     exact = log_likelihood(seed, name, values, one, kind.power, particles, progress)
     sums = _sums(values, one, kind.power)
     fast = sums[0] if SIZE in values else sums[1]
-    weight, khat = array_stats.psislw(exact - fast)  # type: ignore[no-untyped-call]
+    weight, khat = array_stats.psislw(fast - exact)  # type: ignore[no-untyped-call]  # of minus what it is given
     return Audit(fast, exact, sums[1], sums[0], np.asarray(weight), float(khat))
 
 
@@ -111,7 +111,7 @@ def _sums(values: dict[str, np.ndarray], one: Case, power: float) -> tuple[np.nd
 def _integrated(values: dict[str, Array], one: Case, power: float) -> Array:
     def under(row: dict[str, Array]) -> Array:
         found = jax.vmap(lambda z: fate(row, z, one, power))(jnp.asarray(NODES))
-        return logsumexp(found.density + found.curve.pointwise.sum(axis=-1)) + jnp.log(NODES[1] - NODES[0])
+        return logsumexp(found.density + found.curve.log_likelihood) + jnp.log(NODES[1] - NODES[0])
 
     sums: Array = jax.lax.map(under, values)
     return sums
@@ -119,7 +119,7 @@ def _integrated(values: dict[str, Array], one: Case, power: float) -> Array:
 
 @jax.jit
 def _alone(values: dict[str, Array], one: Case, power: float) -> Array:
-    return jax.vmap(lambda row: follow(row, one, power).pointwise.sum())(values)
+    return jax.vmap(lambda row: follow(row, one, power).log_likelihood)(values)
 
 
 def as_json(found: Audit) -> dict[str, Any]:

@@ -19,9 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist.dynamics.attenuation import attenuated
 from persist.dynamics.moments import mean_field
 from persist.errors import PrecisionError
 from persist.inference.curve import patient
+from persist.inference.model import sampled
 from persist.inference.priors import Pack, quantile
 from persist.treatment.exposure import relax
 from persist.types import Grid
@@ -75,9 +77,9 @@ class Gate(NamedTuple):
         return not self.problems
 
 
-def gate(pack: Pack, n: int = 5000, seed: int = 0) -> Gate:
-    """Judge a pack by ``n`` patients drawn from it; `PrecisionError` without float64."""
-    drawn = prior_predictive(pack, n, seed)
+def gate(pack: Pack, n: int = 5000, seed: int = 0, variant: str = "spr") -> Gate:
+    """Judge a pack by ``n`` patients drawn from it for a model variant; `PrecisionError` without float64."""
+    drawn = prior_predictive(pack, n, seed, variant)
     nadir_month, depth, relapse_month = _course(drawn.month, drawn.treated)
     later = drawn.untreated[drawn.month <= GROWTH_MONTHS][-1]
     return Gate(
@@ -89,14 +91,14 @@ def gate(pack: Pack, n: int = 5000, seed: int = 0) -> Gate:
     )
 
 
-def prior_predictive(pack: Pack, n: int = 1000, seed: int = 0) -> Predictive:
+def prior_predictive(pack: Pack, n: int = 1000, seed: int = 0, variant: str = "spr") -> Predictive:
     """``n`` patients drawn from a pack, on continuous full-dose drug and untreated, over `MONTHS` months.
 
     Each entry has random numbers of its own, so a change of one leaves the draws of the others as they are.
     """
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
-    values = {name: _draw(pack, name, n, seed) for name in pack.entries}
+    values = {name: _draw(pack, name, n, seed) for name in sampled(pack, variant) if name in pack.entries}
     start = patient(values, power=1.0)
     steps = MONTHS * STEPS_A_MONTH
     length = np.full(steps, MONTH_DAYS[pack.name] / STEPS_A_MONTH)
@@ -117,6 +119,7 @@ def _totals(values: dict[str, Any], grid: Grid) -> jax.Array:
     """Total cells at the start and after every step, ``(n_steps + 1, n)``; ``values`` each ``(n,)``."""
     start = patient(values, power=1.0)
     exposure = relax(grid, start.rates.onset_days, start.rates.washout_days)
+    exposure, _ = attenuated(exposure, start.rates, grid.length)
     after = mean_field(start.cells, start.rates, grid.length, exposure).total
     return jnp.append(jnp.asarray(start.cells.total), after)
 

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import arviz as az
 import numpy as np
 
-from persist.dynamics.observe import OBSERVABLES
+from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.inference import store
 from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
+from persist.inference.subject import laws, subject
 from persist.types import RATE_UNITS
-from persist.validation.identify import against_prior, informed
+from persist.validation import predictive
+from persist.validation.correlations import correlations
+from persist.validation.design import Design, design, hidden
+from persist.validation.identify import against_prior, hangs_on, scores, verdict
+from persist.validation.measurements import next_measurement, open_questions
+from persist.validation.residuals import as_json as residuals_json
+from persist.validation.residuals import pooled, residuals
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -124,24 +131,36 @@ def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray
     return found
 
 
-def rates(fit: xr.DataTree, patient: str) -> dict[str, dict[str, Any]]:
-    """Quantiles of every parameter, its unit, whether the data inform it (None: derived), whether they go against its prior."""
+def rates(fit: xr.DataTree, patient: str, seen: Design) -> dict[str, dict[str, Any]]:
+    """Of every parameter its quantiles, its unit and what the data say of it: the verdict (`validation.identify`) with its
+    reason, and whether they go against its prior; of a derived one (``informed`` None) what it depends on.
+    """
     posterior = fit["posterior"].to_dataset().sel(patient=patient)
-    prior = fit["prior"].to_dataset().sel(patient=patient)
-    unit, rows = units(fit), {}
-    for name in posterior.data_vars:
+    prior, unit, rows = laws(fit, patient), units(fit), {}
+    sources = hangs_on({name: float(posterior[name].median()) for name in prior}, observed(fit).power)
+    for name in map(str, posterior.data_vars):
         draws = np.asarray(posterior[name])
         low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
-        known = informed(draws, np.asarray(prior[name])) if name in prior else None
-        against = name in prior and against_prior(draws, np.asarray(prior[name]))
-        row = {"q05": low, "q50": middle, "q95": high, "unit": unit.get(str(name), "-")}
-        rows[str(name)] = row | {"informed": known, "against_prior": against}
+        row = {"q05": low, "q50": middle, "q95": high, "unit": unit.get(name, "-")}
+        if name in prior:
+            z = scores(prior[name], draws)
+            found = verdict(z, hidden(name, seen))
+            told = found._asdict() | {"against_prior": against_prior(z), "depends_on": []}
+        else:
+            told = {"contraction": None, "at_least": None, "informed": None, "reason": "", "against_prior": False}
+            told["depends_on"] = list(sources.get(name, ()))
+        rows[name] = row | told
     return rows
+
+
+def observed(fit: xr.DataTree) -> Observable:
+    """What was measured in a fit."""
+    return OBSERVABLES[str(fit.attrs["observable"])]
 
 
 def units(fit: xr.DataTree) -> dict[str, str]:
     """Unit of every parameter, sampled or derived; burdens are in the unit of the file."""
-    pack = load_pack(store.attribute(fit, "settings")["pack"], OBSERVABLES[fit.attrs["observable"]].cells)
+    pack = load_pack(store.attribute(fit, "settings")["pack"], observed(fit).cells)
     found = RATE_UNITS | {name: prior.unit for name, prior in pack.entries.items()}
     if pack.cells_per_unit is not None:
         found["cells_per_unit"] = pack.cells_per_unit.unit
@@ -150,8 +169,26 @@ def units(fit: xr.DataTree) -> dict[str, str]:
 
 def as_json(fit: xr.DataTree) -> dict[str, Any]:
     """The `patients` object of `fit` and `diagnose`."""
-    report = {}
-    for patient in patients(fit):
-        health = examine(fit, patient)
-        report[patient] = health._asdict() | {"ok": health.ok, "rates": rates(fit, patient)}
-    return report
+    return {patient: _as_json(fit, patient) for patient in patients(fit)}
+
+
+def whole(fit: xr.DataTree) -> dict[str, Any]:
+    """What `diagnose` says: of each of the ``patients``, and of the ``residuals`` of all together."""
+    report = as_json(fit)
+    return {"patients": report, "residuals": pooled(one["residuals"] for one in report.values())}
+
+
+def _as_json(fit: xr.DataTree, patient: str) -> dict[str, Any]:
+    health, series = examine(fit, patient), subject(fit, patient).series
+    seen = design(series)
+    found = rates(fit, patient, seen)
+    drawn = fit["posterior"].to_dataset().sel(patient=patient)
+    return health._asdict() | {
+        "ok": health.ok,
+        "rates": found,
+        "correlations": correlations({str(name): np.asarray(drawn[name]) for name in drawn.data_vars}),
+        "next_measurement": next_measurement(fit, patient, found),
+        "open_questions": open_questions(found, seen),
+        "residuals": residuals_json(residuals(fit, patient), series.day),
+        "predictive": predictive.check(fit, patient),
+    }

@@ -26,11 +26,12 @@ from persist.inference.fate import SIZE
 from persist.inference.fit import Settings, fit
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack
+from persist.inference.subject import laws
 from persist.types import Cells
 from persist.validation.bands import rank
 from persist.validation.designs import Design, design_of
 from persist.validation.health import examine
-from persist.validation.identify import contraction
+from persist.validation.identify import contraction, scores
 from persist.validation.virtual import PLANTS, Virtual, generator, virtual
 
 RANKS_STEP = 20
@@ -101,14 +102,14 @@ def _ranked(asked: Study, number: int) -> dict[str, Any]:
         for name, (value, draws) in (drawn | coming).items()
     }
     patient = one.series.patient_id
-    after, before = (result[group].to_dataset().sel(patient=patient) for group in ("posterior", "prior"))
+    after, before = result["posterior"].to_dataset().sel(patient=patient), laws(result, patient)
     return {
         "compile_seconds": float(result.attrs["compile_seconds"]),
         "censored": int(np.sum(one.series.censoring != 0)),
         "health": _health(result, patient),
         "truth": {name: _short(value) for name, (value, _) in (drawn | coming).items()},
         "ranks": ranks,
-        "contraction": {name: _short(contraction(after[name].values, before[name].values)) for name in drawn},
+        "contraction": {name: _short(contraction(scores(before[name], after[name].values))) for name in drawn},
     }
 
 

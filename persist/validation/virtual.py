@@ -16,6 +16,7 @@ import numpy as np
 
 from persist import keys
 from persist.dynamics import observe
+from persist.dynamics.attenuation import attenuated
 from persist.dynamics.sampling import poisson
 from persist.dynamics.trajectories import simulate
 from persist.inference.cohort import observable
@@ -115,6 +116,7 @@ def moved(key: jax.Array, start: Any, design: Design) -> Cells:
     )
     steps, upto = grid(design.schedule, design.day, start=0.0, stop=design.last, max_step=STEP)
     exposure = _relax(steps, start.rates.onset_days, start.rates.washout_days)
+    exposure, _ = attenuated(exposure, start.rates, steps.length)
     record = np.isin(1 + np.arange(len(steps.length)), upto)
     path = simulate(run, whole, start.rates, steps, exposure, trajectories=1, max_step=STEP, record=record)
     return Cells(*(np.append(float(first), np.asarray(along)[0]) for first, along in zip(whole, path, strict=True)))
