@@ -12,7 +12,7 @@ from scipy.special import digamma, polygamma
 
 import laws
 from persist.inference import sampler
-from persist.inference.sampler import MORE, THIN, Draws, Effort, Report, draw, total_rounds
+from persist.inference.sampler import THIN, Draws, Effort, Report, draw, total_rounds
 from persist.inference.target import Reference
 from persist.inference.walkers import WALKERS, Crowd, Stride, Walkers
 
@@ -92,7 +92,9 @@ def test_what_is_told_of_the_draws() -> None:
     assert {one.total for one in heard} == {total_rounds(effort)}
     assert (done[-1], max(done)) == (total_rounds(effort), total_rounds(effort))
     back = [before - after for before, after in pairwise(done) if after < before]
-    assert len(back) <= MORE  # once for each time that draws did not pass, by the half of them that is thinned away
+    assert (
+        len(back) <= effort.doublings
+    )  # once for each time that draws did not pass, by the half of them that is thinned away
     assert all(gap <= THIN * 4 for gap in back)
 
 
@@ -119,7 +121,7 @@ def test_points_stand_walker_after_walker() -> None:
     np.testing.assert_array_equal(chains[1, :, 1], np.tile(np.arange(5), WALKERS))
 
 
-def kept(step: float, rounds: int) -> tuple[sampler._Kept, int]:
+def kept(step: float, rounds: int, doublings: int = 3) -> tuple[sampler._Kept, int]:
     """What is kept of walkers that begin in the law, and how many trajectories there were."""
     many = Walkers(1, bent, jnp.ones(()), ABOUT, 4 * WALKERS)
     rng = np.random.default_rng(2)
@@ -136,7 +138,7 @@ def kept(step: float, rounds: int) -> tuple[sampler._Kept, int]:
     many.move = move  # type: ignore[method-assign]
     stride = Stride(np.diag([WIDTH[0], WIDTH[1], 1.0]), step, 6.0 * step)
     crowd = Crowd(point, np.zeros(many.lanes), np.zeros(many.lanes))
-    return sampler._enough(many, crowd, stride, Effort(4, 16, rounds * WALKERS), lambda _: None), len(moves)
+    return sampler._enough(many, crowd, stride, Effort(4, 16, rounds * WALKERS, doublings), lambda _: None), len(moves)
 
 
 def test_draws_that_pass_are_all_that_is_drawn() -> None:
@@ -144,8 +146,9 @@ def test_draws_that_pass_are_all_that_is_drawn() -> None:
     assert (len(found.point), moves) == (40, THIN * 40)
 
 
-def test_draws_that_do_not_pass_are_doubled_and_thinned() -> None:
+@pytest.mark.parametrize("doublings", [0, 1, 3])
+def test_draws_that_do_not_pass_are_doubled_and_thinned(doublings: int) -> None:
     """Walkers that creep: as often as is allowed, and no more draws than were asked for."""
-    found, moves = kept(0.002, 8)
-    assert (len(found.point), moves) == (8, THIN * 8 * 2**MORE)
+    found, moves = kept(0.002, 8, doublings)
+    assert (len(found.point), moves) == (8, THIN * 8 * 2**doublings)
     assert not sampler._passed(found.point, 4)
