@@ -44,6 +44,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACK, OBSERVABLE = "clinical", "psa"
 WEEK = 7.0
 CHAINS = 4
+OURS = (click.IntRange(WALKERS), click.IntRange(4 * WALKERS))
+THEIRS = (click.IntRange(1), click.IntRange(4))
+"""Least warm-up and draws of a chain: effective sizes need four of each series."""
 
 
 class Effort(NamedTuple):
@@ -179,10 +182,8 @@ def _row(name: str, one: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--patient", default="P04", show_default=True, help="Of the bundled series.")
-@click.option(
-    "--fit", "ours", type=(int, int), default=(960, 640), show_default=True, help="Warm-up and draws of the fit."
-)
-@click.option("--plain", "theirs", type=(int, int), default=(500, 500), show_default=True, help="Those of NUTS.")
+@click.option("--fit", "ours", type=OURS, default=(960, 640), show_default=True, help="Warm-up and draws of the fit.")
+@click.option("--plain", "theirs", type=THEIRS, default=(500, 500), show_default=True, help="Those of NUTS.")
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "-o", "output", type=click.Path(path_type=Path, dir_okay=False), help="Numbers as JSON; the table beside."

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import fakes
 from persist.inference import particles
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow
+from persist.validation import audit
 
 MANY = 1e15
 """Cells in a unit of burden: so many that chance is nothing."""
@@ -32,6 +34,21 @@ def test_without_chance_the_filter_is_the_fast_likelihood() -> None:
     np.testing.assert_allclose(exact, fast, atol=0.2)  # of which 0.1 is that of its longer steps
     wrong = particles.log_likelihood(0, "A", values | {"noise_sd": 0.5 * values["noise_sd"]}, one, 1.0, 4000)
     assert np.min(np.abs(wrong - fast)) > 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_what_is_audited_is_what_the_fit_used(monkeypatch) -> None:
+    """With the law of the clone, which is nearly the mean field where lines are many, and not where they are few."""
+    monkeypatch.setattr(audit, "log_likelihood", lambda *_: np.zeros(25))
+    table, told = fakes.Table((fakes.FIVE_VALUES,), (), "x"), {}
+    for what, cells in (("many", 1e8), ("few", 100.0)):
+        values = fakes.truth("P01") | {"cells_per_unit": cells, "resistant_0": 0.05, "mutation": 1e-9}
+        told[what] = audit.as_json(audit.audit(fakes.posterior(table, {"A": values}), "A", draws=25))
+        assert told[what]["loglik_gap"] == told[what]["clone_law_gap"]
+    off = {what: abs(one["clone_law_gap"] - one["mean_field_gap"]) for what, one in told.items()}
+    assert off["many"] < 0.02
+    assert off["few"] > 0.05
 
 
 def test_a_value_beyond_a_limit_leaves_the_error_beyond_it() -> None:

@@ -25,7 +25,7 @@ from persist.inference.target import Target
 from persist.inference.walkers import WALKERS
 from persist.types import Schedule, Series, Table
 
-SHORT = Settings(chains=2, warmup=160, draws=160)
+SHORT = Settings(chains=2, warmup=160, draws=160, doublings=0)
 SHAPE = (SHORT.chains, SHORT.draws)
 OWN = ("posterior", "sample_stats", "log_likelihood", "posterior_predictive", "prior", "fitted", "constant_data")
 """Groups of a fit whose numbers belong to one patient."""
@@ -94,13 +94,14 @@ def test_finished_patients_are_taken_from_the_folder(folder, monkeypatch) -> Non
 OTHER = [
     (A, SHORT._replace(seed=1)),
     (A, SHORT._replace(draws=320)),
+    (A, SHORT._replace(doublings=1)),
     (A, SHORT._replace(model="sr")),
     (A._replace(burden=A.burden * 1.01), SHORT),
     (A._replace(censoring=np.append(A.censoring[:-1], -1)), SHORT),
     (A._replace(schedules={"drug": Schedule(np.zeros(1), np.array([84.0]), np.ones(1))}), SHORT),
     (A._replace(patient_id="C"), SHORT),
 ]
-KINDS = ("seed", "draws", "model", "burden", "censoring", "treatment", "patient")
+KINDS = ("seed", "draws", "doublings", "model", "burden", "censoring", "treatment", "patient")
 
 
 @pytest.mark.parametrize(("series", "settings"), OTHER, ids=KINDS)

@@ -13,7 +13,7 @@ import laws
 from persist.inference import coordinates, target
 from persist.inference.cohort import case, pad
 from persist.inference.model import sampled
-from persist.inference.priors import load_pack
+from persist.inference.priors import load_pack, score
 from persist.inference.sampler import Effort, draw
 from persist.inference.target import Target
 from persist.inference.walkers import WALKERS
@@ -35,8 +35,7 @@ def scores() -> dict[str, np.ndarray]:
     unit = {"settled_burden": np.exp(one.log_largest), "burden_0": np.exp(one.log_first)}
     result = {}
     for name in sampled(pack, "spr"):
-        normal = np.asarray(fakes.normal_scale(entries[name], found[name] / unit.get(name, 1.0)))
-        z = ((normal - entries[name].location) / entries[name].scale).reshape(EFFORT.chains * WALKERS, -1)
+        z = score(entries[name], found[name] / unit.get(name, 1.0)).reshape(EFFORT.chains * WALKERS, -1)
         every = max(1, int(np.ceil(1.5 * z.size / float(effective_sample_size(z)))))
         result[name] = z[:, ::every].ravel()
     return result

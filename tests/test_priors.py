@@ -11,7 +11,7 @@ from persist import keys
 from persist.errors import RatesError
 from persist.inference import priors
 from persist.inference.model import VARIANTS, sampled
-from persist.inference.priors import distribution, known, load_pack, packs, quantile
+from persist.inference.priors import distribution, known, load_pack, log_normal, packs, quantile
 from persist.validation.gate import gate
 
 SCALES = ("psa", "volume", "diameter", "other", "one")
@@ -64,6 +64,22 @@ def test_both_readings_of_an_entry_are_one_law(prior: priors.Prior) -> None:
         laws.check_share(drawn <= quantile(prior, np.array(share)), share, what=f"draws under the {share:.0%} quantile")
     wrong = quantile(prior, np.array(0.5 + 0.05))
     laws.must_fail(lambda: laws.check_share(drawn <= wrong, 0.5))
+
+
+@pytest.mark.parametrize(("pack", "scale"), [("clinical", "psa"), ("clinical", "diameter"), ("in-vitro", "one")])
+def test_a_tumour_settles_above_a_share_of_what_was_seen(pack: str, scale: str) -> None:
+    """The bound moves with the unit, and the law above it is that of the file."""
+    prior = load_pack(pack, scale).entries["settled_burden"]
+    law = log_normal(prior, 50.0)
+    levels = np.array([0.01, 0.05, 0.5, 0.95, 0.99])
+    assert 0.0 < prior.lower < prior.low
+    at = np.asarray(quantile(prior, levels))
+    assert np.all(at > prior.lower)
+    np.testing.assert_allclose(law.cdf(50.0 * at), levels, atol=1e-9)
+    np.testing.assert_allclose(distribution(prior).cdf(at), levels, atol=1e-9)
+    np.testing.assert_allclose(law.log_prob(50.0 * at), distribution(prior).log_prob(at) - np.log(50.0), atol=1e-9)
+    assert not bool(law.support(50.0 * prior.lower * 0.999))
+    assert bool(law.support(50.0 * prior.lower * 1.001))
 
 
 @every_entry

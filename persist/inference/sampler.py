@@ -157,7 +157,7 @@ def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell
         for _ in range(wanted - sum(len(part.point) for part in parts)):
             crowd, part = _round(walkers, crowd, stride, thin)
             parts.append(part)
-            tell(THIN * len(parts))
+            tell(THIN * sum(len(one.point) for one in parts))
         kept = _Kept(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
         if doubled == effort.doublings or _passed(kept.point, effort.chains):
             break
