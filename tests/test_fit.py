@@ -216,3 +216,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(both, tmp_path) -> None:
     resumed = store.load(out, "fit")
     same(both, resumed, "A")
     same(both, resumed, "BB")
+
+
+def test_a_fit_works_where_arviz_was_imported_first() -> None:
+    """ArviZ leaves a lazy stand-in for numpyro; parts imported through it alone come incomplete."""
+    told = "import arviz, persist; persist.fit; import numpyro.distributions as d; print(hasattr(d, 'distribution'))"
+    run = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "True"
