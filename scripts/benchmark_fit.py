@@ -4,8 +4,8 @@
     python scripts/benchmark_fit.py -o docs/benchmark_fit.json   writes the numbers, and the table beside them (.md)
 
 The fit is `persist.fit` with its defaults. The plain approach is what one would write down first: every parameter a NumPyro
-sample site with its prior, the mean field in steps of a week, no law of the clone's chance, and NumPyro's NUTS as it comes
-(target acceptance 0.8, diagonal metric), here from medians of the prior and with its chains beside each other on all cores.
+sample site with its prior, the mean field in steps of a week, and NumPyro's NUTS as it comes (target acceptance 0.8, diagonal
+metric), here from medians of the prior and with its chains beside each other on all cores.
 
 Each is judged by the smallest bulk effective sample size of the sampled parameters, over the seconds that it ran. Compiling is
 told apart. Effective sizes count each walker, or each chain of NUTS, as a series of its own.
@@ -151,8 +151,7 @@ chains beside each other on {cores} cores, from medians of the prior). Both in o
 {rows}
 
 **{ratio:.1f} times** as many effective draws a second. Where R-hat is over 1.01 the chains do not agree, and their effective
-size says little: they would need to run longer. The plain approach also leaves out the chance of the clone, which `persist.fit`
-has in its likelihood, and pays for with more work a step.
+size says little: they would need to run longer.
 
 Seed {seed}, jax {jax}, numpyro {numpyro}, {machine}.
 

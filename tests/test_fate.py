@@ -9,10 +9,13 @@ import pytest
 
 import fakes
 from persist.dynamics.clones import clone
+from persist.dynamics.observe import OBSERVABLES
 from persist.inference import fate as module
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow
-from persist.inference.fate import SIZE, fate, log_fates, log_sized
+from persist.inference.fate import SIZE, by_chance, fate, log_fates, log_sized
+from persist.inference.model import VARIANTS, sampled
+from persist.inference.priors import load_pack
 
 ONE = case(pad([fakes.FIVE_VALUES], pack="clinical"), 0, counted=False)
 Z = np.linspace(-9.0, 9.0, 1801)
@@ -76,6 +79,17 @@ def test_there_is_no_wall_where_the_sampler_goes(cells: float) -> None:
     near = np.abs(Z) < 4.0
     assert np.asarray(found.density)[near].min() > -35.0
     assert np.abs(np.gradient(np.asarray(found.density), Z))[near].max() < 40.0
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "asked"), [("psa", 20.0, False), ("cells", 1e9, False), ("cells", 1e4, True)]
+)
+def test_the_size_is_a_matter_of_chance_where_founders_are_few(name: str, first: float, asked: bool) -> None:
+    kind = OBSERVABLES[name]
+    series = fakes.FIVE_VALUES._replace(observable=name, burden=fakes.FIVE_VALUES.burden * first / 20.0)
+    pack, one = load_pack("clinical", kind.cells), case(pad([series], pack="clinical"), 0, counted=kind.counted)
+    for variant, names in ((variant, sampled(pack, variant)) for variant in VARIANTS):
+        assert by_chance(pack, names, one, kind.power) == (asked and "resistant_0" in names), variant
 
 
 def test_both_fates_together_are_a_law() -> None:

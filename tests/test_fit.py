@@ -144,6 +144,17 @@ def test_a_damaged_file_is_not_taken(folder, monkeypatch, tmp_path, spoil: str) 
         fit(table(A), SHORT, partial=tmp_path)
 
 
+def test_the_clone_has_a_size_in_all_patients_of_a_file_or_in_none() -> None:
+    """Where it is no matter of chance it is as large as expected."""
+    plain = Draws({"decline_s": np.full(SHAPE, -0.03)}, {}, np.zeros(2), 1.0)
+    sized = plain._replace(values=plain.values | {SIZE: np.full(SHAPE, 0.4)})
+    assert fitting._alike([plain, plain]) == [plain, plain]
+    one, other = fitting._alike([plain, sized])
+    np.testing.assert_array_equal(one.values[SIZE], np.ones(SHAPE))
+    np.testing.assert_array_equal(other.values[SIZE], sized.values[SIZE])
+    assert list(one.values) == [SIZE, "decline_s"]
+
+
 def test_what_cannot_be_fitted_is_said_before_sampling(monkeypatch) -> None:
     monkeypatch.setattr(fitting, "draw", never)
     with pytest.raises(UsageError, match=r'no model is called "magic"'):
@@ -158,6 +169,7 @@ def test_what_cannot_be_fitted_is_said_before_sampling(monkeypatch) -> None:
 @pytest.mark.ci
 def test_a_fit_has_all_its_numbers(both) -> None:
     names = set(sampled(load_pack("clinical", "psa"), "spr")) | set(DERIVED)  # of so many cells, the clone is no chance
+    names = set(sampled(load_pack("clinical", "psa"), "spr")) | set(DERIVED)
     assert set(both["posterior"].data_vars) == names
     assert both["posterior"].sizes == {"chain": 2, "draw": 160, "patient": 2}
     assert all(np.isfinite(both["posterior"][name]).all() for name in names)
