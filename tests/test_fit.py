@@ -17,6 +17,7 @@ from persist.errors import DataError, PrecisionError, UsageError
 from persist.inference import fit as fitting
 from persist.inference import store
 from persist.inference.curve import DERIVED
+from persist.inference.fate import SIZE
 from persist.inference.fit import Settings, fit
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile

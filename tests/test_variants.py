@@ -19,11 +19,11 @@ from persist.forecast import futures
 from persist.forecast.endpoints import rule_for
 from persist.forecast.landmark import Landmark, Look, landmark
 from persist.forecast.outcome import ask, forecast
-from persist.inference import particles, store
+from persist.inference import cohort, particles, store
 from persist.inference.cohort import Case, case, pad
-from persist.inference.curve import derive, follow, patient
+from persist.inference.curve import derive, follow, patient, trace_curves
 from persist.inference.model import VARIANTS, sampled
-from persist.inference.priors import load_pack
+from persist.inference.priors import load_pack, quantile
 from persist.inference.target import Target, flat_potential, reference
 from persist.report import page
 from persist.treatment.exposure import relax
@@ -68,8 +68,8 @@ def test_the_posterior_is_finite_where_the_prior_lies(variant: str) -> None:
 
 
 def test_without_a_boost_the_secretome_is_not_heard() -> None:
-    """The curve of `spr`, but for how the middle of a step is foretold; with a boost it is another."""
-    one, values = seen_on(np.arange(0.0, 301.0, 20.0)), fakes.of_variant("spr-tis")
+    """The curve of `spr`, but for steps cut finer; with a boost it is another."""
+    one, values = seen_on(np.arange(0.0, 301.0, 4.0)), fakes.of_variant("spr-tis")
     spr = level({name: value for name, value in values.items() if not name.startswith("secretome")}, one)
     assert level(values | {"secretome_boost": 0.0}, one) == pytest.approx(spr, abs=5e-3)
     assert np.abs(level(values | {"secretome_boost": 1.0}, one) - spr).max() > 0.05
@@ -90,6 +90,22 @@ def test_the_flux_at_half_signal_is_a_share_of_the_first() -> None:
     assert float(derive(values, 1.0)["secretome_half"]) == pytest.approx(values["secretome_share"] * first)
     for variant in ("spr", "sr", "sp", "attenuation"):
         assert "secretome_half" not in derive(fakes.of_variant(variant), 1.0)
+
+
+def test_the_secretome_at_the_steps_of_a_fit(monkeypatch) -> None:
+    """A month's steps against those of half a day, for prior draws; seen: median 0.2 %, 95th percentile 3 %, worst 7 %."""
+    rng, pack, day = np.random.default_rng(0), load_pack("clinical", "psa"), np.arange(0.0, 301.0, 30.0)
+    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    drawn = {name: quantile(entries[name], rng.uniform(1e-6, 1 - 1e-6, 64)) for name in sampled(pack, "spr-tis")}
+    drawn["settled_burden"] = np.maximum(drawn["settled_burden"], drawn["burden_0"])
+
+    def found(step: float) -> np.ndarray:
+        monkeypatch.setitem(cohort.MAX_STEP_DAYS, "clinical", step)
+        return np.asarray(trace_curves(drawn, seen_on(day), 1.0).level)[:, : len(day)]
+
+    off = np.abs(found(30.0) - found(0.5)).max(axis=1)
+    assert np.median(off) < 0.01
+    assert np.quantile(off, 0.95) < 0.06
 
 
 LOUD = Rates(

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import i1e
 
-from persist.dynamics.reactions import REACTIONS
+from persist.dynamics.reactions import REACTIONS, silent
 from persist.dynamics.splitting import grouped, mean_rates
 from persist.types import Cells, Exposure, Rates
 
@@ -110,6 +110,9 @@ def along(start: Cells, path: Cells, rates: Rates, length: Array, exposure: Expo
         *(jnp.sqrt(jnp.maximum(a, 0.0) * jnp.maximum(b, 0.0) + 1e-30) for a, b in zip(before, path, strict=True))
     )
     each = mean_rates(middle, rates, exposure, 0.0, length, REACTIONS)
+    if not silent(rates):  # the signal may fall from all to nothing within a step
+        ends = [mean_rates(at, rates, exposure, 0.0, length, REACTIONS) for at in (before, path)]
+        each = [(a + 4.0 * b + c) / 6.0 for a, b, c in zip(ends[0], each, ends[1], strict=True)]
     groups = grouped(REACTIONS)
     births, deaths = (sum(each[row] for row in kind[2]) for kind in groups[:2])
     parents = [(a + 4.0 * b + c) / 6.0 for a, b, c in zip(before, middle, path, strict=True)]

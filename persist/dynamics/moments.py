@@ -1,10 +1,14 @@
 """The mean field: the reaction table read as differential equations, fast and differentiable.
 
-Over one step the rates of the table are averaged over the exposure at two Gauss points and frozen at the crowding g and the
-secretome signal of a predicted midpoint; what remains is a linear system, solved exactly:
+Over one step the rates of the table are averaged over the exposure at two Gauss points and frozen at the crowding g of a
+predicted midpoint; what remains is a linear system, solved exactly:
 
     d(S, P)/dt = A (S, P),      exp(A t) = e^{m t} (cosh(q t) I + sinh(q t)/q (A - m I)),   m = tr A / 2,  q^2 = m^2 - det A
     dR/dt = a R + f,            R(t) = e^{a t} R(0) + t/6 (e^{a t} f(0) + 4 e^{a t/2} f(t/2) + f(t))
+
+The secretome signal is averaged over the step along S that go from S_0 to a predicted S_1 exponentially, F = kill S:
+
+    mean of F / (F + F_50) = log((F_1 + F_50) / (F_0 + F_50)) / log(F_1 / F_0)
 
 Second order in the step; never negative. Each state is the mean of the stochastic model where crowding and signal are
 constant (the network is then linear). Every rate of the table is affine in g and in the signal, so all that depends on the
@@ -25,8 +29,8 @@ from persist.dynamics.reactions import (
     Reactions,
     S,
     crowding,
-    of_flux,
     response,
+    silent,
     surroundings,
     within,
 )
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
 _GAUSS = (0.5 - 0.28867513459481287, 0.5 + 0.28867513459481287)
 _TINY = 1e-24
+_QUIET = 1e-30  # cells a day that count as none dying
 _FLOWS = ((S, S), (S, P), (P, S), (P, P), (R, R), (R, S), (R, P), (R, None))
 
 
@@ -69,13 +74,22 @@ class _Step(NamedTuple):
 
 
 def mean_field(
-    cells: Cells, rates: Rates, length: ArrayLike, exposure: Exposure, table: Reactions = REACTIONS
+    cells: Cells,
+    rates: Rates,
+    length: ArrayLike,
+    exposure: Exposure,
+    table: Reactions = REACTIONS,
+    *,
+    pieces: int = 1,
 ) -> Cells:
     """Expected cells at the end of every step, each ``(n_steps, ...)``.
 
     ``cells`` and ``rates`` ``(...)``; ``length`` ``(n_steps,)`` days (0 does nothing); ``exposure`` from
-    `treatment.exposure.relax` on the same grid.
+    `treatment.exposure.relax` on the same grid. Each step is taken in so many ``pieces``.
     """
+    if pieces > 1:
+        path = mean_field(cells, rates, *_divided(jnp.asarray(length, float), exposure, pieces), table)
+        return Cells(*(state[pieces - 1 :: pieces] for state in path))
     shape = jnp.broadcast_shapes(*(jnp.shape(part) for part in (*cells, *rates)))
     start = Cells(*(jnp.broadcast_to(jnp.asarray(count, float), shape) for count in cells))
 
@@ -86,10 +100,16 @@ def mean_field(
     return jax.lax.scan(step, start, _rows(rates, jnp.asarray(length, float), exposure, shape, table))[1]
 
 
-def _silent(rates: Rates) -> bool:
-    """True where the constants say, before anything is computed, that there is no secretome."""
-    parts = (rates.secretome_boost, rates.secretome_protect, rates.seeding)
-    return all(isinstance(part, (int, float)) and part == 0 for part in parts)
+def _divided(length: Array, exposure: Exposure, pieces: int) -> tuple[Array, Exposure]:
+    """A grid and the exposure along it with each step cut into so many equal ones."""
+    short = length / pieces
+
+    def at(piece: int) -> Array:
+        return within(exposure, piece * short.reshape(-1, *[1] * (jnp.ndim(exposure.start) - 1)))
+
+    cut = jax.tree.map(lambda part: jnp.repeat(jnp.asarray(part), pieces, axis=0), exposure)
+    first = jnp.stack([jnp.asarray(exposure.start, float), *(at(piece) for piece in range(1, pieces))], axis=1)
+    return jnp.repeat(short, pieces), cut._replace(start=first.reshape(cut.start.shape))
 
 
 def _rows(rates: Rates, length: Array, exposure: Exposure, shape: tuple[int, ...], table: Reactions) -> _Step:
@@ -112,7 +132,7 @@ def _rows(rates: Rates, length: Array, exposure: Exposure, shape: tuple[int, ...
     off, room = (_flows(rates, levels, left, g, 0.0, table) for g in (0.0, 1.0))
     kill = sum(rates.kill_s * response(level, rates.kill_half) * left for level in levels) / len(levels)
     plain = (jnp.broadcast_to(days, full), jnp.broadcast_to(kill, full), wide(off), wide(minus(room, off)))
-    if _silent(rates):
+    if silent(rates):
         return _Step(*plain, None, None)
     signal, both = (minus(_flows(rates, levels, left, g, 1.0, table), still) for g, still in ((0.0, off), (1.0, room)))
     return _Step(*plain, wide(signal), wide(minus(both, signal)))
@@ -131,11 +151,12 @@ def _flows(rates: Rates, levels: list[Array], potency: ArrayLike, g: float, sigm
 
 
 def _advance(cells: Cells, rates: Rates, row: _Step) -> Cells:
-    """One step, with the rates frozen at the crowding and signal of a predicted midpoint.
+    """One step, with the rates frozen at the crowding of a predicted midpoint and the mean of the signal.
 
     The midpoint follows a logistic curve, N e^{rt} / (1 + b N/K (e^{rt} - 1)/r), with r the present growth per cell and b
     the part of it that crowding takes away: a long step cannot overshoot the capacity.
     """
+    row = _with_signal(cells, rates, row)
     total, half = jnp.maximum(cells.total, 1e-30), 0.5 * row.days
     crowded = _growth(row.crowded, cells) / total
     rate = jnp.clip((_growth(row.base, cells) / total + crowded) * half, -30.0, 30.0)
@@ -143,9 +164,35 @@ def _advance(cells: Cells, rates: Rates, row: _Step) -> Cells:
     lift = half * jnp.where(small, 1.0 + 0.5 * rate, jnp.expm1(rate) / jnp.where(small, 1.0, rate))
     grow = jnp.exp(rate) / (1.0 + crowded * total / rates.capacity * lift)
     middle = Cells(*(count * grow for count in cells))
-    if row.signal is not None:
-        middle = _solve(_freeze(cells, rates, row), cells, half)
     return _solve(_freeze(middle, rates, row), cells, row.days)
+
+
+def _with_signal(cells: Cells, rates: Rates, row: _Step) -> _Step:
+    """The step with the mean of its signal taken into its flows."""
+    if row.signal is None or row.signal_crowded is None:
+        return row
+    signal, both = row.signal, row.signal_crowded
+
+    def heard(sigma: Array) -> _Step:
+        base = Flows(*(still + more * sigma for still, more in zip(row.base, signal, strict=True)))
+        crowded = Flows(*(still + more * sigma for still, more in zip(row.crowded, both, strict=True)))
+        return row._replace(base=base, crowded=crowded)
+
+    first = row.kill * cells.sensitive
+    begin = heard(_mean_signal(first, first, rates.secretome_half))
+    last = row.kill * _solve(_freeze(cells, rates, begin), cells, row.days).sensitive
+    return heard(_mean_signal(first, last, rates.secretome_half))
+
+
+def _mean_signal(first: Array, last: Array, half: ArrayLike) -> Array:
+    """Mean over a step of ``F / (F + F_50)``, F going from ``first`` to ``last`` exponentially; 0 where nothing dies."""
+    dying = (first > _QUIET) & (last > _QUIET)
+    one, other = jnp.where(dying, first, 1.0), jnp.where(dying, last, 1.0)
+    fall = jnp.log(other) - jnp.log(one)
+    steady = jnp.abs(fall) < 1e-4
+    middle = jnp.sqrt(one) * jnp.sqrt(other)
+    moved = jnp.log((other + half) / (one + half)) / jnp.where(steady, 1.0, fall)
+    return jnp.where(dying, jnp.where(steady, middle / (middle + half), moved), 0.0)
 
 
 def _growth(flow: Flows, cells: Cells) -> Array:
@@ -158,13 +205,9 @@ def _growth(flow: Flows, cells: Cells) -> Array:
 
 
 def _freeze(at: Cells, rates: Rates, row: _Step) -> Flows:
-    """Flows with crowding and signal of the state ``at``."""
+    """Flows with the crowding of the state ``at``."""
     g = crowding(at.total, rates.capacity)
-    if row.signal is None or row.signal_crowded is None:
-        return Flows(*(base + slope * g for base, slope in zip(row.base, row.crowded, strict=True)))
-    sigma = of_flux(row.kill * at.sensitive, rates)
-    parts = zip(row.base, row.crowded, row.signal, row.signal_crowded, strict=True)
-    return Flows(*(base + slope * g + (heard + both * g) * sigma for base, slope, heard, both in parts))
+    return Flows(*(base + slope * g for base, slope in zip(row.base, row.crowded, strict=True)))
 
 
 def _solve(flow: Flows, cells: Cells, days: Array) -> Cells:

@@ -176,6 +176,12 @@ def of_flux(flux: ArrayLike, rates: Rates) -> Array:
     return jnp.where(dying, deaths / (deaths + rates.secretome_half), 0.0)
 
 
+def silent(rates: Rates) -> bool:
+    """True where the constants say, before anything is computed, that nothing hears the secretome."""
+    parts = (rates.secretome_boost, rates.secretome_protect, rates.seeding)
+    return all(isinstance(part, (int, float)) and part == 0 for part in parts)
+
+
 def exposed(rates: Rates, exposure: ArrayLike, potency: ArrayLike = 1.0) -> Surroundings:
     """The surroundings at a raw exposure and potency (0..1, ``(...)``), with room for all and no secretome."""
     raw = jnp.asarray(exposure, float)
