@@ -17,16 +17,17 @@ Finished patients are kept in the file, and a run that was stopped goes on from 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import kept
 import numpy as np
 
 from persist import Settings, ask, fit, forecast_plans
 from persist.keys import key
 from persist.types import Schedule, Series, Table
+from persist.validation.health import examine
 
 COURSE, PAUSE, EVERY, HORIZON = 252.0, 196.0, 28.0, 364.0
 LAST = COURSE + PAUSE + HORIZON
@@ -127,11 +128,12 @@ def score(series: Series, seed: int) -> dict[str, object]:
     held = (value >= low) & (value <= high)
     return {
         "patient": series.patient_id,
+        "ok": examine(result, series.patient_id).ok,
         "day": series.day[~early].tolist(),
-        "observed": value.round(4).tolist(),
-        "low": low.round(4).tolist(),
-        "median": middle.round(4).tolist(),
-        "high": high.round(4).tolist(),
+        "observed": value.tolist(),
+        "low": low.tolist(),
+        "median": middle.tolist(),
+        "high": high.tolist(),
         "held": held.tolist(),
     }
 
@@ -149,14 +151,14 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/misfit.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    rows = json.loads(asked.output.read_text()) if asked.output.exists() else []
+    rows = kept.read(asked.output)
     done = {row["patient"] for row in rows}
     for family in asked.family or FAMILIES:
         for number in range(asked.patients):
             series = patient(family, number, asked.seed)
             if series.patient_id not in done:
                 rows.append(score(series, asked.seed))
-                asked.output.write_text(json.dumps(rows, indent=1) + "\n")
+                kept.keep(asked.output, rows)
                 print(
                     f"{series.patient_id}: {np.mean(rows[-1]['held']):.0%} of {len(rows[-1]['held'])} held", flush=True
                 )

@@ -11,11 +11,11 @@ marker-positive cells (of a thousand) and of resistant alleles (of ten thousand)
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 
 import jax
+import kept
 import numpy as np
 
 from persist import Settings, fit
@@ -125,7 +125,7 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/recovery.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    rows = json.loads(asked.output.read_text()) if asked.output.exists() else []
+    rows = kept.read(asked.output)
     for number in range(len(rows), asked.patients):
         series, counted, true = measured(asked.seed, number)
         rows.append(
@@ -135,7 +135,7 @@ def main() -> None:
                 "with fractions": judge(series._replace(composition=counted), true, asked.seed),
             }
         )
-        asked.output.write_text(json.dumps(rows, indent=1) + "\n")
+        kept.keep(asked.output, rows)
     print(f"{'rate':<16}{'covered, totals':>17}{'width':>8}{'covered, fractions':>20}{'width':>8}")
     for name in WATCHED:
         parts = [[row[kind]["rates"][name] for row in rows] for kind in ("totals", "with fractions")]

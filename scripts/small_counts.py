@@ -10,11 +10,11 @@ and of the mean field in its place. Finished wells are kept in the file, and a r
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 
 import jax
+import kept
 import numpy as np
 
 from persist import Settings, fit
@@ -112,12 +112,12 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/small_counts.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    rows = json.loads(asked.output.read_text())["wells"] if asked.output.exists() else []
+    rows = kept.read(asked.output)
     for number in range(asked.patients):
         if any(row["well"] == number for row in rows):
             continue
         rows.append(one(asked.seed, number, asked.particles))
-        asked.output.write_text(json.dumps({"seed": asked.seed, "capacity": CAPACITY, "wells": rows}, indent=1) + "\n")
+        kept.keep(asked.output, rows)
         row = rows[-1]
         print(
             f"well {number}: R {row['resistant'][0]:.0f} -> {row['resistant'][1]:.0f}; gap {row['loglik_gap']:+.2f} ± "

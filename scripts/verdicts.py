@@ -7,7 +7,7 @@ intermittent    on, off and on again at one level of dose: the dose response is 
                 nor from totals the secretome (secretome_*, with --model spr-tis)
 
 A patient's rates come from the clinical pack; PSA every 28 days for two years is that of the mean field with wander and error,
-under 0.01 ng/mL censored. For each parameter that the design hides (`validation.design`), fits are counted whose contraction
+under 0.01 ng/mL censored. For each parameter that the design hides (`validation.visible`), fits are counted whose contraction
 alone would call it informed (``contracted``), and those in which it is called so (``informed``); of the others the share called
 informed stands beside. The target is at most 5 % (``at_most``: the upper 97.5 % limit of a share). Replicates that are done lie
 beside the output (OUT.partial) and are used by the same command; ``--chunk i/n`` does each n-th from the i-th.
@@ -35,9 +35,9 @@ from persist.inference.fit import Settings, fit  # noqa: E402
 from persist.inference.model import sampled  # noqa: E402
 from persist.inference.priors import load_pack, quantile  # noqa: E402
 from persist.types import Schedule, Series, Table  # noqa: E402
-from persist.validation.design import design, hidden  # noqa: E402
 from persist.validation.health import examine, rates  # noqa: E402
 from persist.validation.identify import INFORMED, wilson  # noqa: E402
+from persist.validation.visible import hidden, visible  # noqa: E402
 
 DAY = np.arange(0.0, 731.0, 28.0)
 FIRST, FLOOR = 20.0, 0.01
@@ -81,7 +81,7 @@ def replicate(number: int, asked: argparse.Namespace) -> dict[str, Any]:
     one = patient(number, asked.design, asked.model)
     settings = Settings(asked.model, "clinical", None, asked.chains, asked.warmup, asked.draws, number)
     found = fit(Table((one,), (), str(number)), settings)
-    seen = design(one)
+    seen = visible(one)
     rows = {name: row for name, row in rates(found, one.patient_id, seen).items() if row["informed"] is not None}
     told = {
         name: {

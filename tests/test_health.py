@@ -8,8 +8,8 @@ from scipy.special import ndtr
 
 from persist.inference import store
 from persist.inference.priors import load_pack, quantile
-from persist.validation.design import Design
 from persist.validation.health import LEAST_ROUNDS, examine, rates
+from persist.validation.visible import Visible
 
 CHAINS, DRAWS, WALKERS = 4, 1000, 10
 DIMS = ("chain", "draw", "patient")
@@ -167,7 +167,7 @@ def test_rates_come_with_unit_and_with_what_the_data_say() -> None:
     width = {"net_growth_s": 0.33, "reversion": 1.0, "turnover_s": 1.0}
     draws = {name: quantile(entries[name], ndtr(share * z[int(name == "reversion")])) for name, share in width.items()}
     draws["birth_s"] = draws["net_growth_s"] / (1.0 - draws["turnover_s"])
-    rows = rates(fit(draws), "A", Design(True, True, 1, 1, False, frozenset()))
+    rows = rates(fit(draws), "A", Visible(True, True, 1, 1, False, frozenset()))
     assert rows["net_growth_s"]["informed"] is True
     assert rows["net_growth_s"]["contraction"] == pytest.approx(0.67, abs=0.02)
     assert rows["reversion"]["informed"] is False

@@ -11,7 +11,6 @@ from laws import check_share, must_fail
 from persist.inference.curve import patient
 from persist.inference.priors import Prior, load_pack, quantile, score
 from persist.types import Schedule, Series
-from persist.validation.design import design, hidden
 from persist.validation.identify import (
     DOUBT,
     INFORMED,
@@ -24,6 +23,7 @@ from persist.validation.identify import (
     verdict,
     wilson,
 )
+from persist.validation.visible import hidden, visible
 
 PACK = load_pack("clinical", "psa").entries
 HALF = Prior("half-normal", 0.0, 1.0, None, "-", "A", "")
@@ -142,22 +142,22 @@ SCHEDULES = {
     ],
 )
 def test_what_a_schedule_can_show(name: str, shown: set[str]) -> None:
-    assert {key for key, one in SCHEDULES.items() if not hidden(name, design(one))} == shown
+    assert {key for key, one in SCHEDULES.items() if not hidden(name, visible(one))} == shown
 
 
 def test_what_cannot_be_shown_is_not_informed_however_narrow() -> None:
     z = chains(0.1, 0.0)[0]
     assert verdict(z, "").informed
-    found = verdict(z, hidden("reversion", design(SCHEDULES["on"])))
+    found = verdict(z, hidden("reversion", visible(SCHEDULES["on"])))
     assert not found.informed
     assert "never stopped" in found.reason
     assert found.contraction > 0.8
 
 
 def test_periods_and_the_dose_at_the_end() -> None:
-    assert design(SCHEDULES["pause"])[2:5] == (2, 1, True)
-    assert design(SCHEDULES["lowered"])[2:5] == (1, 2, True)
-    assert design(series((0, 100, 1)))[2:5] == (1, 1, False)
+    assert visible(SCHEDULES["pause"])[2:5] == (2, 1, True)
+    assert visible(SCHEDULES["lowered"])[2:5] == (1, 2, True)
+    assert visible(series((0, 100, 1)))[2:5] == (1, 1, False)
 
 
 def test_derived_rates_hang_on_what_moves_them() -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from fakes import FIVE_VALUES, posterior, truth
 from persist.types import Table
-from persist.validation.design import Design
 from persist.validation.gate import MONTH_DAYS
 from persist.validation.measurements import (
     LOOKS,
@@ -20,9 +19,10 @@ from persist.validation.measurements import (
     sentence,
     value,
 )
+from persist.validation.visible import Visible
 
 SIZE = 4000
-OFF = Design(True, True, 2, 1, False, frozenset())
+OFF = Visible(True, True, 2, 1, False, frozenset())
 ON = OFF._replace(on_now=True, periods=1)
 UNKNOWN = {name: {"informed": False} for one in MEASUREMENTS.values() for name in one.informs}
 

@@ -13,10 +13,10 @@ from scipy.special import digamma, polygamma
 import laws
 from persist.inference import sampler
 from persist.inference.sampler import THIN, Draws, Effort, Report, draw, total_rounds
-from persist.inference.target import Reference
+from persist.inference.target import ReferenceLaw
 from persist.inference.walkers import WALKERS, Crowd, Stride, Walkers
 
-ABOUT = Reference(np.array([1.0, 0.0, 0.0]), np.array([4.0, 2.0, 3.0]))
+ABOUT = ReferenceLaw(np.array([1.0, 0.0, 0.0]), np.array([4.0, 2.0, 3.0]))
 SHAPE = 2.0
 WIDTH = np.array([0.1, 2.0])
 

@@ -10,16 +10,16 @@ import pytest
 import laws
 from persist.errors import FitError
 from persist.inference import tempering as module
-from persist.inference.target import Reference
+from persist.inference.target import ReferenceLaw
 from persist.inference.tempering import ACCEPT, FIRST_STEP, LEARN, TIME, Tempered, adapted, temper
 from persist.inference.walkers import WALKERS, Crowd, Moved, Stride, Walkers
 
 CHAINS = 256
 PLACE, WIDTH, MASS = np.array([-6.0, 6.0]), np.array([1.0, 0.5]), np.array([0.8, 0.2])
 """Two modes: twelve standard deviations of the wider one apart, the narrow one with the smaller mass."""
-BROAD = Reference(np.zeros(2), np.full(2, 6.0))
+BROAD = ReferenceLaw(np.zeros(2), np.full(2, 6.0))
 SCALE, SHIFT = np.array([0.5, 2.0, 1.0]), np.array([1.0, -1.0, 0.0])
-UNIT = Reference(np.zeros(3), np.full(3, 2.0))
+UNIT = ReferenceLaw(np.zeros(3), np.full(3, 2.0))
 
 
 def modes(_: jax.Array, x: jax.Array) -> jax.Array:
@@ -39,7 +39,7 @@ def nowhere(_: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.sum(x) * jnp.nan
 
 
-def led(energy, case, reference: Reference, chains: int = CHAINS, seed: int = 1) -> Tempered:
+def led(energy, case, reference: ReferenceLaw, chains: int = CHAINS, seed: int = 1) -> Tempered:
     return temper(Walkers(seed, energy, jnp.asarray(case), reference, chains * WALKERS))
 
 
@@ -94,7 +94,7 @@ def test_chains_that_start_half_in_each_mode_stay_there() -> None:
 
 @pytest.mark.law
 @pytest.mark.parametrize(("energy", "case", "reference", "size"), [(modes, 0.0, BROAD, 1.0), (normal, 3.7, UNIT, 3.7)])
-def test_the_evidence_is_unbiased(energy, case: float, reference: Reference, size: float) -> None:
+def test_the_evidence_is_unbiased(energy, case: float, reference: ReferenceLaw, size: float) -> None:
     found = np.exp(led(energy, case, reference, seed=4).log_evidence)
     laws.check_mean(found, size, what="evidence")
     laws.must_fail(lambda: laws.check_mean(1.5 * found, size))

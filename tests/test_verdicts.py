@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import verdicts
 
-from persist.validation.design import design, hidden
+from persist.validation.visible import hidden, visible
 
 
 def row(number: int, informed: bool) -> dict:
@@ -27,8 +27,8 @@ def test_a_patient_is_the_same_under_every_design_until_they_part() -> None:
     np.testing.assert_allclose(one.burden[early], other.burden[early], rtol=1e-6)
     assert not np.allclose(one.burden[~early], other.burden[~early])
     assert (one.burden[one.censoring < 0] == verdicts.FLOOR).all()
-    assert hidden("reversion", design(one))
-    assert not hidden("reversion", design(other))
+    assert hidden("reversion", visible(one))
+    assert not hidden("reversion", visible(other))
 
 
 def test_counts_have_their_limit() -> None:

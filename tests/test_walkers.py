@@ -11,12 +11,12 @@ from scipy.special import digamma, polygamma
 
 import laws
 from persist.inference import walkers as module
-from persist.inference.target import Reference
+from persist.inference.target import ReferenceLaw
 from persist.inference.walkers import CAREFUL, WALL, Crowd, Stride, Walkers, root_of_metric
 
 LANES = 4096
 MOVES = 10
-WIDE = Reference(np.zeros(3), np.array([2.0, 2.0, 3.0]))
+WIDE = ReferenceLaw(np.zeros(3), np.array([2.0, 2.0, 3.0]))
 COVARIANCE = np.array([[1.0, 1.8], [1.8, 4.0]])
 """Two coordinates of correlation 0.9 and widths 1 and 2."""
 SHAPE = 2.0
@@ -97,7 +97,7 @@ def test_a_wrong_acceptance_is_seen(monkeypatch, factor: float) -> None:
 @pytest.mark.law
 def test_between_the_temperatures_the_law_is_the_blend() -> None:
     """A normal target and a normal reference: precisions add up in proportion to beta."""
-    beta, wide, precision = 0.3, Reference(np.zeros(2), np.array([2.0, 3.0])), np.linalg.inv(COVARIANCE)
+    beta, wide, precision = 0.3, ReferenceLaw(np.zeros(2), np.array([2.0, 3.0])), np.linalg.inv(COVARIANCE)
     blend = np.linalg.inv(beta * precision + (1.0 - beta) * np.diag(wide.scale**-2.0))
     crowd = standing(np.random.default_rng(3).multivariate_normal(np.zeros(2), blend, LANES))
     many = Walkers(6, level, jnp.asarray(precision), wide, LANES)
@@ -117,7 +117,7 @@ def test_between_the_temperatures_the_law_is_the_blend() -> None:
 def test_where_the_density_is_no_number_nobody_goes() -> None:
     """The edge is met without a warning, and the law beside it is right."""
     start = np.abs(np.random.default_rng(5).standard_normal((LANES, 2)))
-    many = Walkers(8, cut, jnp.zeros(()), Reference(np.zeros(2), np.ones(2)), LANES)
+    many = Walkers(8, cut, jnp.zeros(()), ReferenceLaw(np.zeros(2), np.ones(2)), LANES)
     crowd, refused = standing(start), 0
     for _ in range(MOVES):
         crowd, told = many.move(crowd, Stride(np.eye(2), 0.5, 1.5))
@@ -175,7 +175,7 @@ def test_where_walkers_stand_is_told_with_their_energy() -> None:
 
 
 def test_a_point_without_density_has_the_energy_of_a_wall() -> None:
-    many = Walkers(4, cut, jnp.zeros(()), Reference(np.array([-9.0, 0.0]), np.full(2, 0.1)), 32)
+    many = Walkers(4, cut, jnp.zeros(()), ReferenceLaw(np.array([-9.0, 0.0]), np.full(2, 0.1)), 32)
     assert np.all(many.start().energy == WALL)
 
 
@@ -183,7 +183,7 @@ def test_a_program_is_compiled_once_for_all_patients_of_a_size() -> None:
     one, other = (Walkers(5, bent, jnp.eye(2) * scale, WIDE, 32) for scale in (1.0, 4.0))
     assert one.run is other.run
     assert not np.array_equal(one.start().energy, other.start().energy)
-    assert Walkers(5, cut, jnp.zeros(()), Reference(np.zeros(2), np.ones(2)), 32).run is not one.run
+    assert Walkers(5, cut, jnp.zeros(()), ReferenceLaw(np.zeros(2), np.ones(2)), 32).run is not one.run
 
 
 def test_few_points_have_a_cautious_metric() -> None:

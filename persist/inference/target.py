@@ -37,7 +37,7 @@ class Target(NamedTuple):
     chance: bool = True
 
 
-class Reference(NamedTuple):
+class ReferenceLaw(NamedTuple):
     """The normal law of independent coordinates from which tempering starts: location and scale, each ``(n,)``."""
 
     location: np.ndarray
@@ -94,7 +94,7 @@ def named(target: Target) -> Callable[[Case, Any], dict[str, Array]]:
     return jax.jit(jax.vmap(jax.vmap(at, in_axes=(None, 0)), in_axes=(None, 0)))
 
 
-def reference(target: Target, case: Case) -> Reference:
+def reference(target: Target, case: Case) -> ReferenceLaw:
     """About the prior in flat coordinates, as a normal law: where tempering starts."""
     pack = load_pack(target.pack, target.cells)
     entries = dict(pack.entries)
@@ -104,4 +104,4 @@ def reference(target: Target, case: Case) -> Reference:
     shift = {"settled_burden": float(case.log_largest), "burden_0": float(case.log_first)}
     reach = [own[site] if site in own else (entries[site].location, entries[site].scale) for site in order(target)]
     location = [at + shift.get(site, 0.0) for site, (at, _) in zip(order(target), reach, strict=True)]
-    return Reference(np.array(location), np.array([width for _, width in reach]))
+    return ReferenceLaw(np.array(location), np.array([width for _, width in reach]))

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist.inference.target import Reference
+from persist.inference.target import ReferenceLaw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ class Walkers:
     compiled once for each function and shapes of the case, so the same function must be given for all patients.
     """
 
-    def __init__(self, seed: int, energy: Energy, case: Any, reference: Reference, lanes: int) -> None:
+    def __init__(self, seed: int, energy: Energy, case: Any, reference: ReferenceLaw, lanes: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.case, self.reference, self.lanes = case, reference, lanes
         self.run = _program(energy, case, len(reference.location))
@@ -146,7 +146,7 @@ def _trajectory(
     momentum: Array,
     size: Array,
     case: Any,
-    reference: Reference,
+    reference: ReferenceLaw,
     root: Array,
     leaps: Array,
     beta: Array,
@@ -191,7 +191,7 @@ def _program(energy: Energy, case: Any, size: int) -> Any:
     with _COMPILING:
         if (energy, shapes) not in _PROGRAMS:
             rows = (jnp.zeros((TOGETHER, size)), jnp.zeros((TOGETHER, size)), jnp.ones(TOGETHER))
-            reference = Reference(np.zeros(size), np.ones(size))
+            reference = ReferenceLaw(np.zeros(size), np.ones(size))
             shared = (case, reference, np.eye(size), np.asarray(1), np.asarray(1.0))
             _PROGRAMS[energy, shapes] = _compiled(energy).lower(*rows, *shared).compile()
     return _PROGRAMS[energy, shapes]

@@ -20,11 +20,11 @@ from persist.inference.subject import laws, subject
 from persist.types import RATE_UNITS
 from persist.validation import predictive
 from persist.validation.correlations import correlations
-from persist.validation.design import Design, design, hidden
 from persist.validation.identify import against_prior, hangs_on, scores, verdict
 from persist.validation.measurements import next_measurement, open_questions
 from persist.validation.residuals import as_json as residuals_json
 from persist.validation.residuals import pooled, residuals
+from persist.validation.visible import Visible, hidden, visible
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -156,7 +156,7 @@ def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray
     return found
 
 
-def rates(fit: xr.DataTree, patient: str, seen: Design) -> dict[str, dict[str, Any]]:
+def rates(fit: xr.DataTree, patient: str, seen: Visible) -> dict[str, dict[str, Any]]:
     """Of every parameter its quantiles, its unit and what the data say of it: the verdict (`validation.identify`) with its
     reason, and whether they go against its prior; of a derived one (``informed`` None) what it depends on.
     """
@@ -205,7 +205,7 @@ def whole(fit: xr.DataTree) -> dict[str, Any]:
 
 def _as_json(fit: xr.DataTree, patient: str) -> dict[str, Any]:
     health, series = examine(fit, patient), subject(fit, patient).series
-    seen = design(series)
+    seen = visible(series)
     found = rates(fit, patient, seen)
     drawn = fit["posterior"].to_dataset().sel(patient=patient)
     return health._asdict() | {

@@ -9,7 +9,7 @@ The priors are known in closed form, so their width has no error. A parameter is
    takes three times the information that the prior held. The limit takes the ends of the interval at the quantiles that lie
    beyond them by their Monte-Carlo error (Wilson's limits of a share, 10.1080/01621459.1927.10502953, from the effective draws
    at that quantile): a parameter of smaller contraction is called informed by chance of the draws in at most 5 % of fits; and
-2. the schedule and the measurements can show it (`validation.design`).
+2. the schedule and the measurements can show it (`validation.visible`).
 
 Priors are independent, so a parameter on which the data do not depend keeps its prior exactly: its contraction is 0, and only
 the error of the draws, which 1 bounds, can make it look informed. What 2 adds are those on which the data depend by way of

@@ -28,8 +28,8 @@ from persist.inference.priors import base_of
 from persist.inference.subject import subject
 from persist.treatment.schedule import splice
 from persist.types import Schedule
-from persist.validation.design import Design, design
 from persist.validation.gate import MONTH_DAYS
+from persist.validation.visible import Visible, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +74,8 @@ class Measurement(NamedTuple):
     what: str
     informs: tuple[str, ...]
     open: str
-    lacks: Callable[[Design], bool]
-    changes: Callable[[Design], bool]
+    lacks: Callable[[Visible], bool]
+    changes: Callable[[Visible], bool]
     shows: Callable[[Foresight], tuple[np.ndarray, np.ndarray]]
 
 
@@ -160,7 +160,7 @@ MEASUREMENTS: dict[str, Measurement] = {
 """After the table of what each measurement informs (the README's "Limits")."""
 
 
-def open_questions(rates: dict[str, Any], seen: Design) -> list[dict[str, Any]]:
+def open_questions(rates: dict[str, Any], seen: Visible) -> list[dict[str, Any]]:
     """What the series leaves open: the question, its parameters that are not informed, the measurement that would tell."""
     found = []
     for one in MEASUREMENTS.values():
@@ -178,10 +178,10 @@ def next_measurement(fit: store.DataTree, patient: str, rates: dict[str, Any]) -
     """One patient's `next_measurement` object: the ranking by value, the one proposed and its sentence."""
     series = subject(fit, patient).series
     ahead = foresee(fit, patient)
-    return propose(ahead, design(series), rates)
+    return propose(ahead, visible(series), rates)
 
 
-def propose(ahead: Foresight, seen: Design, rates: dict[str, Any]) -> dict[str, Any]:
+def propose(ahead: Foresight, seen: Visible, rates: dict[str, Any]) -> dict[str, Any]:
     """The measurement of most value that needs no change of treatment (or, where all do, the best), in a sentence."""
     ranking: list[dict[str, Any]] = []
     for name, one in MEASUREMENTS.items():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from persist.types import Schedule, Series
 
 
-class Design(NamedTuple):
+class Visible(NamedTuple):
     """Within the visits of a patient: was the drug given, was it ever lowered or stopped, in how many periods and at how many
     levels of dose, is it given up to the last visit, and of which ``markers`` were fractions measured.
     """
@@ -41,18 +41,18 @@ _AT_LEVELS = ("tolerance_power", "kill_half")
 _SECRETOME = "secretome_"
 
 
-def design(series: Series) -> Design:
+def visible(series: Series) -> Visible:
     """What the schedule and the measurements of a patient allow to see."""
     schedule = next(iter(series.schedules.values()), None)
     first, last = float(series.day[0]), float(series.day[-1])
     markers = _markers(series)
     if schedule is None or len(schedule.start) == 0:
-        return Design(False, False, 0, 0, False, markers)
+        return Visible(False, False, 0, 0, False, markers)
     seen = (schedule.dose > 0.0) & (schedule.start < last) & (schedule.stop > first)
     levels = np.unique(np.round(schedule.dose[seen], 6))
     fresh = np.append(True, schedule.start[1:] > schedule.stop[:-1] + CLOSE)
     on_now = bool(dose_at(schedule, last - CLOSE) > 0.0)
-    return Design(
+    return Visible(
         bool(seen.any()), _lowered(schedule, first, last), int(np.sum(seen & fresh)), len(levels), on_now, markers
     )
 
@@ -68,7 +68,7 @@ def _markers(series: Series) -> frozenset[str]:
     return frozenset(MARKERS[int(one)] for one in series.composition.marker)
 
 
-def hidden(name: str, seen: Design) -> str:
+def hidden(name: str, seen: Visible) -> str:
     """Why this design cannot show a parameter, in words; "" where it can."""
     if name in (*_ON_DRUG, *_AFTER_DRUG) and not seen.treated:
         return "the drug was not given while this series was measured"
