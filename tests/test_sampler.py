@@ -121,7 +121,7 @@ def test_points_stand_walker_after_walker() -> None:
     np.testing.assert_array_equal(chains[1, :, 1], np.tile(np.arange(5), WALKERS))
 
 
-def kept(step: float, rounds: int, doublings: int = 3) -> tuple[sampler._Kept, int]:
+def kept(step: float, rounds: int, doublings: int = 3, warmup: int = 1) -> tuple[sampler._Kept, int]:
     """What is kept of walkers that begin in the law, and how many trajectories there were."""
     many = Walkers(1, bent, jnp.ones(()), ABOUT, 4 * WALKERS)
     rng = np.random.default_rng(2)
@@ -138,7 +138,9 @@ def kept(step: float, rounds: int, doublings: int = 3) -> tuple[sampler._Kept, i
     many.move = move  # type: ignore[method-assign]
     stride = Stride(np.diag([WIDTH[0], WIDTH[1], 1.0]), step, 6.0 * step)
     crowd = Crowd(point, np.zeros(many.lanes), np.zeros(many.lanes))
-    return sampler._enough(many, crowd, stride, Effort(4, 16, rounds * WALKERS, doublings), lambda _: None), len(moves)
+    return sampler._enough(
+        many, crowd, stride, Effort(4, warmup * WALKERS, rounds * WALKERS, doublings), lambda _: None
+    ), len(moves)
 
 
 def test_draws_that_pass_are_all_that_is_drawn() -> None:
@@ -152,3 +154,12 @@ def test_draws_that_do_not_pass_are_doubled_and_thinned(doublings: int) -> None:
     found, moves = kept(0.002, 8, doublings)
     assert (len(found.point), moves) == (8, THIN * 8 * 2**doublings)
     assert not sampler._passed(found.point, 4)
+
+
+def test_walkers_that_are_mostly_refused_are_warmed_up_again() -> None:
+    """Steps that are too large for the law: dropped with all that they drew. Planted: no second warm-up, which never passes."""
+    found, moves = kept(3.0, 40, doublings=1, warmup=60)
+    assert moves == THIN * 40 + 60 + 2 * THIN * 40
+    assert found.accept.mean() > 0.8 > found.step[0, 0] and (found.step == found.step[0, 0]).all()
+    assert sampler._passed(found.point, 4)
+    assert not sampler._passed(kept(3.0, 40, doublings=0)[0].point, 4)

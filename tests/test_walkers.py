@@ -12,7 +12,7 @@ from scipy.special import digamma, polygamma
 import laws
 from persist.inference import walkers as module
 from persist.inference.target import ReferenceLaw
-from persist.inference.walkers import CAREFUL, WALL, Crowd, Stride, Walkers, root_of_metric
+from persist.inference.walkers import SMALL, WALL, Crowd, Stride, Walkers, root_of_metric
 
 LANES = 4096
 MOVES = 10
@@ -133,8 +133,8 @@ def test_where_the_density_is_no_number_nobody_goes() -> None:
 def test_a_share_of_the_steps_is_careful() -> None:
     many = Walkers(9, bent, jnp.eye(2), WIDE, LANES)
     _, told = many.move(many.start(), Stride(np.eye(3), 0.1, 0.1))
-    laws.check_share(~told.common, CAREFUL[0])
-    laws.must_fail(lambda: laws.check_share(~told.common, 1.3 * CAREFUL[0]))
+    laws.check_share(~told.common, SMALL)
+    laws.must_fail(lambda: laws.check_share(~told.common, 1.3 * SMALL))
 
 
 def some(seed: int, lanes: int = 48) -> Crowd:

@@ -55,7 +55,7 @@ class Settings(NamedTuple):
     draws: int = 640
     seed: int = 0
     reference: Reference | None = None
-    doublings: int = 3
+    doublings: int = 4
 
 
 class Progress(NamedTuple):

@@ -2,8 +2,10 @@
 
 Walkers share one metric, the covariance of the later half of all their points so far, and one step size; both are fixed before
 the draws. Where the draws do not pass (R-hat over chains, effective size), as many trajectories are added as there were, and
-every second point is kept, a few times. The programs depend only on the padded sizes, so all patients of a size share them, and
-a patient's numbers do not depend on who else is fitted.
+every second point is kept, a few times. Where many trajectories were refused besides, walkers have come to narrower places than
+the warm-up saw: then they are warmed up again from where they are, this time at the pace of the slowest too, and what was drawn
+before is dropped. The programs depend only on the padded sizes, so all patients of a size share them, and a patient's numbers
+do not depend on who else is fitted.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ FIRST, LEAST = 0.5, 0.05
 CAUTION = 0.9
 """Share of the adapted step size with which draws are made."""
 
+REFUSED = 0.15
+"""Share of refused trajectories over which draws that do not pass are made anew, after another warm-up."""
+
 THIN = 2
 """Trajectories for each kept point."""
 
@@ -59,7 +64,7 @@ class Effort(NamedTuple):
     chains: int
     warmup: int
     draws: int
-    doublings: int = 3
+    doublings: int = 4
 
     @property
     def rounds(self) -> tuple[int, int]:
@@ -95,6 +100,7 @@ class _Kept(NamedTuple):
     diverging: np.ndarray
     lost: np.ndarray
     leaps: np.ndarray
+    step: np.ndarray
 
 
 def total_rounds(effort: Effort) -> int:
@@ -122,14 +128,20 @@ def draw(
     kept = _enough(walkers, crowd, stride, effort, lambda n: tell(TEMPERING * total + effort.rounds[0] + n))
     spent = time.perf_counter() - began
     values = _named(pick, target, case, _by_chain(kept.point, effort.chains))
-    return Draws(values, _stats(kept, effort.chains, stride), start.log_evidence, spent)
+    return Draws(values, _stats(kept, effort.chains), start.log_evidence, spent)
 
 
 def _warm(
-    walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell: Callable[[int], None]
+    walkers: Walkers,
+    crowd: Crowd,
+    stride: Stride,
+    effort: Effort,
+    tell: Callable[[int], None],
+    *,
+    slowest: bool = False,
 ) -> tuple[Crowd, Stride]:
     """Adapt metric and step size: the metric at rounds 4, 8, 16 and so on and twice in the second half, the step size
-    throughout; what is left is its geometric mean over the last quarter, a little shortened.
+    throughout; what is left is its geometric mean over the last quarter, a little shortened. ``slowest``: see `adapted`.
     """
     past: list[np.ndarray] = []
     steps: list[float] = []
@@ -139,7 +151,7 @@ def _warm(
     for number in range(1, rounds + 1):
         crowd, moved = walkers.move(crowd, stride)
         past.append(crowd.point)
-        stride = adapted(stride, moved, ACCEPT, max(LEAST, FIRST / (1.0 + 0.2 * number)))
+        stride = adapted(stride, moved, ACCEPT, max(LEAST, FIRST / (1.0 + 0.2 * number)), slowest=slowest)
         steps.append(np.log(stride.step))
         if number in renewed and number < rounds:
             stride = stride._replace(root=root_of_metric(np.stack(past[len(past) // 2 :])))
@@ -150,9 +162,8 @@ def _warm(
 
 def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell: Callable[[int], None]) -> _Kept:
     """Points until they pass, or have been doubled as often as they may."""
-    wanted = effort.rounds[1]
+    wanted, thin = effort.rounds[1], THIN
     parts: list[_Kept] = []
-    thin = THIN
     for doubled in range(effort.doublings + 1):
         for _ in range(wanted - sum(len(part.point) for part in parts)):
             crowd, part = _round(walkers, crowd, stride, thin)
@@ -161,8 +172,12 @@ def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell
         kept = _Kept(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
         if doubled == effort.doublings or _passed(kept.point, effort.chains):
             break
-        diverging = kept.diverging[1::2] | kept.diverging[: 2 * (len(kept.diverging) // 2) : 2]
-        parts = [_Kept(*(row[1::2] for row in kept))._replace(diverging=diverging)]
+        if np.mean(kept.accept) < 1.0 - REFUSED:
+            crowd, stride = _warm(walkers, crowd, stride, effort, lambda _: None, slowest=True)
+            parts = []
+        else:
+            diverging = kept.diverging[1::2] | kept.diverging[: 2 * (len(kept.diverging) // 2) : 2]
+            parts = [_Kept(*(row[1::2] for row in kept))._replace(diverging=diverging)]
         thin *= 2
     return kept
 
@@ -176,11 +191,11 @@ def _round(walkers: Walkers, crowd: Crowd, stride: Stride, thin: int) -> tuple[C
         accept = accept + moved.accept / thin
         diverging = diverging | (moved.diverging & ~moved.common)
         lost = lost + moved.diverging / thin
-    spent = np.full(walkers.lanes, walkers.leaps - leaps)
+    spent, step = np.full(walkers.lanes, walkers.leaps - leaps), np.full(walkers.lanes, stride.step)
     return crowd, _Kept(
         *(
             np.asarray(part)[None]
-            for part in (crowd.point, crowd.energy, moved.hamiltonian, accept, diverging, lost, spent)
+            for part in (crowd.point, crowd.energy, moved.hamiltonian, accept, diverging, lost, spent, step)
         )
     )
 
@@ -204,7 +219,7 @@ def _passed(points: np.ndarray, chains: int) -> bool:
     return worst <= PASSED and least >= ENOUGH
 
 
-def _stats(kept: _Kept, chains: int, stride: Stride) -> dict[str, np.ndarray]:
+def _stats(kept: _Kept, chains: int) -> dict[str, np.ndarray]:
     """Sampler statistics under ArviZ's names, each ``(chains, draws)``; ``walker`` is the number of the walker in its chain.
 
     A common step that diverges is lost, and smaller ones are there for such places: ``lost`` is the share of those, while
@@ -217,7 +232,7 @@ def _stats(kept: _Kept, chains: int, stride: Stride) -> dict[str, np.ndarray]:
         "acceptance_rate": kept.accept,
         "diverging": kept.diverging,
         "lost": kept.lost,
-        "step_size": np.full(kept.energy.shape, stride.step),
+        "step_size": kept.step,
         "walker": np.broadcast_to(np.tile(np.arange(WALKERS), chains), kept.energy.shape),
     }
     return {name: _by_chain(np.asarray(rows), chains) for name, rows in columns.items()}

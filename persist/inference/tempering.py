@@ -78,13 +78,14 @@ def temper(walkers: Walkers, progress: Callable[[float], None] | None = None) ->
     )
 
 
-def adapted(stride: Stride, moved: Moved, accept: float, learn: float) -> Stride:
+def adapted(stride: Stride, moved: Moved, accept: float, learn: float, *, slowest: bool = False) -> Stride:
     """The stride with its step size moved towards the acceptance aimed at.
 
-    Judged are walkers that took the common step, but for the worst tenth: a few in a narrow place shall not slow all others.
+    Judged are walkers that took the common step, but for the worst tenth unless the ``slowest`` count: a few in a narrow place
+    shall not slow all others.
     """
     judged = np.sort(moved.accept[moved.common])
-    mean = float(judged[len(judged) // 10 :].mean()) if len(judged) else accept
+    mean = float(judged[0 if slowest else len(judged) // 10 :].mean()) if len(judged) else accept
     return stride._replace(step=float(stride.step * np.exp(learn * (mean - accept))))
 
 

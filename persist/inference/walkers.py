@@ -39,8 +39,8 @@ TOGETHER = 32
 JITTER = 0.2
 """Spread of the log of a walker's step size about the common one."""
 
-CAREFUL = (0.2, 0.2)
-"""Share of the steps that are smaller, and by how much."""
+SMALL, SMALLER = 0.2, 0.2
+"""Share of the trajectories with small steps, and how small over the common one."""
 
 DIVERGENT = 1000.0
 """Error of H beyond which a trajectory counts as divergent."""
@@ -103,8 +103,8 @@ class Walkers:
         """One trajectory of every walker at inverse temperature ``beta``, accepted or not."""
         shape = crowd.point.shape
         momentum = self.rng.standard_normal(shape)
-        common = self.rng.uniform(size=shape[0]) >= CAREFUL[0]
-        size = stride.step * np.exp(JITTER * self.rng.standard_normal(shape[0])) * np.where(common, 1.0, CAREFUL[1])
+        common = self.rng.uniform(size=shape[0]) >= SMALL
+        size = stride.step * np.exp(JITTER * self.rng.standard_normal(shape[0])) * np.where(common, 1.0, SMALLER)
         leaps = self._leaps(stride)
         self.leaps += leaps
         before, after, error, level = self._each(crowd.point, momentum, size, stride.root, leaps, beta)
