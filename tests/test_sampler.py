@@ -160,6 +160,7 @@ def test_walkers_that_are_mostly_refused_are_warmed_up_again() -> None:
     """Steps that are too large for the law: dropped with all that they drew. Planted: no second warm-up, which never passes."""
     found, moves = kept(3.0, 40, doublings=1, warmup=60)
     assert moves == THIN * 40 + 60 + 2 * THIN * 40
-    assert found.accept.mean() > 0.8 > found.step[0, 0] and (found.step == found.step[0, 0]).all()
+    assert found.accept.mean() > 0.8
+    assert found.step.max() == found.step.min() < 1.0
     assert sampler._passed(found.point, 4)
     assert not sampler._passed(kept(3.0, 40, doublings=0)[0].point, 4)
