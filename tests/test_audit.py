@@ -51,6 +51,21 @@ def test_what_is_audited_is_what_the_fit_used(monkeypatch) -> None:
     assert off["few"] > 0.05
 
 
+def test_the_log_of_a_mean_is_put_right() -> None:
+    """Estimates whose logs are normal with variance v, of which the mean is the likelihood: the gap is 0, and without the
+    correction v / 2 over the number of filters (3.0 standard errors from it at least).
+    """
+    rng, v, draws = np.random.default_rng(3), 0.5, 4000
+    each = -0.5 * v + np.sqrt(v) * rng.standard_normal((audit.FILTERS, draws))
+    exact = np.log(np.exp(each).mean(axis=0))
+    noise = float(np.sqrt(np.mean(np.var(each, axis=0, ddof=1)) / audit.FILTERS))
+    nothing = np.zeros(draws)
+    found = audit.Audit(nothing, exact, nothing, nothing, nothing, 0.0, noise)
+    assert abs(found.gap) < 4.0 * found.gap_mcse
+    assert abs(np.mean(nothing - exact)) > 3.0 * found.gap_mcse
+    assert found.gap == pytest.approx(np.mean(-exact) - 0.5 * v / audit.FILTERS, abs=0.01)
+
+
 def test_a_value_beyond_a_limit_leaves_the_error_beyond_it() -> None:
     u = jnp.asarray(np.linspace(0.001, 0.999, 50))
     for limit in (-40.0, -12.0, -2.0, 0.0, 3.0):
