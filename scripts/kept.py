@@ -16,10 +16,12 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def keep(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the rows, numbers to four digits."""
+    """Write the rows, numbers to four digits; whole or not at all."""
     lines = ",\n".join(json.dumps(_short(row)) for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"[\n{lines}\n]\n")
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text(f"[\n{lines}\n]\n")
+    beside.replace(path)
 
 
 def _short(value: Any) -> Any:

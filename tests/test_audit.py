@@ -51,15 +51,18 @@ def test_what_is_audited_is_what_the_fit_used(monkeypatch) -> None:
     assert off["few"] > 0.05
 
 
-def test_the_log_of_a_mean_is_put_right() -> None:
+def test_the_log_of_a_mean_is_put_right(monkeypatch) -> None:
     """Estimates whose logs are normal with variance v, of which the mean is the likelihood: the gap is 0, and without the
     correction v / 2 over the number of filters (3.0 standard errors from it at least).
     """
     rng, v, draws = np.random.default_rng(3), 0.5, 4000
     each = -0.5 * v + np.sqrt(v) * rng.standard_normal((audit.FILTERS, draws))
-    exact = np.log(np.exp(each).mean(axis=0))
-    noise = float(np.sqrt(np.mean(np.var(each, axis=0, ddof=1)) / audit.FILTERS))
-    nothing = np.zeros(draws)
+    rows, nothing, seen = iter(each), np.zeros(draws), []
+    monkeypatch.setattr(audit, "log_likelihood", lambda *given: seen.append(given) or next(rows))
+    exact, noise = audit._filtered(0, "A", {}, None, 1.0, 1000, None)
+    assert [given[5] for given in seen] == [1000 // audit.FILTERS] * audit.FILTERS
+    assert len({given[1] for given in seen}) == audit.FILTERS  # each with chance of its own
+    assert noise == pytest.approx(np.sqrt(v / audit.FILTERS), rel=0.05)
     found = audit.Audit(nothing, exact, nothing, nothing, nothing, 0.0, noise)
     assert abs(found.gap) < 4.0 * found.gap_mcse
     assert abs(np.mean(nothing - exact)) > 3.0 * found.gap_mcse

@@ -217,6 +217,15 @@ def test_the_step_follows_the_acceptance_of_all_but_the_worst_tenth() -> None:
     assert step(most, np.zeros(100, bool)) == FIRST_STEP
 
 
+def test_the_slowest_may_count() -> None:
+    """Three of 32 walkers stand still: passed over, the step may grow; counted, it shrinks as their mean says."""
+    accept = np.append(np.zeros(3), np.full(29, 0.85))
+    stride, moved = Stride(np.eye(2), 0.5, 1.0), Moved(accept, accept == 0.0, np.ones(32, bool), accept)
+    usual, careful = (adapted(stride, moved, ACCEPT, LEARN, slowest=count).step for count in (False, True))
+    assert careful < 0.5 < usual
+    assert careful == pytest.approx(0.5 * np.exp(LEARN * (accept.mean() - ACCEPT)))
+
+
 @pytest.mark.parametrize("first", [0.05, 5.0], ids=["from below", "from above"])
 def test_adaptation_comes_to_the_acceptance_it_aims_at(first: float) -> None:
     many = Walkers(14, normal, jnp.ones(()), UNIT, 16 * WALKERS)

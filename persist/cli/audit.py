@@ -26,7 +26,9 @@ from persist.cli.common import (
 @click.option(
     "--draws", type=click.IntRange(1), default=50, show_default=True, help="Posterior draws that are looked at."
 )
-@click.option("--particles", type=click.IntRange(1), default=1000, show_default=True, help="Particles of each draw.")
+@click.option(
+    "--particles", type=click.IntRange(1), default=1000, show_default=True, help="Of each draw, in four filters."
+)
 @device_option
 @common_options
 def command(
