@@ -55,12 +55,12 @@ def test_the_band_is_the_narrowest_of_its_kind() -> None:
 
 @pytest.mark.law
 def test_it_is_the_band_of_the_paper() -> None:
-    """The level of each point that the paper's simulation finds, here by ArviZ, is a quantile of 4000 simulated series: ranks
+    """The level of each point that the paper's simulation finds, here by ArviZ, is a quantile of 16000 simulated series: ranks
     leave a band of that level with a probability that is a beta variable about 5 %. False alarm 1e-6; twin: the level of 90 %.
     """
     from arviz_stats.ecdf_utils import simulate_confidence_bands
 
-    points, runs = np.arange(1, 100) / 100, 4000
+    points, runs = np.arange(1, 100) / 100, 16_000
     least, most = stats.beta(0.05 * runs, 0.95 * runs).ppf([5e-7, 1.0 - 5e-7])
 
     def left(prob: float) -> float:
