@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from persist import keys
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, passage, root, times
 from persist.dynamics.trajectories import simulate
 from persist.inference.curve import patient
 from persist.inference.model import sampled
@@ -90,7 +91,7 @@ class Tumour(NamedTuple):
     rates: Rates
     cells: Cells
     exposure: float
-    wander: float
+    wander: np.ndarray
     day: float
 
 
@@ -99,7 +100,7 @@ def begin(truth: dict[str, float], rng: np.random.Generator) -> Tumour:
     start = patient(truth, 1.0)
     rates = Rates(*(float(np.asarray(rate)) for rate in start.rates))
     cells = Cells(*(float(np.round(np.asarray(count))) for count in start.cells))
-    return Tumour(truth, rates, cells, 0.0, truth["wander_sd"] * rng.standard_normal(), 0.0)
+    return Tumour(truth, rates, cells, 0.0, truth["wander_sd"] * rng.standard_normal(2), 0.0)
 
 
 def advance(at: Tumour, days: float, dose: float, name: str, rng: np.random.Generator) -> Tumour:
@@ -115,17 +116,18 @@ def advance(at: Tumour, days: float, dose: float, name: str, rng: np.random.Gene
         at.rates.washout_days,
         at.exposure,
     )
-    decay = np.exp(-days / at.truth["wander_days"])
-    wander = decay * at.wander + at.truth["wander_sd"] * np.sqrt(1.0 - decay**2) * rng.standard_normal()
+    over = passage(days, at.truth["wander_days"])
+    fresh = at.truth["wander_sd"] * times(root(over.fresh), jnp.asarray(rng.standard_normal(2)))
+    wander = np.asarray(times(over.kept, jnp.asarray(at.wander)) + fresh)
     cells = Cells(*(float(state[0, -1]) for state in path))
-    return at._replace(cells=cells, exposure=float(last.start[-1]), wander=float(wander), day=at.day + days)
+    return at._replace(cells=cells, exposure=float(last.start[-1]), wander=wander, day=at.day + days)
 
 
 def measure(at: Tumour, rng: np.random.Generator) -> tuple[float, str]:
     """PSA in ng/mL to three digits and its censoring mark."""
     part = rng.choice(len(NOISE_SCALE), p=NOISE_WEIGHT / NOISE_WEIGHT.sum())
     error = at.truth["noise_sd"] * NOISE_SCALE[part] * rng.standard_normal()
-    value = float(at.cells.total / at.truth["cells_per_unit"] * np.exp(at.wander + error))
+    value = float(at.cells.total / at.truth["cells_per_unit"] * np.exp(at.wander[0] + error))
     return (FLOOR, "left") if value < FLOOR else (float(f"{value:.3g}"), "")
 
 

@@ -80,7 +80,7 @@ def measured(seed: int, number: int) -> tuple[Series, Composition, dict[str, flo
     cells = Cells(*(np.asarray(state) for state in cells))
     total = np.maximum(cells.total, 0.5)
     level = np.log(total / values["cells_per_unit"])
-    level = level + wandered(names_of(seed, number, "recovery wander"), values, DESIGN.day)
+    level = level + wandered(names_of(seed, number, "recovery wander"), values, DESIGN.day)[:, 0]
     noise = errors(names_of(seed, number, "recovery errors"), values["noise_sd"], np.exp(level), counted=False)
     series = seen(f"patient {number}", np.exp(level + noise), DESIGN, math.inf, "none")
     rows = []

@@ -85,7 +85,7 @@ def well(seed: int, number: int):
     start = patient({name: np.asarray(value) for name, value in values.items()}, 1.0)
     cells = moved(names_of(seed, number, "cells"), start, DESIGN)
     total = np.maximum(np.asarray(cells.total), 0.5)
-    level = np.log(total) + wandered(names_of(seed, number, "wander"), values, DESIGN.day)
+    level = np.log(total) + wandered(names_of(seed, number, "wander"), values, DESIGN.day)[:, 0]
     noisy = level + errors(names_of(seed, number, "errors"), values["noise_sd"], np.exp(level), counted=True)
     series = seen(f"well {number}", np.round(np.exp(noisy)), DESIGN, math.inf, "none")
     return series, float(cells.resistant[0]), float(cells.resistant[-1])

@@ -28,7 +28,7 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from persist import keys  # noqa: E402
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT  # noqa: E402
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, correlation  # noqa: E402
 from persist.inference.cohort import case, pad  # noqa: E402
 from persist.inference.curve import trace_curves  # noqa: E402
 from persist.inference.fit import Settings, fit  # noqa: E402
@@ -72,7 +72,7 @@ def error(rng: np.random.Generator, values: dict[str, np.ndarray]) -> np.ndarray
     part = rng.choice(len(NOISE_SCALE), len(DAY), p=NOISE_WEIGHT / NOISE_WEIGHT.sum())
     found = values["noise_sd"] * NOISE_SCALE[part] * rng.standard_normal(len(DAY))
     apart = np.abs(DAY[:, None] - DAY)
-    cover = values["wander_sd"] ** 2 * np.exp(-apart / values["wander_days"])
+    cover = values["wander_sd"] ** 2 * correlation(apart, values["wander_days"])
     return found + np.linalg.cholesky(cover + 1e-12 * np.eye(len(DAY))) @ rng.standard_normal(len(DAY))
 
 

@@ -10,6 +10,7 @@ import fakes
 import laws
 from persist import keys
 from persist.dynamics import batches, sampling
+from persist.dynamics.observe import correlation
 from persist.errors import DataError, ScheduleError, UsageError
 from persist.forecast import outcome as outcome_module
 from persist.forecast.outcome import ask, forecast
@@ -171,7 +172,8 @@ def test_the_wander_goes_on_from_the_landmark():
     """Its law on a later day, whatever days are looked at; and a day of one plan alone lies between those of all."""
     n = 100_000
     streams = sampling.stream(jax.random.split(keys.key(1, "wander"), n))
-    known, sd, memory = (np.full(n, 1.0), np.full(n, 0.05)), 0.3, 40.0
+    sd, memory = 0.3, 40.0
+    known = (np.tile([1.0, 0.0], (n, 1)), np.tile(np.diag([0.05, sd]), (n, 1, 1)))
     values = {"noise_sd": np.full(n, 0.1), "wander_sd": np.full(n, sd), "wander_days": np.full(n, memory)}
 
     def drift(day: list[float], shared: list[bool]) -> np.ndarray:
@@ -180,12 +182,13 @@ def test_the_wander_goes_on_from_the_landmark():
     both, one = drift([30.0, 45.0, 60.0], [True, False, True]), drift([30.0, 60.0], [True, True])
     np.testing.assert_array_equal(both[[0, 2]], one)
     for day, column in zip((30.0, 45.0, 60.0), both, strict=True):
-        left = np.exp(-day / memory)
+        left = correlation(day, memory)
         laws.check_mean(column, left, what=f"mean on day {day}")
         laws.check_variance(column, (0.05 * left) ** 2 + sd**2 * (1.0 - left**2), what=f"variance on day {day}")
     for first, second, gap in ((0, 1, 15.0), (1, 2, 15.0), (0, 2, 30.0)):
-        spread = both.std(axis=1)
-        held = np.exp(-gap / memory) * spread[first] / spread[second]
+        spread, at = both.std(axis=1), np.array([30.0, 45.0, 60.0])[[first, second]]
+        known_before = (0.05**2 - sd**2) * np.prod(correlation(at, memory))  # less doubt than at rest on day 0
+        held = (sd**2 * correlation(gap, memory) + known_before) / spread[first] / spread[second]
         product = (
             (both[first] - both[first].mean()) * (both[second] - both[second].mean()) / spread[first] / spread[second]
         )

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 
 import fakes
 import laws
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, correlation
 from persist.inference import left_out, likelihood
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow
@@ -51,7 +51,7 @@ def one_normal(monkeypatch):
 
 def conditional(day, value, level) -> np.ndarray:
     """log p(y_i | y_-i) of a multivariate normal: mean y_i - [K^-1 r]_i / [K^-1]_ii, variance 1 / [K^-1]_ii."""
-    cover = WANDER**2 * np.exp(-np.abs(day[:, None] - day) / DAYS) + SD**2 * np.eye(len(day))
+    cover = WANDER**2 * correlation(day[:, None] - day, DAYS) + SD**2 * np.eye(len(day))
     inverse = np.linalg.inv(cover)
     variance = 1.0 / np.diag(inverse)
     return np.asarray(stats.norm.logpdf(inverse @ (value - level) * variance, 0.0, np.sqrt(variance)))
@@ -87,23 +87,24 @@ def test_time_passes_while_a_value_is_missing() -> None:
 def test_robust_noise_is_as_exact_as_the_collapse_allows() -> None:
     """Against all 6^4 components, each a multivariate normal; values drawn from the model itself, three weeks apart."""
     day, rng = np.arange(4) * 21.0, np.random.default_rng(3)
-    ou = WANDER**2 * np.exp(-np.abs(day[:, None] - day) / DAYS)
+    kernel = WANDER**2 * correlation(day[:, None] - day, DAYS)
     off = []
     for _ in range(20):
         scale = SD * NOISE_SCALE[rng.choice(6, 4, p=NOISE_WEIGHT / NOISE_WEIGHT.sum())]
-        value = rng.multivariate_normal(np.zeros(4), ou + np.diag(scale**2))
+        value = rng.multivariate_normal(np.zeros(4), kernel + np.diag(scale**2))
         exact = [
-            mixture(value, ou) - mixture(np.delete(value, i), np.delete(np.delete(ou, i, 0), i, 1)) for i in range(4)
+            mixture(value, kernel) - mixture(np.delete(value, i), np.delete(np.delete(kernel, i, 0), i, 1))
+            for i in range(4)
         ]
         off.append(terms(visits(day, value), np.zeros(4)) - exact)
-    assert np.abs(off).mean() < 0.01
-    assert np.abs(off).max() < 0.1  # seen: 0.03, and 0.004 on average
+    assert np.abs(off).mean() < 0.03
+    assert np.abs(off).max() < 0.3  # seen: 0.014 on average
 
 
-def mixture(value: np.ndarray, ou: np.ndarray) -> float:
+def mixture(value: np.ndarray, kernel: np.ndarray) -> float:
     """log p(values) under a normal wander and robust noise, by every combination of its components."""
     picks = np.array(list(itertools.product(range(6), repeat=len(value))))
-    cover = ou + np.einsum("ni,ij->nij", (SD * NOISE_SCALE[picks]) ** 2, np.eye(len(value)))
+    cover = kernel + np.einsum("ni,ij->nij", (SD * NOISE_SCALE[picks]) ** 2, np.eye(len(value)))
     _, size = np.linalg.slogdet(2.0 * np.pi * cover)
     far = np.einsum("i,nij,j->n", value, np.linalg.inv(cover), value)
     return float(logsumexp(np.log(NOISE_WEIGHT[picks]).sum(axis=1) - 0.5 * (size + far)))
@@ -138,7 +139,7 @@ def test_leaving_out_is_the_series_without_the_value(short, index: int) -> None:
 def drawn_series(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Days ``(6,)`` and values ``(count, 6)`` from the model with one component of noise."""
     day = np.array([0.0, 10.0, 14.0, 40.0, 80.0, 85.0])
-    cover = WANDER**2 * np.exp(-np.abs(day[:, None] - day) / DAYS) + SD**2 * np.eye(6)
+    cover = WANDER**2 * correlation(day[:, None] - day, DAYS) + SD**2 * np.eye(6)
     return day, np.random.default_rng(5).multivariate_normal(np.zeros(6), cover, count)
 
 

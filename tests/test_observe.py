@@ -10,7 +10,7 @@ from scipy import stats
 
 import laws
 from persist import keys
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, log_burden, noise, wander
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, correlation, log_burden, noise, wander
 
 N = 200_000
 SD, DAYS = 0.3, 40.0
@@ -23,12 +23,13 @@ def mixture(x: float) -> float:
 
 
 def paths(sd: float, days: float, start: float) -> np.ndarray:
-    return drawn("wander", np.full(N // 4, start), sd, days)
+    return drawn("wander", np.stack([np.full(N // 4, start), np.zeros(N // 4)]), sd, days)
 
 
 def drawn(name: str, start: np.ndarray, sd: float, days: float) -> np.ndarray:
-    shocks = jax.random.normal(keys.key(5, name), (len(DAY), len(start)))
-    return np.asarray(wander(shocks, jnp.asarray(start), jnp.asarray(DAY), sd, days)).T
+    """Paths ``(n, n_days)`` from values and slopes ``(2, n)``."""
+    shocks = jax.random.normal(keys.key(5, name), (len(DAY), *start.shape))
+    return np.asarray(wander(shocks, jnp.asarray(start), jnp.asarray(DAY), sd, days))[:, 0].T
 
 
 def test_weights_are_those_of_a_distribution() -> None:
@@ -54,26 +55,29 @@ def test_noise_is_the_mixture(x: float) -> None:
 
 @pytest.mark.law
 def test_wander_keeps_its_stationary_law() -> None:
-    begin = SD * np.random.default_rng(2).standard_normal(N // 4)
+    begin = SD * np.random.default_rng(2).standard_normal((2, N // 4))
     path = drawn("stationary", begin, SD, DAYS)
     for column in path.T:
         laws.check_mean(column, 0.0, what="wander")
         laws.check_variance(column, SD**2, what="variance of wander")
     laws.must_fail(lambda: laws.check_variance(1.05 * path[:, 3], SD**2))
+    product = path[:, 1] * path[:, 3] / SD**2
+    laws.check_mean(product, float(correlation(33.0, DAYS)), what="correlation")
+    laws.must_fail(lambda: laws.check_mean(product, np.exp(-33.0 / DAYS)))
 
 
 @pytest.mark.law
 def test_wander_forgets_where_it_began() -> None:
     start = 3.0 * SD
     for at, column in zip(DAY, paths(SD, DAYS, start).T, strict=True):
-        rho = np.exp(-at / DAYS)
+        rho, a = correlation(at, DAYS), np.sqrt(3.0) * at / DAYS  # and what the slope, which is known too, leaves to it
         if at == 0.0:
             np.testing.assert_array_equal(column, start)
         else:
             laws.check_mean(column, rho * start, what=f"mean on day {at}")
-            laws.check_variance(column, SD**2 * (1 - rho**2), what=f"variance on day {at}")
+            laws.check_variance(column, SD**2 * (1 - rho**2 - (a * np.exp(-a)) ** 2), what=f"variance on day {at}")
     slow = paths(SD, 1.05 * DAYS, start)[:, 3]
-    laws.must_fail(lambda: laws.check_mean(slow, np.exp(-1.0) * start))
+    laws.must_fail(lambda: laws.check_mean(slow, correlation(DAYS, DAYS) * start))
 
 
 def test_two_visits_on_one_day_have_one_wander() -> None:

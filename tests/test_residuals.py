@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from laws import check_mean, check_share, check_variance, must_fail
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, correlation
 from persist.inference.likelihood import Visits, forecast_share, log_likelihood
 from persist.validation import residuals
 from persist.validation.residuals import ALARM, LAGS, judge, normal_scores, pooled
@@ -26,14 +26,12 @@ def simulated(extra: float = 0.0, limit: float | None = None) -> tuple[np.ndarra
     14 days; ``extra``: sd of an error that lasts by `LASTS` from visit to visit, unknown to the likelihood.
     """
     rng = np.random.default_rng(3)
-    gap = np.full(VISITS, 14.0)
-    gap[0] = 0.0
-    decay = np.exp(-gap / DAYS)
-    drift, more = np.zeros((2, SERIES, VISITS))
+    gap, day = np.append(0.0, np.full(VISITS - 1, 14.0)), 14.0 * np.arange(VISITS)
     shock = rng.standard_normal((2, SERIES, VISITS))
-    drift[:, 0], more[:, 0] = WANDER * shock[0, :, 0], extra * shock[1, :, 0]
+    drift = WANDER * shock[0] @ np.linalg.cholesky(correlation(day[:, None] - day, DAYS)).T
+    more = np.zeros((SERIES, VISITS))
+    more[:, 0] = extra * shock[1, :, 0]
     for at in range(1, VISITS):
-        drift[:, at] = decay[at] * drift[:, at - 1] + WANDER * np.sqrt(1.0 - decay[at] ** 2) * shock[0, :, at]
         more[:, at] = LASTS * more[:, at - 1] + extra * np.sqrt(1.0 - LASTS**2) * shock[1, :, at]
     part = rng.choice(len(NOISE_SCALE), (SERIES, VISITS), p=NOISE_WEIGHT / NOISE_WEIGHT.sum())
     value = drift + more + SD * NOISE_SCALE[part] * rng.standard_normal((SERIES, VISITS))

@@ -2,10 +2,11 @@
 
     log y = power * (log N - log cells_per_unit) + w(t) + e,   power 1 for volumes and markers, 1/3 for diameters
 
-``w`` is a stationary Ornstein-Uhlenbeck process (sd ``wander_sd``, relaxation ``wander_days``): real series wander from any
-smooth curve. ``e`` is robust: Student's t with four degrees of freedom and scale ``noise_sd``, written as a mixture of five
-normals (Andrews & Mallows 1974, 10.1111/j.2517-6161.1974.tb00989.x), with one gross error in ten thousand. The mixture *is* the
-noise of this program: the likelihood integrates it and the simulators draw from it. Its standard deviation is 1.4 ``noise_sd``.
+``w`` is a stationary Gaussian process (sd ``wander_sd``) with the Matern covariance of order 3/2 (length ``wander_days``): real
+series wander from any curve, and smoothly, so that what strays goes on straying for a while. ``e`` is robust: Student's t with
+four degrees of freedom and scale ``noise_sd``, written as a mixture of five normals (Andrews & Mallows 1974,
+10.1111/j.2517-6161.1974.tb00989.x), with one gross error in ten thousand. The mixture *is* the noise of this program: the
+likelihood integrates it and the simulators draw from it. Its standard deviation is 1.4 ``noise_sd``.
 
 A measured fraction (marker-positive persisters, resistant alleles) is beta-binomial about its share of the cells, seen through
 the sensitivity and specificity of its marker. It does not wander: it is a ratio of what one specimen holds.
@@ -13,6 +14,7 @@ the sensitivity and specificity of its marker. It does not wander: it is a ratio
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
     from persist.types import Cells
+
+FAR = 500.0
+"""Relaxation times after which nothing is left of the wander."""
 
 _STUDENT_DF = 4.0
 _BLUNDER_SHARE, _BLUNDER_SCALE = 1e-4, 30.0
@@ -88,18 +93,62 @@ def noise(pick: Array, shock: Array) -> Array:
     return jnp.asarray(NOISE_SCALE)[part] * shock
 
 
-def wander(shocks: Array, start: Array, day: Array, sd: ArrayLike, days: ArrayLike) -> Array:
-    """Ornstein-Uhlenbeck paths at ``day`` ``(n,)`` from ``start`` ``(...)`` at ``day[0]``; ``shocks`` and paths ``(n, ...)``.
+class Passage(NamedTuple):
+    """What some days do to the wander x = (w, u), u = (days / sqrt 3) dw/dt: x(t + h) = ``kept`` x(t) + noise of the covariance
+    ``fresh`` sd^2. Each ``(2, 2, ...)``.
+    """
 
-    w(t + h) = rho w(t) + sd sqrt(1 - rho^2) z,   rho = exp(-h / days),   z the standard normal shock of the later day
+    kept: Any
+    fresh: Any
+
+
+def passage(gap: ArrayLike, days: ArrayLike) -> Passage:
+    """The passage of ``gap`` days, ``(...)`` (Hartikainen & Sarkka 2010, 10.1109/MLSP.2010.5589113).
+
+    a = sqrt(3) h / days,   kept = exp(-a) [[1 + a, a], [-a, 1 - a]],   fresh = 1 - kept kept'
+
+    At rest w and u are independent, with variance sd^2 both.
+    """
+    a = jnp.minimum(math.sqrt(3.0) * jnp.asarray(gap) / days, FAR)
+    left, twice = jnp.exp(-a), jnp.exp(-2.0 * a)
+    kept = jnp.stack([jnp.stack([(1.0 + a) * left, a * left]), jnp.stack([-a * left, (1.0 - a) * left])])
+    shared = 2.0 * a**2 * twice
+    first = jnp.maximum(-jnp.expm1(-2.0 * a) - 2.0 * a * (1.0 + a) * twice, 0.0)
+    second = jnp.maximum(-jnp.expm1(-2.0 * a) + 2.0 * a * (1.0 - a) * twice, 0.0)
+    return Passage(kept, jnp.stack([jnp.stack([first, shared]), jnp.stack([shared, second])]))
+
+
+def root(covariance: Array) -> Array:
+    """Lower root ``(2, 2, ...)`` of a covariance ``(2, 2, ...)``, which may be singular."""
+    first = jnp.sqrt(jnp.maximum(covariance[0, 0], 0.0))
+    cross = covariance[1, 0] / jnp.maximum(first, 1e-150)
+    second = jnp.sqrt(jnp.maximum(covariance[1, 1] - cross**2, 0.0))
+    return jnp.stack([jnp.stack([first, jnp.zeros_like(first)]), jnp.stack([cross, second])])
+
+
+def times(matrix: Array, vector: Array) -> Array:
+    """``(2, 2, ...)`` times ``(2, ...)``."""
+    return jnp.stack([matrix[row, 0] * vector[0] + matrix[row, 1] * vector[1] for row in range(2)])
+
+
+def correlation(gap: ArrayLike, days: ArrayLike) -> Any:
+    """Correlation of w over ``gap`` days: (1 + a) exp(-a)."""
+    a = math.sqrt(3.0) * np.abs(gap) / days
+    return (1.0 + a) * np.exp(-a)
+
+
+def wander(shocks: Array, start: Array, day: Array, sd: ArrayLike, days: ArrayLike) -> Array:
+    """Paths of the wander (w, u) at ``day`` ``(n,)`` from ``start`` ``(2, ...)`` at ``day[0]``; the standard normal ``shocks``
+    of the later days, and the paths, are ``(n, 2, ...)``.
     """
 
     def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
         gap, shock = inputs
-        decay = jnp.exp(-gap / days)
-        state = decay * state + sd * jnp.sqrt(-jnp.expm1(-2.0 * gap / days)) * shock
+        over = passage(gap, days)
+        state = times(over.kept, state) + size * times(root(over.fresh), shock)
         return state, state
 
+    size = jnp.broadcast_to(sd, jnp.shape(start))
     return jax.lax.scan(step, start, (jnp.diff(day, prepend=day[:1]), shocks))[1]
 
 

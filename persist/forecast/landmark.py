@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics.batches import bucket
+from persist.dynamics.observe import root
 from persist.inference.curve import patient, trace_curves, without_size
 from persist.types import Cells, Rates
 
@@ -30,7 +31,7 @@ class Landmark(NamedTuple):
     cells: Cells
     exposure: np.ndarray
     wander_mean: np.ndarray
-    wander_sd: np.ndarray
+    wander_root: np.ndarray
     log_unit: np.ndarray
     values: dict[str, np.ndarray]
     power: float
@@ -92,8 +93,8 @@ def landmark(
         rates=Rates(*map(own, start.rates)),
         cells=Cells(*(own(np.asarray(state)[:, last]) for state in curve.cells)),
         exposure=own(np.asarray(curve.exposure)[:, last]),
-        wander_mean=own(curve.wander.mean),
-        wander_sd=own(np.sqrt(curve.wander.variance)),
+        wander_mean=np.stack([own(curve.wander.mean), own(curve.wander.slope)], axis=1),
+        wander_root=_root(*map(own, (curve.wander.variance, curve.wander.shared, curve.wander.slope_variance))),
         log_unit=own(start.log_cells_per_unit),
         values=values,
         power=kind.power,
@@ -102,3 +103,9 @@ def landmark(
         nadir=nadir,
         potency=None if curve.potency is None else own(np.asarray(curve.potency)[:, last]),
     )
+
+
+def _root(variance: np.ndarray, shared: np.ndarray, steep: np.ndarray) -> np.ndarray:
+    """Root ``(n_draws, 2, 2)`` of the covariance of the wander and its slope."""
+    covariance = jnp.asarray([[variance, shared], [shared, steep]])
+    return np.moveaxis(np.asarray(root(covariance)), -1, 0)

@@ -94,7 +94,7 @@ def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Chanc
     more = bucket(len(one.day)) - len(one.day)
     since, shared = (np.pad(part, (0, more), mode="edge") for part in (one.day - who.at.day, one.shared))
     streams = _streams(keys.numbered(keys.key(who.seed, who.name, "visits"), jnp.asarray(members)))
-    return mine, chances(streams, since, shared, (mine.wander_mean, mine.wander_sd), some)
+    return mine, chances(streams, since, shared, (mine.wander_mean, mine.wander_root), some)
 
 
 _streams = jax.jit(stream)

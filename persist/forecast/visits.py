@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist import keys
-from persist.dynamics.observe import log_burden, noise, wander
+from persist.dynamics.observe import Passage, log_burden, noise, passage, times, wander
 from persist.dynamics.sampling import draws, normal_quantile, substream
 from persist.treatment.rules import Memory, decide, remember
 
@@ -85,9 +85,10 @@ def chances(
 ) -> Chance:
     """The chance of paths on the days ``(n_days,)`` after the landmark (day 0), of ``(n_days, n)``.
 
-    ``known`` are mean and sd of the wander at the landmark, ``values`` has ``noise_sd``, ``wander_sd``, ``wander_days``, all
-    ``(n,)`` like the ``streams``. Of each day and path chance has its own numbers. Days that are ``shared`` ``(n_days,)`` (the
-    last is) have the same chance whatever other days are looked at: the wander of the others lies between theirs.
+    ``known`` are mean ``(n, 2)`` and root ``(n, 2, 2)`` of the wander and its slope at the landmark, ``values`` has
+    ``noise_sd``, ``wander_sd``, ``wander_days``, all ``(n,)`` like the ``streams``. Of each day and path chance has its own
+    numbers. Days that are ``shared`` ``(n_days,)`` (the last is) have the same chance whatever other days are looked at: the
+    wander of the others lies between theirs.
     """
     before = np.append(0.0, day[:-1])
     drawn: Chance = _chances(streams, keys.moments(day), np.where(shared, day, before), day, shared, known, values)
@@ -98,26 +99,39 @@ def chances(
 def _chances(
     streams: Array, numbers: Array, drawn: Array, day: Array, shared: Array, known: tuple[Array, Array], values: Any
 ) -> Chance:
-    mean, sd = known
-    start = mean + sd * normal_quantile(draws(substream(streams, -1), 1)[1][0])
-    pick, *rest = draws(substream(streams[None], numbers[:, None]), 4)[1]
-    drift, scatter, shock = (normal_quantile(u).astype(float) for u in rest)
-    still, spread, memory = jnp.zeros_like(drift[:1]), values["wander_sd"], values["wander_days"]
-    path = wander(jnp.concatenate([still, drift]), start, jnp.append(0.0, drawn), spread, memory)[1:]
+    mean, spreads = known
+    first = jnp.stack([normal_quantile(u) for u in draws(substream(streams, -1), 2)[1]])
+    start = mean.T + times(jnp.moveaxis(spreads, 0, -1), first)
+    pick, *rest = draws(substream(streams[None], numbers[:, None]), 5)[1]
+    drift, bend, scatter, shock = (normal_quantile(u).astype(float) for u in rest)
+    shocks, spread, memory = jnp.stack([drift, bend], axis=1), values["wander_sd"], values["wander_days"]
+    still = jnp.zeros_like(shocks[:1])
+    path = wander(jnp.concatenate([still, shocks]), start, jnp.append(0.0, drawn), spread, memory)[1:]
     after, later = jnp.concatenate([path[1:], path[-1:]]), jnp.append(drawn[1:], drawn[-1])
-    past, to_come = ((gap[:, None] / memory[None]) for gap in (day - drawn, later - day))
-    path = jnp.where(shared[:, None], path, between(drift, path, after, past, to_come, spread[None]))
+    here, there = (jnp.moveaxis(end, 1, 0) for end in (path, after))
+    past, to_come = (passage(gap[:, None], memory[None]) for gap in (day - drawn, later - day))
+    path = jnp.where(shared[:, None], path[:, 0], between(drift, here, there, past, to_come, spread[None]))
     return Chance(path, values["noise_sd"][None] * noise(pick, scatter), shock)
 
 
-def between(shock: Array, before: Array, after: Array, past: Array, to_come: Array, sd: Array) -> Array:
-    """An Ornstein-Uhlenbeck process between two values of it, a and b, ``past`` and ``to_come`` relaxation times away.
+def between(shock: Array, before: Array, after: Array, past: Passage, to_come: Passage, sd: Array) -> Array:
+    """The wander w ``(...)`` between two states of it ``(2, ...)``, a and b, given the passages from the one and to the other.
 
-    mean (a (1 - q^2) p + b (1 - p^2) q) / (1 - p^2 q^2), variance sd^2 (1 - p^2) (1 - q^2) / (1 - p^2 q^2); p, q the decays;
-    all ``(...)``.
+    x ~ Normal(P a, Q) and b ~ Normal(R x, S), so with G = Q R' (R Q R' + S)^-1:  mean P a + G (b - R P a), covariance Q - G R Q
     """
-    p, q = jnp.exp(-past), jnp.exp(-to_come)
-    free_p, free_q = -jnp.expm1(-2.0 * past), -jnp.expm1(-2.0 * to_come)
-    whole = jnp.maximum(-jnp.expm1(-2.0 * (past + to_come)), 1e-300)
-    mean = (before * free_q * p + after * free_p * q) / whole
-    return mean + sd * jnp.sqrt(free_p * free_q / whole) * shock
+    expected, fresh = times(past.kept, before), past.fresh
+    reach = _product(to_come.kept, fresh)  # R Q
+    spread = _product(reach, to_come.kept.swapaxes(0, 1)) + to_come.fresh
+    off = after - times(to_come.kept, expected)
+    determinant = jnp.maximum(spread[0, 0] * spread[1, 1] - spread[0, 1] ** 2, 1e-300)
+    gain = [
+        (spread[1 - k, 1 - k] * reach[k, 0] - spread[0, 1] * reach[1 - k, 0]) / determinant for k in range(2)
+    ]  # the first row of G
+    variance = fresh[0, 0] - gain[0] * reach[0, 0] - gain[1] * reach[1, 0]
+    mean: Array = expected[0] + gain[0] * off[0] + gain[1] * off[1]
+    return mean + sd * jnp.sqrt(jnp.maximum(variance, 0.0)) * shock
+
+
+def _product(left: Array, right: Array) -> Array:
+    """Of ``(2, 2, ...)`` and ``(2, 2, ...)``."""
+    return jnp.stack([times(left, right[:, column]) for column in range(2)], axis=1)

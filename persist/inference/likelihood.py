@@ -1,10 +1,10 @@
 """Log-likelihood of a burden series around a smooth curve: wander integrated out, robust noise, censoring.
 
-    y_i = mu_i + w(t_i) + e_i,   w stationary Ornstein-Uhlenbeck,   e_i ~ sum_k weight_k Normal(0, (sd scale_k)^2)
+    y_i = mu_i + w(t_i) + e_i,   w the wander of `dynamics.observe`,   e_i ~ sum_k weight_k Normal(0, (sd scale_k)^2)
 
-One pass in time. The filter holds w(t_i) | y_1..i as a normal; each value, for each component of the noise, has a closed
-form (normal density if measured, normal tail if censored; posterior mean and variance of w by conjugacy or by the moments of
-a truncated normal), and the mixture is collapsed to its mean and variance (assumed-density filter; Minka 2001,
+One pass in time. The filter holds w(t_i) and its slope given y_1..i as a normal; each value, for each component of the noise,
+has a closed form (normal density if measured, normal tail if censored; posterior mean and variance of w by conjugacy or by the
+moments of a truncated normal), and the mixture is collapsed to its mean and variance (assumed-density filter; Minka 2001,
 arXiv:1301.2294). Exact for a measured series with one noise component.
 """
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, logsumexp, ndtr
 
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, passage, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +28,15 @@ _LOG_ROOT_2PI = 0.9189385332046727
 
 
 class Wander(NamedTuple):
-    """What is known of w after the last value: mean and variance, each ``()``."""
+    """What is known of w after the last value: mean and variance, each ``()``; and of its scaled slope u: ``slope`` its mean,
+    ``slope_variance``, and the ``shared`` covariance.
+    """
 
     mean: Array
     variance: Array
+    slope: Array
+    slope_variance: Array
+    shared: Array
 
 
 class Visits(NamedTuple):
@@ -87,13 +92,17 @@ def forecast_share(
 
 def _start(wander_sd: ArrayLike) -> Wander:
     """The stationary law of the wander."""
-    return Wander(jnp.zeros(()), jnp.asarray(wander_sd, float) ** 2)
+    nothing, variance = jnp.zeros(()), jnp.asarray(wander_sd, float) ** 2
+    return Wander(nothing, variance, nothing, variance, nothing)
 
 
 def _drifted(state: Wander, gap: Array, sd: Any, days: Any) -> Wander:
     """What is known of the wander after ``gap`` days without a value."""
-    decay = jnp.exp(-gap / days)
-    return Wander(decay * state.mean, decay**2 * state.variance + sd**2 * (1.0 - decay**2))
+    over = passage(gap, days)
+    known = jnp.array([[state.variance, state.shared], [state.shared, state.slope_variance]])
+    (mean, slope), spread = times(over.kept, jnp.stack([state.mean, state.slope])), over.kept @ known @ over.kept.T
+    spread = spread + sd**2 * over.fresh
+    return Wander(mean, spread[0, 0], slope, spread[1, 1], spread[0, 1])
 
 
 def _absorbed(state: Wander, visit: Visits, level: Array, before: Wander, spread: Array) -> tuple[Wander, Array]:
@@ -139,4 +148,8 @@ def _mixed(before: Wander, total: Array, log_density: Array, shift: Array, shrin
     move = before.variance / jnp.sqrt(total) * shift
     mean = jnp.sum(weight * move)
     variance = jnp.sum(weight * (before.variance - before.variance**2 / total * shrink + (move - mean) ** 2))
-    return Wander(before.mean + mean, variance), norm
+    pull = before.shared / before.variance  # of u on w, which the value does not change
+    held = before.slope_variance - pull * before.shared
+    return Wander(
+        before.mean + mean, variance, before.slope + pull * mean, held + pull**2 * variance, pull * variance
+    ), norm

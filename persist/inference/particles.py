@@ -19,7 +19,7 @@ from jax.scipy.special import log_ndtr, logsumexp, ndtri
 from persist import keys
 from persist.dynamics import stepsize
 from persist.dynamics.attenuation import attenuated
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, log_burden
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, log_burden, passage, times
 from persist.dynamics.sampling import poisson, uniform
 from persist.dynamics.trajectories import simulate
 from persist.inference import composition
@@ -41,10 +41,11 @@ _ROOT_2PI = 0.9189385332046727
 
 
 class Crowd(NamedTuple):
-    """Particles of several draws, each ``(n_draws, n_particles)``: cells, and the wander at the last visit."""
+    """Particles of several draws, each ``(n_draws, n_particles)``: cells, and the wander at the last visit with its slope."""
 
     cells: Cells
     wander: Any
+    slope: Any
 
 
 class Value(NamedTuple):
@@ -138,7 +139,9 @@ def _beginning(key: Array, cells: Cells, shape: tuple[int, int]) -> Crowd:
     """Particles at the first visit: S and P are rounded, R is Poisson; no wander is known yet."""
     many = Cells(*(jnp.broadcast_to(jnp.reshape(state, (-1, 1)), shape) for state in cells))
     resistant = poisson(key, many.resistant)
-    return Crowd(Cells(jnp.round(many.sensitive), jnp.round(many.persister), resistant), jnp.zeros(shape))
+    return Crowd(
+        Cells(jnp.round(many.sensitive), jnp.round(many.persister), resistant), jnp.zeros(shape), jnp.zeros(shape)
+    )
 
 
 def _moved(key: Array, crowd: Crowd, rates: Rates, steps: Grid, exposure: Exposure, pace: stepsize.Step) -> Crowd:
@@ -161,8 +164,9 @@ def _weighed(
     log_unit = jnp.broadcast_to(log_unit, shape[:1])
     level = log_burden(crowd.cells.total, log_unit[:, None], power)
     sd, memory = noise["wander_sd"][:, None], noise["wander_days"][:, None]
-    decay = jnp.exp(-seen.gap / memory)
-    mean, variance = decay * crowd.wander, sd**2 * (1.0 - decay**2)
+    over = passage(jnp.broadcast_to(seen.gap, memory.shape), memory)
+    mean, slope = times(over.kept, jnp.stack([crowd.wander, crowd.slope]))
+    variance, shared, steep = (sd**2 * over.fresh[at] for at in ((0, 0), (0, 1), (1, 1)))
     parts = (noise["noise_sd"][:, None] * jnp.asarray(NOISE_SCALE)[None]) ** 2 + seen.counting
     total = variance[..., None] + parts[:, None, :]  # (n_draws, 1, k)
     off = (seen.log - level - mean)[..., None] / jnp.sqrt(total)
@@ -177,7 +181,9 @@ def _weighed(
     share = variance / total
     left = jnp.sqrt(jnp.maximum(variance * (1.0 - share), 0.0))
     wander = mean + share * error + left * jax.random.normal(spread, shape)
-    return _kept(again, Crowd(crowd.cells, wander), weight)
+    pull = shared / jnp.maximum(variance, 1e-300)  # of the slope on the wander
+    own = jnp.sqrt(jnp.maximum(steep - pull * shared, 0.0)) * jax.random.normal(jax.random.fold_in(spread, 1), shape)
+    return _kept(again, Crowd(crowd.cells, wander, slope + pull * (wander - mean) + own), weight)
 
 
 @jax.jit

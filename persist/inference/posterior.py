@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpyro.diagnostics import effective_sample_size
 
 from persist import keys
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, wander
 from persist.errors import DataError
 from persist.inference import composition, fractions, store
 from persist.inference.cohort import case, pad
@@ -107,14 +108,14 @@ def _predict(rng: np.random.Generator, level: np.ndarray, value: dict[str, np.nd
     noise = value["noise_sd"][..., None] * np.asarray(NOISE_SCALE)[part] * rng.standard_normal(level.shape)
     if OBSERVABLES[one.observable].counted:
         noise = noise + rng.standard_normal(level.shape) * np.exp(-0.5 * np.maximum(level, 0.0))
-    gap = np.diff(one.day, prepend=-np.inf)
-    drift = np.zeros(level.shape[:-1])
-    for visit, shock in enumerate(np.moveaxis(rng.standard_normal(level.shape), -1, 0)):
-        kept = np.exp(-gap[visit] / value["wander_days"])
-        drift = kept * drift + value["wander_sd"] * np.sqrt(1.0 - kept**2) * shock
-        noise[..., visit] += drift
-    burden: np.ndarray = np.exp(level + noise)
+    shocks = rng.standard_normal((level.shape[-1] + 1, 2, *level.shape[:-1]))
+    start = value["wander_sd"] * shocks[0]
+    path = _wander(shocks[1:], start, jnp.asarray(one.day, float), value["wander_sd"], value["wander_days"])
+    burden: np.ndarray = np.exp(level + noise + np.moveaxis(np.asarray(path[:, 0]), 0, -1))
     return burden
+
+
+_wander = jax.jit(wander)
 
 
 def _prior(table: Table, settings: dict[str, Any]) -> store.Dataset:

@@ -28,7 +28,7 @@ from persist.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 3
+SCHEMA = 4
 GROUPS = {
     "fit": (
         "posterior",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jax.scipy.special import ndtri
 
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, correlation
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, one_schedule, pad
 from persist.inference.curve import trace_curves
@@ -101,7 +101,7 @@ def _burdens(plan: str, after: float) -> Callable[[Foresight], tuple[np.ndarray,
         later = path[:, [int(np.flatnonzero(month == after + week)[0]) for week in WEEKS]]
         error, drift, days = (float(np.median(at.values[name])) for name in ("noise_sd", "wander_sd", "wander_days"))
         noise = error**2 * float(NOISE_WEIGHT @ NOISE_SCALE**2)
-        drifted = drift**2 * -np.expm1(-at.month * np.array(WEEKS) / days)
+        drifted = drift**2 * (1.0 - correlation(at.month * np.array(WEEKS), days))
         return later - base, 2.0 * (noise + drifted)  # of both values
 
     return shows

@@ -175,7 +175,7 @@ def where_truth_stands(one: Virtual, pack: str) -> Landmark:
     at = landmark(values, case(pad([series], pack=pack), 0, counted=kind.counted), seen, kind, lowest)
     known = values | {"noise_sd": np.array([one.noise_sd]), SIZE: np.ones(1)}  # R is counted, not the mean of a Poisson
     cells = Cells(*(np.asarray(state, float) for state in one.cells))
-    return at._replace(cells=cells, wander_mean=np.array([one.wander]), wander_sd=np.zeros(1), values=known)
+    return at._replace(cells=cells, wander_mean=one.wander[None], wander_root=np.zeros((1, 2, 2)), values=known)
 
 
 def _health(result: store.DataTree, patient: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Virtual patients: parameters from the prior, cells by the stochastic engine, values as measured.
 
 Everything that the fit assumes is done here by chance: cells move by the leap in steps of an eighth of a day, R starts as a
-Poisson number about its mean and S and P as whole cells, the log burden wanders as an Ornstein-Uhlenbeck process, and the
+Poisson number about its mean and S and P as whole cells, the log burden wanders as `dynamics.observe` says, and the
 errors are those of `dynamics.observe`. Nothing is left out or drawn again.
 """
 
@@ -50,7 +50,7 @@ class Virtual(NamedTuple):
     values: dict[str, float]
     series: Series
     cells: Cells
-    wander: float
+    wander: np.ndarray
     noise_sd: float
 
     @property
@@ -101,11 +101,11 @@ def virtual(seed: int, number: int, pack: str, variant: str, design: Design, pla
     noise_sd = values["noise_sd"] * (NOISIER if plant == "noisier" else 1.0)
     wander = wandered(names_of(seed, number, "wander"), values, design.day)
     total = np.asarray(cells.total)
-    level = np.asarray(observe.log_burden(total, start.log_cells_per_unit, kind.power)) + wander
+    level = np.asarray(observe.log_burden(total, start.log_cells_per_unit, kind.power)) + wander[:, 0]
     log_value = level + errors(names_of(seed, number, "errors"), noise_sd, np.exp(level), counted=kind.counted)
     series = seen(f"replicate {number}", np.exp(log_value), design, kind.ceiling, plant)
     last = Cells(*(np.asarray(state)[-1:] for state in cells))
-    return Virtual(values, series, last, float(wander[-1]), noise_sd)
+    return Virtual(values, series, last, wander[-1], noise_sd)
 
 
 def moved(key: jax.Array, start: Any, design: Design) -> Cells:
@@ -126,8 +126,8 @@ _relax, _wander, _noise = jax.jit(relax), jax.jit(observe.wander), jax.jit(obser
 
 
 def wandered(key: jax.Array, values: dict[str, float], day: np.ndarray) -> np.ndarray:
-    """The wander at every visit, stationary from the first on, ``(n_visits,)``."""
-    shocks = jax.random.normal(key, (len(day) + 1,))
+    """The wander and its slope at every visit, stationary from the first on, ``(n_visits, 2)``."""
+    shocks = jax.random.normal(key, (len(day) + 1, 2))
     start = values["wander_sd"] * shocks[0]
     return np.asarray(_wander(shocks[1:], start, jnp.asarray(day), values["wander_sd"], values["wander_days"]))
 
