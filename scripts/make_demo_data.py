@@ -64,11 +64,11 @@ PLANTED = {
         ((0.0, 170.0), (290.0, 460.0), (580.0, 720.0)),
         tuple(np.arange(0.0, 721.0, 20.0)),
     ),
-    # a clone that the drug slows by more than half, and the rest gone: every pause sets it free, with nothing to win back
+    # a clone that the drug slows by four fifths, and the rest gone: every pause sets it free, with nothing to win back
     "P02": Planted(
         SHARED
         | {"net_growth_s": 0.016, "decline_s": -0.06, "tolerance_drug": 2e-5, "reversion": 0.05, "birth_p_share": 0.2}
-        | {"death_p": 0.004, "persister_0": 1e-4, "resistant_0": 4e-5, "cost_r": 0.05, "kill_r_share": 0.7}
+        | {"death_p": 0.004, "persister_0": 1e-4, "resistant_0": 1e-4, "cost_r": 0.05, "kill_r_share": 0.8}
         | {"settled_burden": 140.0, "noise_sd": 0.06, "wander_sd": 0.06},
         ((0.0, 150.0), (220.0, 360.0), (430.0, 570.0), (640.0, 780.0)),
         tuple(np.arange(0.0, 781.0, 10.0)),
@@ -146,18 +146,21 @@ def planted(name: str) -> tuple[list[tuple[float, float, str]], list[tuple[float
 
 
 def drawn(name: str) -> tuple[dict[str, float], list[tuple[float, float, str]], list[tuple[float, float]]]:
-    """Truth, visits and treatment of a patient from the priors; drawn again until the first on-period responds."""
+    """Truth, visits and treatment of a patient from the priors; drawn again until the first on-period responds, and the
+    burden at which the tumour settles lies where the prior has it against what was seen."""
     rng = np.random.default_rng([SEED, int(name[1:])])
     pack = load_pack("clinical", "psa")
     entries = dict(pack.entries) | {"cells_per_unit": pack.cells_per_unit}
-    entries["settled_burden"] = entries["settled_burden"]._replace(lower=0.0)  # here it does not count in what was seen
+    room = entries["settled_burden"].lower
+    entries["settled_burden"] = entries["settled_burden"]._replace(lower=0.0)  # of what will be seen nothing is known yet
     for _ in range(50):
         truth = {key: float(quantile(entries[key], rng.uniform(0.05, 0.95, 1))[0]) for key in sampled(pack, "spr")}
         truth |= {"burden_0": 15.0 * truth["burden_0"] ** 0.5, "turnover_s": min(truth["turnover_s"], 0.95)}
         truth["settled_burden"] *= 20.0
         rows, on = intermittent(name, truth, rng)
         treated = [value for day, value, _ in rows if day <= on[0][1]]
-        if min(treated) < 4.0 and len(on) >= 2:
+        largest = max(value for _, value, _ in rows)
+        if min(treated) < 4.0 and len(on) >= 2 and truth["settled_burden"] > room * largest:
             return truth, rows, on
     raise RuntimeError(f"no draw for {name} responds; choose another seed")
 

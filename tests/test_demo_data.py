@@ -70,11 +70,8 @@ def test_those_from_the_priors_are_drawn_as_is_told(table: Table, truth: dict[st
 
 
 def test_truths_may_be_where_the_prior_looks(table: Table, truth: dict[str, dict[str, float]]) -> None:
-    """But for one: wander and error made its largest value larger than the prior allows for."""
     lower = load_pack("clinical", "psa").entries["settled_burden"].lower
-    ratio = {one.patient_id: truth[one.patient_id]["settled_burden"] / one.burden.max() for one in table.series}
-    assert [name for name, above in ratio.items() if above <= lower] == ["P12"]
-    assert ratio["P12"] > 0.6
+    assert all(truth[one.patient_id]["settled_burden"] > lower * one.burden.max() for one in table.series)
 
 
 def test_the_written_truth_gives_the_written_rates(truth: dict[str, dict[str, float]]) -> None:
@@ -132,15 +129,12 @@ def measured(course: Course, values: dict[str, float], repeats: int = 20) -> Cou
     """The same with wander and measurement error; the same errors for every course."""
     rng = np.random.default_rng(3)
     burden = np.repeat(course.burden, repeats, axis=0)
-    wander, walk = values["wander_sd"] * rng.standard_normal(len(burden)), []
-    for gap in np.diff(course.day, prepend=course.day[0]):
-        decay = np.exp(-gap / values["wander_days"])
-        shock = rng.standard_normal(len(burden))
-        wander = decay * wander + values["wander_sd"] * np.sqrt(1.0 - decay**2) * shock
-        walk.append(wander)
+    apart = np.abs(course.day[:, None] - course.day) * np.sqrt(3.0) / values["wander_days"]
+    matern = np.linalg.cholesky((1.0 + apart) * np.exp(-apart) + 1e-9 * np.eye(len(apart)))
+    walk = values["wander_sd"] * rng.standard_normal(burden.shape) @ matern.T
     scale = NOISE_SCALE[rng.choice(len(NOISE_SCALE), burden.shape, p=NOISE_WEIGHT / NOISE_WEIGHT.sum())]
     error = values["noise_sd"] * scale * rng.standard_normal(burden.shape)
-    return course._replace(burden=burden * np.exp(np.array(walk).T + error))
+    return course._replace(burden=burden * np.exp(walk + error))
 
 
 def progression(course: Course) -> np.ndarray:
