@@ -147,12 +147,15 @@ def planted(name: str) -> tuple[list[tuple[float, float, str]], list[tuple[float
 
 def drawn(name: str) -> tuple[dict[str, float], list[tuple[float, float, str]], list[tuple[float, float]]]:
     """Truth, visits and treatment of a patient from the priors; drawn again until the first on-period responds, and the
-    burden at which the tumour settles lies where the prior has it against what was seen."""
+    burden at which the tumour settles lies where the prior has it against what was seen.
+    """
     rng = np.random.default_rng([SEED, int(name[1:])])
     pack = load_pack("clinical", "psa")
     entries = dict(pack.entries) | {"cells_per_unit": pack.cells_per_unit}
     room = entries["settled_burden"].lower
-    entries["settled_burden"] = entries["settled_burden"]._replace(lower=0.0)  # of what will be seen nothing is known yet
+    entries["settled_burden"] = entries["settled_burden"]._replace(
+        lower=0.0
+    )  # of what will be seen nothing is known yet
     for _ in range(50):
         truth = {key: float(quantile(entries[key], rng.uniform(0.05, 0.95, 1))[0]) for key in sampled(pack, "spr")}
         truth |= {"burden_0": 15.0 * truth["burden_0"] ** 0.5, "turnover_s": min(truth["turnover_s"], 0.95)}

@@ -2,7 +2,8 @@
 
     python scripts/misfit.py [--family lotka-volterra|piecewise|attenuation ...] [--patients 10] [-o docs/misfit.json]
 
-Families, each with rates drawn about published or plausible values, intermittent treatment, wander and error of measurement:
+Families, each with rates drawn about published or plausible values, intermittent treatment, a wander that is rougher than that
+of the model (Ornstein-Uhlenbeck) and normal errors of measurement:
 
     lotka-volterra  two competitors, sensitive and resistant (Zhang et al. 2017, 10.1038/s41467-017-01968-5):
                     dx_i/dt = r_i x_i (1 - sum_j a_ij x_j / K) - k_i E x_i
@@ -31,6 +32,8 @@ from persist.validation.health import examine
 
 COURSE, PAUSE, EVERY, HORIZON = 252.0, 196.0, 28.0, 364.0
 LAST = COURSE + PAUSE + HORIZON
+PLAN = f"on {COURSE:g}, off"
+"""The treatment that follows: a course, and a pause to the horizon."""
 STEP = 0.25
 NOISE, WANDER, MEMORY = 0.08, 0.2, 60.0
 FLOOR = 0.05
@@ -119,8 +122,7 @@ def score(series: Series, seed: int) -> dict[str, object]:
         *series[:3], *(part[early] for part in series[3:6]), {"drug": _until(series.schedules["drug"], landmark)}
     )
     result = fit(Table((cut,), (), ""), Settings(seed=seed, draws=320))
-    plan = f"on {COURSE:g}, off {HORIZON - COURSE:g}"
-    futures = forecast_plans(result, ask([plan], HORIZON, visit_every=EVERY, draws=500, seed=seed))["futures"]
+    futures = forecast_plans(result, ask([PLAN], HORIZON, visit_every=EVERY, draws=500, seed=seed))["futures"]
     quantile = futures["measured"].values[0, 0]
     place = np.searchsorted(futures["day"].values[0], series.day[~early] - landmark)
     low, middle, high = (np.maximum(quantile[place, at], FLOOR) for at in (0, 2, 4))
