@@ -64,7 +64,7 @@ def test_draws_are_of_the_law(monkeypatch) -> None:
         return before, after, np.where(error < 5.0, 0.0, error), level
 
     monkeypatch.setattr(Walkers, "_each", light)
-    monkeypatch.setattr(sampler, "_warm", lambda walkers, crowd, stride, *_: (crowd, stride._replace(step=1.2)))
+    monkeypatch.setattr(sampler, "warm", lambda walkers, crowd, stride, *_: (crowd, stride._replace(step=1.2), []))
     laws.must_fail(lambda: check(run(effort), 128))
 
 

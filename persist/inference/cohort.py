@@ -9,6 +9,7 @@ import numpy as np
 from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.errors import DataError, UsageError
 from persist.inference import composition
+from persist.inference.population import UNKNOWN, Population
 from persist.inference.priors import base_of
 from persist.treatment.schedule import grid
 from persist.types import Cohort, Schedule, Series, Specimens
@@ -40,6 +41,7 @@ class Case(NamedTuple):
     ``sight_*`` are of the visit at which a growing clone would show first: the days until then, those at full dose, the area
     under the burden (unit of burden x days) and the log burden there. ``low_*`` are of the lowest value, which leaves least
     room for persisters: the days on drug since the restart before it, and the log of the burden then over the lowest.
+    ``population``: what other patients tell of this one.
     """
 
     gap: np.ndarray
@@ -60,6 +62,7 @@ class Case(NamedTuple):
     low_on: np.ndarray
     low_fall: np.ndarray
     specimens: Specimens
+    population: Population = UNKNOWN
 
 
 def observable(name: str) -> Observable:

@@ -17,6 +17,7 @@ from persist.errors import UsageError
 from persist.inference.coordinates import LUCK, Placed, place_clone, place_persisters, placed
 from persist.inference.curve import follow
 from persist.inference.fate import SIZE, fate
+from persist.inference.population import log_ratio, scores, shared
 from persist.inference.priors import Pack, distribution, log_normal
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def sampled(pack: Pack, variant: str) -> tuple[str, ...]:
 
 
 def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = True) -> None:
-    """The NumPyro model: priors of ``pack`` (burdens relative to the series' own), then the series' log-likelihood.
+    """The NumPyro model: priors of ``pack`` (burdens relative to the series' own), or what the population has in place of
+    them, then the series' log-likelihood.
 
     Where a series shows parameters only together, the sampler moves in the coordinates of `inference.coordinates`. With
     ``chance`` the size of the resistant clone has its law; without it is what the rates let expect.
@@ -63,6 +65,8 @@ def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = Tru
         values |= _named("persisters", place_persisters(_free, values, case, pack, power))
     if "resistant_0" in aside:
         values |= _named("clone", place_clone(_free, values, case, pack, power))
+    if len(case.population.mean):
+        numpyro.factor("population", log_ratio(scores(values, case.log_largest, pack, shared(names)), case.population))
     if "resistant_0" in aside and chance:
         found = fate(values, _free(LUCK), case, power)
         numpyro.deterministic(SIZE, found.size)

@@ -10,14 +10,18 @@ import re
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.scipy.special import ndtr, ndtri
 from numpyro.distributions import transforms
 
 from persist.errors import RatesError
+
+if TYPE_CHECKING:
+    from jax import Array
 
 _Z95 = 1.6448536269514722
 _HALF_MEDIAN, _HALF_LOG_SD = 0.6744897501960817, float(np.pi / np.sqrt(8.0))
@@ -124,18 +128,19 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     return -np.exp(normal) if prior.kind == "negative-log-normal" else prior.lower + np.exp(normal)
 
 
-def score(prior: Prior, value: np.ndarray) -> np.ndarray:
-    """Where values lie on the scale on which the prior is standard normal, same shape; the inverse of `quantile`."""
-    from jax.scipy.special import ndtr, ndtri
+def score(prior: Prior, value: Any, unit: Any = 1.0) -> Array:
+    """Where values lie on the scale on which the prior is standard normal, same shape; the inverse of `quantile`.
 
-    x = np.asarray(value, float)
+    ``unit``: what the entry counts in, for burdens (those of a log-normal entry are ``unit`` times as large).
+    """
+    x = jnp.asarray(value, float) / unit
     if prior.kind == "half-normal":
-        return -np.asarray(ndtri(2.0 * ndtr(-x / prior.spread)))
+        return -ndtri(2.0 * ndtr(-x / prior.spread))
     if prior.kind == "negative-log-normal":
-        return (prior.location - np.log(-x)) / prior.scale
-    inside = np.log(np.maximum(x - prior.lower, 1e-300)) - (
-        np.log(prior.upper - x) if prior.kind == "logit-normal" else 0.0
-    )
+        return (prior.location - jnp.log(-x)) / prior.scale
+    inside = jnp.log(jnp.maximum(x - prior.lower, 1e-300))
+    if prior.kind == "logit-normal":
+        inside = inside - jnp.log(prior.upper - x)
     return (inside - prior.location) / prior.scale
 
 

@@ -124,14 +124,14 @@ def draw(
 
     began = time.perf_counter()
     start = temper(walkers, lambda beta: tell(TEMPERING * total * beta**0.3))
-    crowd, stride = _warm(walkers, start.crowd, start.stride, effort, lambda n: tell(TEMPERING * total + n))
+    crowd, stride, _ = warm(walkers, start.crowd, start.stride, effort, lambda n: tell(TEMPERING * total + n))
     kept = _enough(walkers, crowd, stride, effort, lambda n: tell(TEMPERING * total + effort.rounds[0] + n))
     spent = time.perf_counter() - began
     values = _named(pick, target, case, _by_chain(kept.point, effort.chains))
     return Draws(values, _stats(kept, effort.chains), start.log_evidence, spent)
 
 
-def _warm(
+def warm(
     walkers: Walkers,
     crowd: Crowd,
     stride: Stride,
@@ -139,9 +139,11 @@ def _warm(
     tell: Callable[[int], None],
     *,
     slowest: bool = False,
-) -> tuple[Crowd, Stride]:
+) -> tuple[Crowd, Stride, list[np.ndarray]]:
     """Adapt metric and step size: the metric at rounds 4, 8, 16 and so on and twice in the second half, the step size
     throughout; what is left is its geometric mean over the last quarter, a little shortened. ``slowest``: see `adapted`.
+
+    Returned with them: the points of all rounds, each ``(lanes, n)``.
     """
     past: list[np.ndarray] = []
     steps: list[float] = []
@@ -157,7 +159,7 @@ def _warm(
             stride = stride._replace(root=root_of_metric(np.stack(past[len(past) // 2 :])))
         tell(number)
     last = steps[-max(1, rounds // 4) :]
-    return crowd, stride._replace(step=CAUTION * float(np.exp(np.mean(last))))
+    return crowd, stride._replace(step=CAUTION * float(np.exp(np.mean(last)))), past
 
 
 def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell: Callable[[int], None]) -> _Kept:
@@ -173,7 +175,7 @@ def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell
         if doubled == effort.doublings or _passed(kept.point, effort.chains):
             break
         if np.mean(kept.accept) < 1.0 - REFUSED:
-            crowd, stride = _warm(walkers, crowd, stride, effort, lambda _: None, slowest=True)
+            crowd, stride, _ = warm(walkers, crowd, stride, effort, lambda _: None, slowest=True)
             parts = []
         else:
             diverging = kept.diverging[1::2] | kept.diverging[: 2 * (len(kept.diverging) // 2) : 2]

@@ -15,6 +15,7 @@ from numpyro.infer.util import constrain_fn, potential_energy
 from persist.inference.coordinates import sites, starting_range
 from persist.inference.fate import SIZE
 from persist.inference.model import model, sampled
+from persist.inference.population import scores, shared
 from persist.inference.priors import load_pack
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from jax import Array
 
     from persist.inference.cohort import Case
+    from persist.inference.population import Population
 
 
 class Target(NamedTuple):
@@ -77,10 +79,31 @@ def by_site(target: Target, point: Array) -> dict[str, Array]:
 
 
 @cache
-def flat_potential(target: Target) -> Callable[[Case, Array], Array]:
-    """Minus the log posterior density ``()`` at flat coordinates ``(n,)``."""
+def flat_potential(target: Target) -> Callable[..., Array]:
+    """Minus the log posterior density ``()`` at flat coordinates ``(n,)``; of a walker that has a population of its own, with
+    that as its prior.
+    """
     potential, _ = problem(target)
-    return lambda case, point: potential(case)(by_site(target, point))
+
+    def at(case: Case, point: Array, population: Population | None = None) -> Array:
+        case = case if population is None else case._replace(population=population)
+        found: Array = potential(case)(by_site(target, point))
+        return found
+
+    return at
+
+
+@cache
+def scored(target: Target) -> Callable[[Case, Array], Array]:
+    """Compiled map from flat coordinates ``(lanes, n)`` to scores ``(lanes, k)`` (`inference.population`)."""
+    _, constrain = problem(target)
+    pack = load_pack(target.pack, target.cells)
+    names = shared(sampled(pack, target.variant))
+
+    def at(case: Case, point: Array) -> Array:
+        return scores(constrain(case, by_site(target, point)), case.log_largest, pack, names)
+
+    return jax.jit(jax.vmap(at, in_axes=(None, 0)))
 
 
 @cache

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from jax import Array
 
-    Energy = Callable[[Any, Array], Array]
+    Energy = Callable[..., Array]
 
 WALKERS = 16
 """Walkers of a chain. They start together (`inference.tempering`), apart from those of other chains."""
@@ -81,14 +81,23 @@ class Stride(NamedTuple):
 class Walkers:
     """The walkers of one patient: `TOGETHER` in a program, the programs on as many threads as there are cores.
 
-    ``energy(case, point)`` is minus the log density ``()`` at a point ``(n,)``; ``case`` is a tree of arrays. Programs are
-    compiled once for each function and shapes of the case, so the same function must be given for all patients.
+    ``energy(case, point, *own)`` is minus the log density ``()`` at a point ``(n,)``; ``case`` is a tree of arrays, ``own`` are
+    trees of what each walker has for itself, with a leading axis of walkers (usually nothing). Programs are compiled once for
+    each function and shapes of the case, so the same function must be given for all patients.
     """
 
-    def __init__(self, seed: int, energy: Energy, case: Any, reference: ReferenceLaw, lanes: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        energy: Energy,
+        case: Any,
+        reference: ReferenceLaw,
+        lanes: int,
+        own: tuple[Any, ...] = (),
+    ) -> None:
         self.rng = np.random.default_rng(seed)
-        self.case, self.reference, self.lanes = case, reference, lanes
-        self.run = _program(energy, case, len(reference.location))
+        self.case, self.reference, self.lanes, self.own = case, reference, lanes, own
+        self.run = _program(energy, case, len(reference.location), jax.tree.map(lambda leaf: leaf[0], own))
         self.leaps = 0
 
     def start(self) -> Crowd:
@@ -125,11 +134,14 @@ class Walkers:
     ) -> tuple[Crowd, Crowd, np.ndarray, np.ndarray]:
         """The program for `TOGETHER` walkers at a time, the last ones filled up; what comes out is of all of them."""
         more = -len(point) % TOGETHER
-        rows = [np.pad(part, [(0, more)] + [(0, 0)] * (part.ndim - 1), mode="edge") for part in (point, momentum, size)]
+        rows = jax.tree.map(
+            lambda part: np.pad(part, [(0, more)] + [(0, 0)] * (np.ndim(part) - 1), mode="edge"),
+            (point, momentum, size, self.own),
+        )
         shared = (self.case, self.reference, root, np.asarray(leaps), np.asarray(beta, float))
 
         def work(at: int) -> Any:
-            mine = [jnp.asarray(part[at : at + TOGETHER]) for part in rows]
+            mine = jax.tree.map(lambda part: jnp.asarray(part[at : at + TOGETHER]), rows)
             return jax.tree.map(np.asarray, self.run(*mine, *shared))
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -145,6 +157,7 @@ def _trajectory(
     point: Array,
     momentum: Array,
     size: Array,
+    own: tuple[Any, ...],
     case: Any,
     reference: ReferenceLaw,
     root: Array,
@@ -153,11 +166,11 @@ def _trajectory(
 ) -> tuple[Crowd, Crowd, Array, Array]:
     """Where walkers were and where the leapfrog takes them, the error of H, and H at the start; rows are walkers."""
 
-    def level(x: Array) -> tuple[Array, tuple[Array, Array]]:
-        own = energy(case, x)
-        own = jnp.where(jnp.isfinite(own), own, WALL)
+    def level(x: Array, mine: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
+        found = energy(case, x, *mine)
+        found = jnp.where(jnp.isfinite(found), found, WALL)
         plain = 0.5 * jnp.sum(((x - reference.location) / reference.scale) ** 2)
-        return beta * own + (1.0 - beta) * plain, (own, plain)
+        return beta * found + (1.0 - beta) * plain, (found, plain)
 
     look = jax.vmap(jax.value_and_grad(level, has_aux=True))
     width = size[:, None]
@@ -168,7 +181,7 @@ def _trajectory(
         moves = number > 0
         p = p - 0.5 * width * slope
         x = x + jnp.where(moves, width * (p @ root.T), 0.0)
-        (total, parts), bend = look(x)
+        (total, parts), bend = look(x, own)
         slope = jnp.where(jnp.isfinite(bend), bend, 0.0) @ root
         p = p - jnp.where(moves, 0.5 * width * slope, 0.0)
         now = (total + 0.5 * jnp.sum(p**2, axis=1), *parts)
@@ -185,12 +198,13 @@ _COMPILING = Lock()
 """Held while a program is compiled, so that threads do not all compile the same one."""
 
 
-def _program(energy: Energy, case: Any, size: int) -> Any:
-    """The trajectory compiled for points ``(size,)`` and cases of these padded sizes, once."""
-    shapes = (size, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(case)))
+def _program(energy: Energy, case: Any, size: int, mine: tuple[Any, ...]) -> Any:
+    """The trajectory compiled for points ``(size,)``, cases of these padded sizes and what a walker has for itself, once."""
+    shapes = (size, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((case, mine))))
     with _COMPILING:
         if (energy, shapes) not in _PROGRAMS:
-            rows = (jnp.zeros((TOGETHER, size)), jnp.zeros((TOGETHER, size)), jnp.ones(TOGETHER))
+            own = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (TOGETHER, *np.shape(leaf))), mine)
+            rows = (jnp.zeros((TOGETHER, size)), jnp.zeros((TOGETHER, size)), jnp.ones(TOGETHER), own)
             reference = ReferenceLaw(np.zeros(size), np.ones(size))
             shared = (case, reference, np.eye(size), np.asarray(1), np.asarray(1.0))
             _PROGRAMS[energy, shapes] = _compiled(energy).lower(*rows, *shared).compile()

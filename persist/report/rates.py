@@ -57,7 +57,7 @@ def ticks(prior: Prior, low: float, high: float) -> tuple[list[float], list[str]
             near = prior.upper - values
             values = np.concatenate([values, near])
             values = values[(values > prior.lower) & (values < prior.upper)]
-        at = score(prior, values)
+        at = np.asarray(score(prior, values))
         for z, value in zip(at, values, strict=True):
             apart = all(abs(z - other) >= LEAST_GAP * (high - low) for other, _ in taken)
             if low <= z <= high and apart:

@@ -1,0 +1,135 @@
+"""How the patients of a cohort are spread: a normal law of their scores, learned with them and given to the next.
+
+A score is a parameter on the scale on which its prior of the pack is standard normal (`priors.score`). In a cohort
+
+    z_i ~ Normal(m, C),      m ~ Normal(0, CENTRE^2 I),      C ~ Huang & Wand (2013, 10.1214/13-BA815)
+
+whose standard deviations are half-t of `TAIL` degrees and scale `SPREAD`; with both, one patient's scores alone have about the
+prior that the pack has. `burden_0` stays as it was: it belongs to a series. What a new patient leans on is the mixture over
+draws of (m, C), which holds that a cohort does not tell them exactly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from persist.inference.priors import score
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from persist.inference.priors import Pack
+
+CENTRE = 0.7
+"""Prior standard deviation of the population's mean, in that of the pack's prior."""
+
+SPREAD, TAIL = 0.7, 6.0
+"""Scale and degrees of freedom of the half-t prior of the population's standard deviations."""
+
+ALONE = ("burden_0",)
+"""Parameters that patients share nothing of."""
+
+
+class Population(NamedTuple):
+    """An equal mixture of m normal laws of n scores: ``mean`` (..., m, n), ``whiten`` (..., m, n, n), the inverse of the root
+    of the covariance. m = 0 stands for the pack's prior.
+    """
+
+    mean: Any
+    whiten: Any
+
+
+UNKNOWN = Population(np.zeros((0, 0)), np.zeros((0, 0, 0)))
+"""No cohort to lean on: the pack's prior."""
+
+
+class Law(NamedTuple):
+    """A state of the population's law in each of some lanes: mean ``(lanes, k)``, covariance ``(lanes, k, k)``, and the scales
+    of Huang & Wand's prior ``(lanes, k)``.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    width: np.ndarray
+
+
+def shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the sampled parameters that a population has a law of, in order."""
+    return tuple(name for name in names if name not in ALONE)
+
+
+def scores(values: dict[str, Any], log_largest: Any, pack: Pack, names: tuple[str, ...]) -> Array:
+    """Scores ``(n,)`` of one patient's parameters; ``log_largest``: of the burden that `settled_burden` counts in."""
+    entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    unit = {"settled_burden": jnp.exp(log_largest)}
+    return jnp.stack([score(entries[name], values[name], unit.get(name, 1.0)) for name in names])
+
+
+def log_ratio(z: Array, law: Population) -> Array:
+    """Log density ``()`` of scores ``(n,)`` under the mixture, less that under the pack's prior (standard normal)."""
+    away = jnp.einsum("mij,mj->mi", law.whiten, z[None, :] - law.mean)
+    scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(law.whiten, axis1=-2, axis2=-1))), axis=-1)
+    each = scale - 0.5 * jnp.sum(away**2, axis=-1)
+    return jax.nn.logsumexp(each) - jnp.log(1.0 * each.shape[0]) + 0.5 * jnp.sum(z**2)
+
+
+def start(lanes: int, size: int) -> Law:
+    """The law that a cohort begins with: about the pack's prior."""
+    return Law(np.zeros((lanes, size)), np.tile(np.eye(size), (lanes, 1, 1)), np.full((lanes, size), SPREAD))
+
+
+def renew(rng: np.random.Generator, z: np.ndarray, law: Law, counted: np.ndarray) -> Law:
+    """One round of exact conditional draws of the law given scores ``(lanes, patients, k)``, lane by lane.
+
+    ``counted`` (lanes, patients) tells which patients belong to the cohort of a lane.
+
+        C | z, m, a  ~  inverse Wishart(TAIL + k - 1 + n, 2 TAIL diag(1 / a) + sum of (z - m)(z - m)^T)
+        a | C        ~  inverse gamma((TAIL + k) / 2, TAIL (C^-1)_jj + 1 / SPREAD^2)
+        m | z, C     ~  normal
+    """
+    size = z.shape[-1]
+    number = counted.sum(axis=1)
+    off = np.where(counted[..., None], z - law.mean[:, None], 0.0)
+    sums = np.einsum("lpi,lpj->lij", off, off) + 2.0 * TAIL * _diagonal(1.0 / law.width)
+    precision = wishart(rng, TAIL + size - 1.0 + number, np.linalg.inv(sums))
+    rate = TAIL * np.diagonal(precision, axis1=-2, axis2=-1) + SPREAD**-2.0
+    width = rate / rng.gamma(0.5 * (TAIL + size), size=rate.shape)
+    total = np.where(counted[..., None], z, 0.0).sum(axis=1)
+    certain = number[:, None, None] * precision + np.eye(size) / CENTRE**2
+    root = np.linalg.cholesky(certain)
+    centre = np.linalg.solve(certain, np.einsum("lij,lj->li", precision, total)[..., None])
+    noise = np.linalg.solve(np.swapaxes(root, -1, -2), rng.standard_normal((*total.shape, 1)))
+    return Law((centre + noise)[..., 0], np.linalg.inv(precision), width)
+
+
+def wishart(rng: np.random.Generator, degrees: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Draws ``(lanes, k, k)`` of Wishart laws with ``degrees`` (lanes,) and ``scale`` (lanes, k, k), by Bartlett's triangle."""
+    lanes, size = scale.shape[:2]
+    triangle = np.tril(rng.standard_normal((lanes, size, size)), -1)
+    chi = np.sqrt(2.0 * rng.gamma(0.5 * (degrees[:, None] - np.arange(size))))
+    factor = np.linalg.cholesky(scale) @ (triangle + _diagonal(chi))
+    product: np.ndarray = factor @ np.swapaxes(factor, -1, -2)
+    return product
+
+
+def _diagonal(rows: np.ndarray) -> np.ndarray:
+    """Diagonal matrices ``(..., k, k)`` of rows ``(..., k)``."""
+    return rows[..., None] * np.eye(rows.shape[-1])
+
+
+def populated(law: Law, pooled: np.ndarray) -> Population:
+    """The laws of all n scores, each a population of one, ``(lanes, 1, n)``: those that are not ``pooled`` (n,) keep the
+    pack's prior.
+    """
+    lanes, size = len(law.mean), len(pooled)
+    at = np.flatnonzero(pooled)
+    mean = np.zeros((lanes, 1, size))
+    mean[:, 0, at] = law.mean
+    whiten = np.tile(np.eye(size), (lanes, 1, 1, 1))
+    if len(at):
+        whiten[:, 0, at[:, None], at[None, :]] = np.linalg.inv(np.linalg.cholesky(law.covariance))
+    return Population(mean, whiten)
