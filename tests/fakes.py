@@ -74,8 +74,8 @@ def posterior(
         still = {"diverging": False, "n_steps": 31, "acceptance_rate": 0.9, "lost": 0.0, "walker": 0}
         stats |= {name: np.full((chains, draws), value) for name, value in still.items()}
         results.append(Draws(near, stats, np.full(chains, -50.0), 1.0))
-    cases = [fitting._case(series, settings, counted=False) for series in table.series]
-    curves = [fitting._curves(found.values, case, power) for found, case in zip(results, cases, strict=True)]
+    everyone = fitting.members(table, settings)
+    curves = [fitting._curves(found.values, one.case, power) for found, one in zip(results, everyone, strict=True)]
     derived = [{name: np.asarray(v) for name, v in derive(found.values, power).items()} for found in results]
     schedules = [fitting.one_schedule(series) for series in table.series]
     made = assemble(table, settings._asdict(), results, derived, curves, schedules)

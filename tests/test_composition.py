@@ -236,9 +236,9 @@ def test_a_fit_keeps_its_fractions_there_and_back(made, tmp_path) -> None:
 
 def test_finished_draws_under_other_fractions_are_not_taken(tmp_path) -> None:
     other = COUNTED._replace(composition=ON_VISITS._replace(share=np.array([0.0, 0.004, 0.0, 0.31])))
-    settings, target = fitting.Settings(), Target("spr", "clinical", "psa", 1.0)
+    settings = fitting.Settings()
     marks = {
-        fitting._Kept(tmp_path, "A", settings, target, fitting._case(series, settings, counted=False)).fingerprint
+        fitting._Kept(tmp_path, settings, fitting.members(Table((series,), (), ""), settings)[0]).fingerprint
         for series in (fakes.FIVE_VALUES, COUNTED, other)
     }
     assert len(marks) == 3

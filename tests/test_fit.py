@@ -22,7 +22,6 @@ from persist.inference.fit import Settings, fit
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.inference.sampler import Draws
-from persist.inference.target import Target
 from persist.inference.walkers import WALKERS
 from persist.types import Schedule, Series, Table
 
@@ -73,8 +72,7 @@ def folder(tmp_path_factory):
         ("lp", "energy", "n_steps", "acceptance_rate", "step_size", "lost", "walker"), np.zeros(SHAPE)
     )
     draws = Draws(values, stats | {"diverging": np.zeros(SHAPE, bool)}, np.array([-50.0, -51.0]), 1.0)
-    target = Target("spr", "clinical", "psa", 1.0, chance=False)
-    fitting._Kept(where, "A", SHORT, target, fitting._case(A, SHORT, counted=False)).write(draws)
+    fitting._Kept(where, SHORT, fitting.members(table(A), SHORT)[0]).write(draws)
     return where, draws
 
 

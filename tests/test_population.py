@@ -9,20 +9,18 @@ from scipy import stats
 
 import laws
 from persist.inference import population
-from persist.inference.population import CENTRE, SPREAD, TAIL, Population, log_ratio, populated, renew, start, wishart
+from persist.inference.population import CENTRE, FREEDOM, SCALE, Population, log_ratio, populated, renew, start, wishart
 
 LANES, SIZE, PATIENTS = 4000, 3, 5
 
 
 def joint(rng: np.random.Generator) -> tuple[population.Law, np.ndarray]:
-    """Laws from their prior by another way than `renew`, and patients of each: half-t by its mixture, C by SciPy."""
-    width = stats.invgamma.rvs(0.5, scale=SPREAD**-2.0, size=(LANES, SIZE), random_state=rng)
-    scale = 2.0 * TAIL * width[..., None] ** -1 * np.eye(SIZE)
-    covariance = np.stack([stats.invwishart.rvs(TAIL + SIZE - 1, one, random_state=rng) for one in scale])
+    """Laws from their prior by another way than `renew` (SciPy's), and patients of each."""
+    covariance = stats.invwishart.rvs(SIZE + FREEDOM - 1, SCALE * np.eye(SIZE), size=LANES, random_state=rng)
     mean = CENTRE * rng.standard_normal((LANES, SIZE))
     root = np.linalg.cholesky(covariance)
     z = mean[:, None] + np.einsum("lij,lpj->lpi", root, rng.standard_normal((LANES, PATIENTS, SIZE)))
-    return population.Law(mean, covariance, width), z
+    return population.Law(mean, covariance), z
 
 
 def check(law: population.Law) -> None:
@@ -30,12 +28,12 @@ def check(law: population.Law) -> None:
     for j in range(SIZE):
         laws.check_mean(law.mean[:, j], 0.0)
         laws.check_variance(law.mean[:, j], CENTRE**2)
-        sd = np.sqrt(law.covariance[:, j, j])
+        variance = law.covariance[:, j, j]
         for share in (0.05, 0.5, 0.95):
-            edge = SPREAD * stats.t.ppf(0.5 + share / 2.0, TAIL)
-            laws.check_share(sd < edge, share, what=f"standard deviation under its {share:.0%} point")
+            edge = stats.invgamma.ppf(share, FREEDOM / 2.0, scale=SCALE / 2.0)
+            laws.check_share(variance < edge, share, what=f"variance under its {share:.0%} point")
         for i in range(j):
-            laws.check_mean(law.covariance[:, i, j] / np.sqrt(law.covariance[:, i, i]) / sd, 0.0, what="correlation")
+            laws.check_mean(law.covariance[:, i, j] / np.sqrt(law.covariance[:, i, i] * variance), 0.0)
 
 
 def renewed(**planted: float) -> population.Law:
@@ -108,7 +106,7 @@ def test_the_mixture_is_a_ratio_of_densities() -> None:
 
 
 def test_what_is_not_pooled_keeps_the_prior_of_the_pack() -> None:
-    law = population.Law(np.ones((1, 2)), np.array([[[1.0, 0.5], [0.5, 2.0]]]), np.ones((1, 2)))
+    law = population.Law(np.ones((1, 2)), np.array([[[1.0, 0.5], [0.5, 2.0]]]))
     one = populated(law, np.array([True, False, True, False]))
     assert one.mean.shape == (1, 1, 4)
     z = np.array([0.3, -1.2, 0.8, 2.0])

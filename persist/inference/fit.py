@@ -29,7 +29,7 @@ from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
 from persist.inference.sampler import Draws, Effort, Report, draw, total_rounds
 from persist.inference.store import own_version
-from persist.inference.target import Target
+from persist.inference.target import Member, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from jax import Array
 
     from persist.inference.store import DataTree
-    from persist.types import Series, Table
+    from persist.types import Table
 
 
 class Settings(NamedTuple):
@@ -84,28 +84,43 @@ def fit(
     settings = settings or Settings()
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
-    kind = observable(table.series[0].observable)
-    pack = load_pack(settings.pack, kind.cells)
-    names = sampled(pack, settings.model)
-    cases = [_case(series, settings, counted=kind.counted) for series in table.series]
+    everyone = members(table, settings)
     began = time.perf_counter()
     results, fresh = [], 0.0
-    for number, (series, one) in enumerate(zip(table.series, cases, strict=True)):
+    for number, one in enumerate(everyone):
         started = time.perf_counter()
-        watch = _watch(progress, series.patient_id, number, len(table.series))
-        chance = by_chance(pack, names, one, kind.power)
-        target = Target(settings.model, settings.pack, kind.cells, kind.power, chance)
-        found, new = _draws(series.patient_id, settings, target, one, partial, watch)
+        found, new = _draws(settings, one, partial, _watch(progress, one.patient_id, number, len(everyone)))
         fresh += time.perf_counter() - started - found.seconds if new else 0.0
         results.append(found)
-    results = _alike(results)
-    schedules = [one_schedule(series, settings.drug) for series in table.series]
-    curves = [_curves(found.values, one, kind.power) for found, one in zip(results, cases, strict=True)]
-    derived = [{name: np.asarray(v) for name, v in derive(found.values, kind.power).items()} for found in results]
-    result = assemble(table, settings._asdict(), results, derived, curves, schedules)
+    result = described(table, settings, everyone, results)
     run = sum(found.seconds for found in results)
     result.attrs |= {"seconds": run, "compile_seconds": fresh, "wall_seconds": time.perf_counter() - began}
     return result
+
+
+def members(table: Table, settings: Settings) -> list[Member]:
+    """Every patient as the sampler reads it, padded to a size of its own: its numbers then cannot depend on who else is
+    fitted.
+    """
+    kind = observable(table.series[0].observable)
+    pack = load_pack(settings.pack, kind.cells)
+    names, found = sampled(pack, settings.model), []
+    for series in table.series:
+        padded = pad([series], pack=settings.pack, drug=settings.drug)
+        one = case(padded, 0, counted=kind.counted, reference=settings.reference)
+        chance = by_chance(pack, names, one, kind.power)
+        target = Target(settings.model, settings.pack, kind.cells, kind.power, chance)
+        found.append(Member(series.patient_id, target, one))
+    return found
+
+
+def described(table: Table, settings: Settings, everyone: list[Member], results: list[Draws]) -> DataTree:
+    """The posterior file of the draws of every patient: what follows from them, curves, predictions."""
+    results, power = _alike(results), everyone[0].target.power
+    schedules = [one_schedule(series, settings.drug) for series in table.series]
+    curves = [_curves(found.values, one.case, power) for found, one in zip(results, everyone, strict=True)]
+    derived = [{name: np.asarray(v) for name, v in derive(found.values, power).items()} for found in results]
+    return assemble(table, settings._asdict(), results, derived, curves, schedules)
 
 
 def _alike(results: list[Draws]) -> list[Draws]:
@@ -117,15 +132,10 @@ def _alike(results: list[Draws]) -> list[Draws]:
 
 
 def _draws(
-    patient_id: str,
-    settings: Settings,
-    target: Target,
-    one: Case,
-    partial: str | Path | None,
-    watch: Callable[[Report], None] | None,
+    settings: Settings, one: Member, partial: str | Path | None, watch: Callable[[Report], None] | None
 ) -> tuple[Draws, bool]:
     """One patient's draws, and whether they are new (rather than taken from ``partial``)."""
-    keep = None if partial is None else _Kept(Path(partial), patient_id, settings, target, one)
+    keep = None if partial is None else _Kept(Path(partial), settings, one)
     found = keep.read() if keep else None
     if found is not None:
         return found, False
@@ -133,17 +143,12 @@ def _draws(
     if watch is not None:
         watch(Report(0, total_rounds(effort)))
     try:
-        found = draw(keys.key(settings.seed, patient_id, "fit"), target, effort, one, watch)
+        found = draw(keys.key(settings.seed, one.patient_id, "fit"), one.target, effort, one.case, watch)
     except FitError as error:
-        raise FitError(error.what, where=f"patient {patient_id}: {error.where}", remedy=error.remedy) from None
+        raise FitError(error.what, where=f"patient {one.patient_id}: {error.where}", remedy=error.remedy) from None
     if keep:
         keep.write(found)
     return found, True
-
-
-def _case(series: Series, settings: Settings, *, counted: bool) -> Case:
-    """One patient, padded to a size of its own: its numbers then cannot depend on who else is fitted."""
-    return case(pad([series], pack=settings.pack, drug=settings.drug), 0, counted=counted, reference=settings.reference)
 
 
 def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:
@@ -206,14 +211,14 @@ def _code() -> str:
 class _Kept:
     """One patient's finished draws on disk, named by patient, marked by a fingerprint of all that decides its numbers."""
 
-    def __init__(self, folder: Path, patient_id: str, settings: Settings, target: Target, one: Case) -> None:
-        priors = repr(load_pack(target.pack, target.cells))
-        mark = json.dumps([own_version(), _code(), jax.__version__, patient_id, settings, target, priors])
+    def __init__(self, folder: Path, settings: Settings, one: Member) -> None:
+        priors = repr(load_pack(one.target.pack, one.target.cells))
+        mark = json.dumps([own_version(), _code(), jax.__version__, one.patient_id, settings, one.target, priors])
         digest = hashlib.sha256(mark.encode())
-        for part in jax.tree.leaves(one):
+        for part in jax.tree.leaves(one.case):
             digest.update(np.ascontiguousarray(part).tobytes())
         self.fingerprint = digest.hexdigest()
-        self.path = folder / f"{hashlib.sha256(patient_id.encode()).hexdigest()[:16]}.npz"
+        self.path = folder / f"{hashlib.sha256(one.patient_id.encode()).hexdigest()[:16]}.npz"
 
     def read(self) -> Draws | None:
         """The draws, or None where there are none, they are damaged, or they were made from something else."""

@@ -15,8 +15,9 @@ Lanes may leave patients out of their cohort (``counted``): then one run has the
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,26 +26,18 @@ import numpy as np
 from persist import keys
 from persist.inference import population
 from persist.inference.population import Law, Population, populated
-from persist.inference.sampler import ACCEPT, CAUTION, LEAST, Effort, warm
-from persist.inference.target import Target, flat_potential, reference, scored
+from persist.inference.sampler import ACCEPT, CAUTION, FIRST, LEAST, Effort, Kept, one_round, warm
+from persist.inference.target import Member, flat_potential, reference, scored
 from persist.inference.tempering import adapted, temper
 from persist.inference.walkers import WALKERS, Walkers, root_of_metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from persist.inference.cohort import Case
+    from persist.inference.walkers import Moved
 
-SHOWN = 0.1
+SHOWN = 0.25
 """Share of its prior variance that patients' own data must take from a parameter, on average, for a population of it."""
-
-
-class Member(NamedTuple):
-    """A patient of a cohort as the sampler reads it."""
-
-    patient_id: str
-    target: Target
-    case: Case
 
 
 class Pace(NamedTuple):
@@ -59,24 +52,16 @@ class Pace(NamedTuple):
     thin: int = 4
 
 
-class Round(NamedTuple):
-    """What one patient did in a round, each ``(lanes, ...)``: point, energy, acceptance, divergence."""
-
-    point: np.ndarray
-    energy: np.ndarray
-    accept: np.ndarray
-    diverging: np.ndarray
-
-
 class Pooled(NamedTuple):
     """A cohort's draws: which of the n scores are ``pooled`` (n,) and how far the patients' data show them (``shown``, (n,));
-    laws of the k pooled ones by round, each ``(rounds, lanes, ...)``; of every patient the kept rounds, ``(kept, lanes, ...)``.
+    laws of the k pooled ones by round, each ``(rounds, lanes, ...)``; of every patient the kept rounds; run time in seconds.
     """
 
     pooled: np.ndarray
     shown: np.ndarray
     laws: Law
-    patients: tuple[Round, ...]
+    patients: tuple[Kept, ...]
+    seconds: float
 
 
 def pool(
@@ -93,36 +78,30 @@ def pool(
     done, and the share of it that is done.
     """
     tell = progress or (lambda _what, _share: None)
+    began = time.perf_counter()
     movers = [_Mover(seed, member, pace.lanes) for member in members]
     alone = []
-    for number, mover in enumerate(movers):
-        alone.append(mover.begin(pace.alone))
-        tell("alone", (number + 1) / len(movers))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for z in threads.map(lambda mover: mover.begin(pace.alone), movers):
+            alone.append(z)
+            tell("alone", len(alone) / len(movers))
     shown = np.mean([1.0 - np.minimum(z.var(axis=(0, 1)), 1.0) for z in alone], axis=0)
     pooled = shown >= SHOWN
     rng = np.random.default_rng(_bits(seed, "population"))
     who = np.ones((pace.lanes, len(members)), bool) if counted is None else counted
     law = population.start(pace.lanes, int(pooled.sum()))
     kept: list[Law] = []
-    rows: list[list[Round]] = [[] for _ in movers]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for number in range(-pace.warmup, pace.rounds):
             z = np.stack([mover.scores for mover in movers], axis=1)[..., pooled]
             law = population.renew(rng, z, law, who)
             laws = populated(law, pooled)
-            done = list(threads.map(lambda mover, at=number, own=laws: mover.go(own, at, pace.warmup), movers))
+            list(threads.map(lambda mover, at=number, own=laws: mover.go(own, at, pace), movers))
             if number >= 0:
                 kept.append(law)
-                if (number + 1) % pace.thin == 0:
-                    for row, one in zip(rows, done, strict=True):
-                        row.append(one)
             tell("together", (number + pace.warmup + 1) / (pace.warmup + pace.rounds))
-    return Pooled(
-        pooled,
-        shown,
-        Law(*(np.stack(part) for part in zip(*kept, strict=True))),
-        tuple(Round(*(np.stack(part) for part in zip(*row, strict=True))) for row in rows),
-    )
+    laws_kept = Law(*(np.stack(part) for part in zip(*kept, strict=True)))
+    return Pooled(pooled, shown, laws_kept, tuple(mover.kept() for mover in movers), time.perf_counter() - began)
 
 
 class _Mover:
@@ -136,6 +115,8 @@ class _Mover:
         own = _bits(seed, member.patient_id, "pool")
         self.walkers = Walkers(own, flat_potential(target), case, reference(target, case), lanes, (nothing,))
         self.past: list[np.ndarray] = []
+        self.since: list[Kept] = []
+        self.rows: list[Kept] = []
 
     def begin(self, rounds: int) -> np.ndarray:
         """Lead the walkers to the patient's own posterior, under the pack's prior; scores of the later half of the
@@ -155,25 +136,39 @@ class _Mover:
         """Where the walkers are, as scores ``(lanes, n)``."""
         return self.scores_at(self.crowd.point)
 
-    def go(self, laws: Population, number: int, warmup: int) -> Round:
+    def go(self, laws: Population, number: int, pace: Pace) -> None:
         """One trajectory under populations of the lanes; before round 0 the stride adapts, later it is fixed."""
         self.walkers.own = (laws,)
-        self.crowd, moved = self.walkers.move(self.crowd, self.stride)
         if number < 0:
-            self._adapt(moved, number, warmup)
-        return Round(
-            self.crowd.point, self.crowd.energy, np.asarray(moved.accept), np.asarray(moved.diverging & ~moved.common)
-        )
+            self.crowd, moved = self.walkers.move(self.crowd, self.stride)
+            self._adapt(moved, number, pace.warmup)
+            return
+        self.crowd, row = one_round(self.walkers, self.crowd, self.stride, 1)
+        self.since.append(row)
+        if len(self.since) == pace.thin:
+            self.rows.append(_last_of(self.since))
+            self.since = []
 
-    def _adapt(self, moved: Any, number: int, warmup: int) -> None:
+    def kept(self) -> Kept:
+        """All rounds that were kept."""
+        return Kept(*(np.concatenate(part) for part in zip(*self.rows, strict=True)))
+
+    def _adapt(self, moved: Moved, number: int, warmup: int) -> None:
         """The step size all along, the metric after a half and after three quarters of the warm-up."""
         self.past.append(self.crowd.point)
-        self.stride = adapted(self.stride, moved, ACCEPT, LEAST)
+        self.stride = adapted(self.stride, moved, ACCEPT, max(LEAST, FIRST / (1.0 + 0.2 * (warmup + number))))
         if number in (-(warmup // 2), -(warmup // 4)):
             self.stride = self.stride._replace(root=root_of_metric(np.stack(self.past[len(self.past) // 2 :])))
         if number == -1:
             self.stride = self.stride._replace(step=CAUTION * self.stride.step)
             self.past = []
+
+
+def _last_of(rows: list[Kept]) -> Kept:
+    """The last of some rounds, with what the trajectories of all of them did."""
+    every = Kept(*(np.stack(part) for part in zip(*rows, strict=True)))
+    mean = {name: getattr(every, name).mean(axis=0) for name in ("accept", "lost")}
+    return rows[-1]._replace(diverging=every.diverging.any(axis=0), leaps=every.leaps.sum(axis=0), **mean)
 
 
 def _bits(seed: int, *names: str) -> int:

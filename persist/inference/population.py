@@ -1,12 +1,13 @@
 """How the patients of a cohort are spread: a normal law of their scores, learned with them and given to the next.
 
-A score is a parameter on the scale on which its prior of the pack is standard normal (`priors.score`). In a cohort
+A score is a parameter on the scale on which its prior of the pack is standard normal (`priors.score`). In a cohort of k scores
 
-    z_i ~ Normal(m, C),      m ~ Normal(0, CENTRE^2 I),      C ~ Huang & Wand (2013, 10.1214/13-BA815)
+    z_i ~ Normal(m, C),      m ~ Normal(0, CENTRE^2 I),      C ~ inverse Wishart(k + FREEDOM - 1, SCALE I)
 
-whose standard deviations are half-t of `TAIL` degrees and scale `SPREAD`; with both, one patient's scores alone have about the
-prior that the pack has. `burden_0` stays as it was: it belongs to a series. What a new patient leans on is the mixture over
-draws of (m, C), which holds that a cohort does not tell them exactly.
+so that one patient's score alone has about the prior that the pack has (CENTRE^2 + SCALE / (FREEDOM - 2) = 1), and a spread of
+under 0.4 or over 1.1 of that prior's has 5 % each: patients differ in everything, and a cohort of few must not pretend that
+they do not. `burden_0` stays as it was: it belongs to a series. What a new patient leans on is the mixture over draws of
+(m, C), which holds that a cohort does not tell them exactly.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 CENTRE = 0.7
 """Prior standard deviation of the population's mean, in that of the pack's prior."""
 
-SPREAD, TAIL = 0.7, 6.0
-"""Scale and degrees of freedom of the half-t prior of the population's standard deviations."""
+FREEDOM, SCALE = 6.0, 2.0
+"""Of the prior of the population's variances: each is inverse gamma (FREEDOM / 2, SCALE / 2)."""
 
 ALONE = ("burden_0",)
 """Parameters that patients share nothing of."""
@@ -48,13 +49,10 @@ UNKNOWN = Population(np.zeros((0, 0)), np.zeros((0, 0, 0)))
 
 
 class Law(NamedTuple):
-    """A state of the population's law in each of some lanes: mean ``(lanes, k)``, covariance ``(lanes, k, k)``, and the scales
-    of Huang & Wand's prior ``(lanes, k)``.
-    """
+    """A state of the population's law in each of some lanes: mean ``(lanes, k)``, covariance ``(lanes, k, k)``."""
 
     mean: np.ndarray
     covariance: np.ndarray
-    width: np.ndarray
 
 
 def shared(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,31 +77,27 @@ def log_ratio(z: Array, law: Population) -> Array:
 
 def start(lanes: int, size: int) -> Law:
     """The law that a cohort begins with: about the pack's prior."""
-    return Law(np.zeros((lanes, size)), np.tile(np.eye(size), (lanes, 1, 1)), np.full((lanes, size), SPREAD))
+    return Law(np.zeros((lanes, size)), np.tile(np.eye(size), (lanes, 1, 1)))
 
 
 def renew(rng: np.random.Generator, z: np.ndarray, law: Law, counted: np.ndarray) -> Law:
     """One round of exact conditional draws of the law given scores ``(lanes, patients, k)``, lane by lane.
 
-    ``counted`` (lanes, patients) tells which patients belong to the cohort of a lane.
+    ``counted`` (lanes, patients) tells which n patients belong to the cohort of a lane.
 
-        C | z, m, a  ~  inverse Wishart(TAIL + k - 1 + n, 2 TAIL diag(1 / a) + sum of (z - m)(z - m)^T)
-        a | C        ~  inverse gamma((TAIL + k) / 2, TAIL (C^-1)_jj + 1 / SPREAD^2)
-        m | z, C     ~  normal
+        C | z, m  ~  inverse Wishart(k + FREEDOM - 1 + n, SCALE I + sum of (z - m)(z - m)^T),      m | z, C  ~  normal
     """
     size = z.shape[-1]
     number = counted.sum(axis=1)
     off = np.where(counted[..., None], z - law.mean[:, None], 0.0)
-    sums = np.einsum("lpi,lpj->lij", off, off) + 2.0 * TAIL * _diagonal(1.0 / law.width)
-    precision = wishart(rng, TAIL + size - 1.0 + number, np.linalg.inv(sums))
-    rate = TAIL * np.diagonal(precision, axis1=-2, axis2=-1) + SPREAD**-2.0
-    width = rate / rng.gamma(0.5 * (TAIL + size), size=rate.shape)
+    sums = np.einsum("lpi,lpj->lij", off, off) + SCALE * np.eye(size)
+    precision = wishart(rng, size + FREEDOM - 1.0 + number, np.linalg.inv(sums))
     total = np.where(counted[..., None], z, 0.0).sum(axis=1)
     certain = number[:, None, None] * precision + np.eye(size) / CENTRE**2
     root = np.linalg.cholesky(certain)
     centre = np.linalg.solve(certain, np.einsum("lij,lj->li", precision, total)[..., None])
     noise = np.linalg.solve(np.swapaxes(root, -1, -2), rng.standard_normal((*total.shape, 1)))
-    return Law((centre + noise)[..., 0], np.linalg.inv(precision), width)
+    return Law((centre + noise)[..., 0], np.linalg.inv(precision))
 
 
 def wishart(rng: np.random.Generator, degrees: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -111,14 +105,9 @@ def wishart(rng: np.random.Generator, degrees: np.ndarray, scale: np.ndarray) ->
     lanes, size = scale.shape[:2]
     triangle = np.tril(rng.standard_normal((lanes, size, size)), -1)
     chi = np.sqrt(2.0 * rng.gamma(0.5 * (degrees[:, None] - np.arange(size))))
-    factor = np.linalg.cholesky(scale) @ (triangle + _diagonal(chi))
+    factor = np.linalg.cholesky(scale) @ (triangle + chi[..., None] * np.eye(size))
     product: np.ndarray = factor @ np.swapaxes(factor, -1, -2)
     return product
-
-
-def _diagonal(rows: np.ndarray) -> np.ndarray:
-    """Diagonal matrices ``(..., k, k)`` of rows ``(..., k)``."""
-    return rows[..., None] * np.eye(rows.shape[-1])
 
 
 def populated(law: Law, pooled: np.ndarray) -> Population:

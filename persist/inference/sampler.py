@@ -90,8 +90,10 @@ class Draws(NamedTuple):
     seconds: float
 
 
-class _Kept(NamedTuple):
-    """Points ``(rounds, lanes, n)`` and statistics of each, ``(rounds, lanes)``."""
+class Kept(NamedTuple):
+    """Points ``(rounds, lanes, n)``, and of each, ``(rounds, lanes)``, its energy U and what the trajectories on the way there
+    did: Hamiltonian, mean acceptance, whether a small step diverged, the share that diverged, leapfrog steps, common step size.
+    """
 
     point: np.ndarray
     energy: np.ndarray
@@ -126,9 +128,14 @@ def draw(
     start = temper(walkers, lambda beta: tell(TEMPERING * total * beta**0.3))
     crowd, stride, _ = warm(walkers, start.crowd, start.stride, effort, lambda n: tell(TEMPERING * total + n))
     kept = _enough(walkers, crowd, stride, effort, lambda n: tell(TEMPERING * total + effort.rounds[0] + n))
-    spent = time.perf_counter() - began
-    values = _named(pick, target, case, _by_chain(kept.point, effort.chains))
-    return Draws(values, _stats(kept, effort.chains), start.log_evidence, spent)
+    return told(pick, target, case, kept, start.log_evidence, time.perf_counter() - began)
+
+
+def told(key: Array, target: Target, case: Case, kept: Kept, log_evidence: np.ndarray, seconds: float) -> Draws:
+    """What was kept as draws, one chain for each of ``log_evidence``."""
+    chains = len(log_evidence)
+    values = _named(key, target, case, _by_chain(kept.point, chains))
+    return Draws(values, _stats(kept, chains), log_evidence, seconds)
 
 
 def warm(
@@ -162,16 +169,16 @@ def warm(
     return crowd, stride._replace(step=CAUTION * float(np.exp(np.mean(last)))), past
 
 
-def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell: Callable[[int], None]) -> _Kept:
+def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell: Callable[[int], None]) -> Kept:
     """Points until they pass, or have been doubled as often as they may."""
     wanted, thin = effort.rounds[1], THIN
-    parts: list[_Kept] = []
+    parts: list[Kept] = []
     for doubled in range(effort.doublings + 1):
         for _ in range(wanted - sum(len(part.point) for part in parts)):
-            crowd, part = _round(walkers, crowd, stride, thin)
+            crowd, part = one_round(walkers, crowd, stride, thin)
             parts.append(part)
             tell(THIN * sum(len(one.point) for one in parts))
-        kept = _Kept(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+        kept = Kept(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
         if doubled == effort.doublings or _passed(kept.point, effort.chains):
             break
         if np.mean(kept.accept) < 1.0 - REFUSED:
@@ -179,12 +186,12 @@ def _enough(walkers: Walkers, crowd: Crowd, stride: Stride, effort: Effort, tell
             parts = []
         else:
             diverging = kept.diverging[1::2] | kept.diverging[: 2 * (len(kept.diverging) // 2) : 2]
-            parts = [_Kept(*(row[1::2] for row in kept))._replace(diverging=diverging)]
+            parts = [Kept(*(row[1::2] for row in kept))._replace(diverging=diverging)]
         thin *= 2
     return kept
 
 
-def _round(walkers: Walkers, crowd: Crowd, stride: Stride, thin: int) -> tuple[Crowd, _Kept]:
+def one_round(walkers: Walkers, crowd: Crowd, stride: Stride, thin: int) -> tuple[Crowd, Kept]:
     """One kept point of every walker, and what the trajectories on the way there did."""
     leaps = walkers.leaps
     accept, lost, diverging = np.zeros(walkers.lanes), np.zeros(walkers.lanes), np.zeros(walkers.lanes, bool)
@@ -194,7 +201,7 @@ def _round(walkers: Walkers, crowd: Crowd, stride: Stride, thin: int) -> tuple[C
         diverging = diverging | (moved.diverging & ~moved.common)
         lost = lost + moved.diverging / thin
     spent, step = np.full(walkers.lanes, walkers.leaps - leaps), np.full(walkers.lanes, stride.step)
-    return crowd, _Kept(
+    return crowd, Kept(
         *(
             np.asarray(part)[None]
             for part in (crowd.point, crowd.energy, moved.hamiltonian, accept, diverging, lost, spent, step)
@@ -204,14 +211,14 @@ def _round(walkers: Walkers, crowd: Crowd, stride: Stride, thin: int) -> tuple[C
 
 def _by_chain(rows: np.ndarray, chains: int) -> np.ndarray:
     """``(rounds, lanes, ...)`` as ``(chains, draws, ...)``, walker after walker."""
-    own = rows.reshape(len(rows), chains, WALKERS, *rows.shape[2:])
-    return np.moveaxis(own, 0, 2).reshape(chains, WALKERS * len(rows), *rows.shape[2:])
+    own = rows.reshape(len(rows), chains, -1, *rows.shape[2:])
+    return np.moveaxis(own, 0, 2).reshape(chains, -1, *rows.shape[2:])
 
 
 def _by_round(rows: np.ndarray, chains: int) -> np.ndarray:
     """``(rounds, lanes, ...)`` as ``(chains, draws, ...)``, round after round: its halves are early and late."""
-    own = rows.reshape(len(rows), chains, WALKERS, *rows.shape[2:])
-    return np.moveaxis(own, 0, 1).reshape(chains, WALKERS * len(rows), *rows.shape[2:])
+    own = rows.reshape(len(rows), chains, -1, *rows.shape[2:])
+    return np.moveaxis(own, 0, 1).reshape(chains, -1, *rows.shape[2:])
 
 
 def _passed(points: np.ndarray, chains: int) -> bool:
@@ -221,7 +228,7 @@ def _passed(points: np.ndarray, chains: int) -> bool:
     return worst <= PASSED and least >= ENOUGH
 
 
-def _stats(kept: _Kept, chains: int) -> dict[str, np.ndarray]:
+def _stats(kept: Kept, chains: int) -> dict[str, np.ndarray]:
     """Sampler statistics under ArviZ's names, each ``(chains, draws)``; ``walker`` is the number of the walker in its chain.
 
     A common step that diverges is lost, and smaller ones are there for such places: ``lost`` is the share of those, while
@@ -235,7 +242,7 @@ def _stats(kept: _Kept, chains: int) -> dict[str, np.ndarray]:
         "diverging": kept.diverging,
         "lost": kept.lost,
         "step_size": kept.step,
-        "walker": np.broadcast_to(np.tile(np.arange(WALKERS), chains), kept.energy.shape),
+        "walker": np.broadcast_to(np.tile(np.arange(kept.energy.shape[1] // chains), chains), kept.energy.shape),
     }
     return {name: _by_chain(np.asarray(rows), chains) for name, rows in columns.items()}
 

@@ -39,6 +39,14 @@ class Target(NamedTuple):
     chance: bool = True
 
 
+class Member(NamedTuple):
+    """A patient as the sampler reads it: what is sampled, and the case."""
+
+    patient_id: str
+    target: Target
+    case: Case
+
+
 class ReferenceLaw(NamedTuple):
     """The normal law of independent coordinates from which tempering starts: location and scale, each ``(n,)``."""
 
