@@ -114,6 +114,14 @@ def patient(family: str, number: int, seed: int) -> Series:
     return Series(f"{family} {number}", "psa", "ng/mL", days, np.maximum(burden, FLOOR), mark, {"drug": schedule})
 
 
+def on_days(recorded: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Places of days among the recorded ones; `ValueError` for one that was not recorded."""
+    place = np.clip(np.searchsorted(recorded, asked - 1e-6), 0, len(recorded) - 1)
+    if not np.allclose(recorded[place], asked):
+        raise ValueError(f"not all of {asked} were recorded")
+    return place
+
+
 def score(series: Series, seed: int) -> dict[str, object]:
     """Which of the later values lie in their 90 % intervals."""
     landmark = COURSE + PAUSE
@@ -124,7 +132,7 @@ def score(series: Series, seed: int) -> dict[str, object]:
     result = fit(Table((cut,), (), ""), Settings(seed=seed, draws=320))
     futures = forecast_plans(result, ask([PLAN], HORIZON, visit_every=EVERY, draws=500, seed=seed))["futures"]
     quantile = futures["measured"].values[0, 0]
-    place = np.searchsorted(futures["day"].values[0], series.day[~early] - landmark)
+    place = on_days(futures["day"].values[0, 0], series.day[~early] - landmark)
     low, middle, high = (np.maximum(quantile[place, at], FLOOR) for at in (0, 2, 4))
     value = series.burden[~early]
     held = (value >= low) & (value <= high)

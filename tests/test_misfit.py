@@ -41,3 +41,11 @@ def test_the_plan_is_the_treatment_that_follows(misfit):
     later = np.arange(1.0, misfit.HORIZON - 1.0, 7.0)
     planned = dose_at(plan_schedule(parse_plan(misfit.PLAN), landmark, misfit.HORIZON), landmark + later)
     np.testing.assert_array_equal(planned, dose_at(series.schedules["drug"], landmark + later))
+
+
+def test_only_recorded_days_are_compared(misfit):
+    recorded = np.arange(0.0, 10.0)
+    np.testing.assert_array_equal(misfit.on_days(recorded, np.array([2.0, 9.0])), [2, 9])
+    for day in (2.5, 10.0):
+        with pytest.raises(ValueError, match="recorded"):
+            misfit.on_days(recorded, np.array([day]))

@@ -116,6 +116,7 @@ def read_table(
     observable: str | None,
     floor: Literal["auto", "none"] | tuple[float, ...],
     full_dose: Mapping[str, float],
+    min_values: int = 2,
 ) -> Table:
     """`persist.records.table.read` with the arguments of `table_options`; what is assumed of markers goes with its notes."""
     from persist.records.table import read
@@ -127,6 +128,7 @@ def read_table(
         patients=patients,
         floor=floor,
         full_dose=full_dose,
+        min_values=min_values,
     )
     if not any(len(series.composition.day) for series in table.series):
         return table

@@ -49,6 +49,15 @@ if TYPE_CHECKING:
     help="What is known of a parameter: the range that holds it with 90 % (may be repeated).",
 )
 @click.option("--drug", metavar="NAME", help="The drug to fit, where the treatments name several.")
+@click.option(
+    "--pool/--no-pool", help="Fit the patients as a cohort, which learns how they are spread.  [default: no-pool]"
+)
+@click.option(
+    "--population",
+    type=click.Path(path_type=Path),
+    metavar="POP.nc",
+    help="A pooled fit of other patients, whose population is the prior of these.",
+)
 @click.option("--chains", type=click.IntRange(min=2, max=16), default=4, show_default=True, help="Chains.")
 @click.option("--warmup", type=click.IntRange(min=50), default=960, show_default=True, help="Warm-up points a chain.")
 @click.option("--draws", type=click.IntRange(min=50), default=640, show_default=True, help="Kept draws a chain.")
@@ -66,6 +75,8 @@ def command(
     pack: str,
     ranges: tuple[str, ...],
     drug: str | None,
+    pool: bool,
+    population: Path | None,
     chains: int,
     warmup: int,
     draws: int,
@@ -76,27 +87,38 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Fit every patient in BURDEN on their own and write the posterior.
+    """Fit every patient in BURDEN, on their own or as a cohort, and write the posterior.
 
     A run that was stopped goes on from the finished patients, kept in OUTPUT.partial/. Leaves with code 3 if the
     file was written but a posterior cannot be trusted.
     """
-    claim_output(output, force, [burden, treatments])
+    if pool and population is not None:
+        remedy = "leave one of them out: --pool learns a population, --population uses one"
+        raise UsageError("--pool and --population cannot go together", remedy=remedy)
+    claim_output(output, force, [burden, treatments, population])
     partial = output.with_name(output.name + ".partial")
     claim_folder(partial)
-    table = read_table(burden, treatments, patients, observable, floor, full_dose)
+    leans = pool or population is not None
+    table = read_table(burden, treatments, patients, observable, floor, full_dose, min_values=1 if leans else 2)
     table = table._replace(notes=(*table.notes, *_left_out(table, drug)))
     use_device(device)
     use_float64()
     keep_compiled()
     from persist.inference import store
     from persist.inference.fit import Settings, fit
+    from persist.inference.pooled import fit_cohort, fit_next
     from persist.inference.priors import known
     from persist.validation import health
 
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed)
+    earlier = None if population is None else store.load(population, "fit")
     with _Bar(quiet) as bar:
-        result = fit(table, settings, partial=partial, progress=bar.show)
+        if pool:
+            result = fit_cohort(table, settings, partial=partial, progress=bar.stage)
+        elif earlier is not None:
+            result = fit_next(table, settings, earlier, partial=partial, progress=bar.show)
+        else:
+            result = fit(table, settings, partial=partial, progress=bar.show)
     report = health.as_json(result)
     result.attrs["problems"] = store.as_attribute({name: one["problems"] for name, one in report.items()})
     store.save(result, output)
@@ -136,6 +158,7 @@ class _Bar:
 
     def __init__(self, quiet: bool) -> None:
         self.bar: Any = None
+        self.what = ""
         self.shown = not quiet and sys.stderr.isatty()
 
     def __enter__(self) -> _Bar:
@@ -159,6 +182,21 @@ class _Bar:
         first = "compiling" if at.done == 0 and at.number == 0 else ""
         left = first if at.seconds_left is None else f"about {_clock(at.seconds_left)} left"
         self.bar.set_postfix_str(left, refresh=True)
+
+    def stage(self, what: str, share: float) -> None:
+        """Draw the bar of a cohort anew: what is being done, and the share of it that is done."""
+        if not self.shown:
+            return
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=100, file=sys.stderr, bar_format="{l_bar}{bar}| [{elapsed}<{remaining}]")
+        if what != self.what:
+            self.what = what
+            self.bar.reset(total=100)
+            self.bar.set_description({"alone": "patients alone", "together": "the cohort"}[what])
+        self.bar.n = round(100 * share, 1)
+        self.bar.refresh()
 
 
 def _clock(seconds: float) -> str:

@@ -6,12 +6,7 @@ the finished patients and gives the same numbers as an unbroken one.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
-import zipfile
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,14 +16,15 @@ import numpy as np
 
 from persist import keys
 from persist.errors import FitError, PrecisionError
+from persist.inference import partial as partial_run
 from persist.inference.cohort import Case, Reference, case, observable, one_schedule, pad
 from persist.inference.curve import derive, resistant_share, trace_curves
 from persist.inference.fate import SIZE, by_chance
 from persist.inference.model import sampled
+from persist.inference.population import UNKNOWN, Population
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
 from persist.inference.sampler import Draws, Effort, Report, draw, total_rounds
-from persist.inference.store import own_version
 from persist.inference.target import Member, Target
 
 if TYPE_CHECKING:
@@ -75,16 +71,18 @@ def fit(
     *,
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    population: Population = UNKNOWN,
 ) -> DataTree:
     """Posterior of every series in ``table``, as a DataTree with ArviZ's groups (see `inference.store`).
 
     ``partial`` is a folder that keeps finished patients; those of the same data, settings and seed are taken from it.
+    ``population``: the law of other patients' scores that these have as their prior (`inference.pooled`).
     Raises `DataError` and `UsageError` for series that cannot be fitted, `PrecisionError` without float64.
     """
     settings = settings or Settings()
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
-    everyone = members(table, settings)
+    everyone = members(table, settings, population)
     began = time.perf_counter()
     results, fresh = [], 0.0
     for number, one in enumerate(everyone):
@@ -98,7 +96,7 @@ def fit(
     return result
 
 
-def members(table: Table, settings: Settings) -> list[Member]:
+def members(table: Table, settings: Settings, population: Population = UNKNOWN) -> list[Member]:
     """Every patient as the sampler reads it, padded to a size of its own: its numbers then cannot depend on who else is
     fitted.
     """
@@ -107,7 +105,7 @@ def members(table: Table, settings: Settings) -> list[Member]:
     names, found = sampled(pack, settings.model), []
     for series in table.series:
         padded = pad([series], pack=settings.pack, drug=settings.drug)
-        one = case(padded, 0, counted=kind.counted, reference=settings.reference)
+        one = case(padded, 0, counted=kind.counted, reference=settings.reference)._replace(population=population)
         chance = by_chance(pack, names, one, kind.power)
         target = Target(settings.model, settings.pack, kind.cells, kind.power, chance)
         found.append(Member(series.patient_id, target, one))
@@ -195,52 +193,26 @@ def _watch(
     return report
 
 
-@cache
-def _code() -> str:
-    """A digest of the source that decides a patient's draws: what another version of it left behind is not taken."""
-    package = Path(__file__).resolve().parent.parent
-    files = [
-        path for room in ("treatment", "dynamics", "inference") for path in sorted((package / room).glob("*.[pt]*"))
-    ]
-    digest = hashlib.sha256()
-    for path in (*files, package / "types.py", package / "keys.py"):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 class _Kept:
-    """One patient's finished draws on disk, named by patient, marked by a fingerprint of all that decides its numbers."""
+    """One patient's finished draws on disk."""
 
     def __init__(self, folder: Path, settings: Settings, one: Member) -> None:
-        priors = repr(load_pack(one.target.pack, one.target.cells))
-        mark = json.dumps([own_version(), _code(), jax.__version__, one.patient_id, settings, one.target, priors])
-        digest = hashlib.sha256(mark.encode())
-        for part in jax.tree.leaves(one.case):
-            digest.update(np.ascontiguousarray(part).tobytes())
-        self.fingerprint = digest.hexdigest()
-        self.path = folder / f"{hashlib.sha256(one.patient_id.encode()).hexdigest()[:16]}.npz"
+        self.path, self.fingerprint = (
+            partial_run.named(folder, one.patient_id),
+            partial_run.fingerprint([one], settings),
+        )
 
     def read(self) -> Draws | None:
-        """The draws, or None where there are none, they are damaged, or they were made from something else."""
-        try:
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                if str(kept["fingerprint"]) != self.fingerprint:
-                    return None
-                parts = {name: kept[name] for name in kept.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        """The draws, or None where there are none that these settings and data would give."""
+        parts = partial_run.read(self.path, self.fingerprint)
+        if parts is None or "log_evidence" not in parts:
             return None
-
-        def pick(head: str) -> dict[str, np.ndarray]:
-            return {name[len(head) :]: value for name, value in parts.items() if name.startswith(head)}
-
-        return Draws(pick("value."), pick("stat."), parts["log_evidence"], float(parts["seconds"]))
+        values, stats = (partial_run.under(parts, head) for head in ("value.", "stat."))
+        return Draws(values, stats, parts["log_evidence"], float(parts["seconds"]))
 
     def write(self, draws: Draws) -> None:
-        """Write whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        columns: Any = {f"value.{name}": v for name, v in draws.values.items()}
-        columns |= {f"stat.{name}": v for name, v in draws.stats.items()}
-        columns |= {"log_evidence": draws.log_evidence}
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez(temporary, fingerprint=self.fingerprint, seconds=draws.seconds, **columns)
-        os.replace(temporary, self.path)
+        """Keep the draws."""
+        columns: dict[str, Any] = {f"value.{name}": value for name, value in draws.values.items()}
+        columns |= {f"stat.{name}": value for name, value in draws.stats.items()}
+        more = {"log_evidence": draws.log_evidence, "seconds": draws.seconds}
+        partial_run.write(self.path, self.fingerprint, columns | more)

@@ -14,30 +14,33 @@ Lanes may leave patients out of their cohort (``counted``): then one run has the
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from persist import keys
+from persist.inference import partial as kept_run
 from persist.inference import population
-from persist.inference.population import Law, Population, populated
-from persist.inference.sampler import ACCEPT, CAUTION, FIRST, LEAST, Effort, Kept, one_round, warm
-from persist.inference.target import Member, flat_potential, reference, scored
-from persist.inference.tempering import adapted, temper
-from persist.inference.walkers import WALKERS, Walkers, root_of_metric
+from persist.inference.mover import Mover, random_state, seed_of
+from persist.inference.population import Law, populated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from persist.inference.walkers import Moved
+    from persist.inference.sampler import Kept
+    from persist.inference.target import Member
 
 SHOWN = 0.25
 """Share of its prior variance that patients' own data must take from a parameter, on average, for a population of it."""
+
+SAVE = 20
+"""Rounds after which it is kept where a run stands."""
+COHORT = "cohort.npz"
+"""The file that keeps it; those of patients have names of another kind."""
 
 
 class Pace(NamedTuple):
@@ -49,7 +52,7 @@ class Pace(NamedTuple):
     alone: int = 40
     warmup: int = 100
     rounds: int = 400
-    thin: int = 4
+    thin: int = 5
 
 
 class Pooled(NamedTuple):
@@ -70,107 +73,112 @@ def pool(
     pace: Pace,
     *,
     counted: np.ndarray | None = None,
+    folder: Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Pooled:
     """Draws of the cohort and its population.
 
-    ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``progress`` is told what is being
-    done, and the share of it that is done.
+    ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``folder`` keeps where the run
+    stands, from where the same run goes on and gives the same numbers. ``progress`` is told what is being done, and the share
+    of it that is done.
     """
-    tell = progress or (lambda _what, _share: None)
-    began = time.perf_counter()
-    movers = [_Mover(seed, member, pace.lanes) for member in members]
-    alone = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for z in threads.map(lambda mover: mover.begin(pace.alone), movers):
-            alone.append(z)
-            tell("alone", len(alone) / len(movers))
-    shown = np.mean([1.0 - np.minimum(z.var(axis=(0, 1)), 1.0) for z in alone], axis=0)
-    pooled = shown >= SHOWN
-    rng = np.random.default_rng(_bits(seed, "population"))
     who = np.ones((pace.lanes, len(members)), bool) if counted is None else counted
-    law = population.start(pace.lanes, int(pooled.sum()))
-    kept: list[Law] = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for number in range(-pace.warmup, pace.rounds):
-            z = np.stack([mover.scores for mover in movers], axis=1)[..., pooled]
-            law = population.renew(rng, z, law, who)
-            laws = populated(law, pooled)
-            list(threads.map(lambda mover, at=number, own=laws: mover.go(own, at, pace), movers))
-            if number >= 0:
-                kept.append(law)
-            tell("together", (number + pace.warmup + 1) / (pace.warmup + pace.rounds))
-    laws_kept = Law(*(np.stack(part) for part in zip(*kept, strict=True)))
-    return Pooled(pooled, shown, laws_kept, tuple(mover.kept() for mover in movers), time.perf_counter() - began)
+    run = _Run(seed, members, pace, who, folder)
+    tell = progress or (lambda _what, _share: None)
+    run.alone(tell)
+    run.together(tell)
+    return run.result()
 
 
-class _Mover:
-    """The walkers of one patient, one a lane."""
+class _Run:
+    """A cohort on its way: its patients' walkers, its laws so far, and where it is kept."""
 
-    def __init__(self, seed: int, member: Member, lanes: int) -> None:
-        target, case = member.target, member.case
-        self.case, self.scored = case, scored(target)
-        size = int(self.scored(case, jnp.zeros((lanes, len(reference(target, case).location)))).shape[1])
-        nothing = Population(np.zeros((lanes, 1, size)), np.tile(np.eye(size), (lanes, 1, 1, 1)))
-        own = _bits(seed, member.patient_id, "pool")
-        self.walkers = Walkers(own, flat_potential(target), case, reference(target, case), lanes, (nothing,))
-        self.past: list[np.ndarray] = []
-        self.since: list[Kept] = []
-        self.rows: list[Kept] = []
+    def __init__(self, seed: int, members: list[Member], pace: Pace, who: np.ndarray, folder: Path | None) -> None:
+        self.movers = [Mover(seed, member, pace.lanes) for member in members]
+        self.pace, self.who, self.folder = pace, who, folder
+        self.rng = np.random.default_rng(seed_of(seed, "population"))
+        self.mark = kept_run.fingerprint(members, "pool", seed, pace, who.tolist())
+        self.number, self.seconds, self.laws = -pace.warmup, 0.0, list[Law]()
+        self.shown, self.law = np.zeros(0), population.start(pace.lanes, 0)
 
-    def begin(self, rounds: int) -> np.ndarray:
-        """Lead the walkers to the patient's own posterior, under the pack's prior; scores of the later half of the
-        ``rounds``, ``(rounds, lanes, n)``.
-        """
-        began = temper(self.walkers)
-        effort = Effort(self.walkers.lanes // WALKERS, rounds * WALKERS, 0)
-        self.crowd, self.stride, past = warm(self.walkers, began.crowd, began.stride, effort, lambda _: None)
-        return np.stack([self.scores_at(point) for point in past[len(past) // 2 :]])
-
-    def scores_at(self, point: np.ndarray) -> np.ndarray:
-        """Scores ``(lanes, n)`` of points ``(lanes, ...)``."""
-        return np.asarray(self.scored(self.case, jnp.asarray(point)))
+    def alone(self, tell: Callable[[str, float], None]) -> None:
+        """Every patient to its own posterior, or to where an earlier run left off."""
+        began = time.perf_counter()
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            shown = []
+            for one in threads.map(self._begin, self.movers):
+                shown.append(one)
+                tell("alone", len(shown) / len(self.movers))
+        self.shown = np.mean(shown, axis=0)
+        self.law = population.start(self.pace.lanes, int(self.pooled.sum()))
+        self.seconds += time.perf_counter() - began
 
     @property
-    def scores(self) -> np.ndarray:
-        """Where the walkers are, as scores ``(lanes, n)``."""
-        return self.scores_at(self.crowd.point)
+    def pooled(self) -> np.ndarray:
+        """Which scores there is a population of, ``(n,)``."""
+        return np.asarray(self.shown >= SHOWN)
 
-    def go(self, laws: Population, number: int, pace: Pace) -> None:
-        """One trajectory under populations of the lanes; before round 0 the stride adapts, later it is fixed."""
-        self.walkers.own = (laws,)
-        if number < 0:
-            self.crowd, moved = self.walkers.move(self.crowd, self.stride)
-            self._adapt(moved, number, pace.warmup)
+    def _begin(self, mover: Mover) -> np.ndarray:
+        """A patient alone; how far its data show each score, ``(n,)``."""
+        path = None if self.folder is None else kept_run.named(self.folder, mover.name)
+        kept = None if path is None else kept_run.read(path, self.mark)
+        if kept is not None:
+            mover.restore(kept)
+            return kept["shown"]
+        shown = mover.begin(self.pace.alone)
+        if path is not None:
+            kept_run.write(path, self.mark, mover.state() | {"shown": shown})
+        return shown
+
+    def together(self, tell: Callable[[str, float], None]) -> None:
+        """All rounds, from the last one that was kept."""
+        self._resume()
+        total, began = self.pace.warmup + self.pace.rounds, time.perf_counter()
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            while self.number < self.pace.rounds:
+                self._round(threads)
+                now = time.perf_counter()
+                self.seconds, began = self.seconds + now - began, now
+                if self.number % SAVE == 0:
+                    self._save()
+                tell("together", (self.number + self.pace.warmup) / total)
+
+    def _round(self, threads: ThreadPoolExecutor) -> None:
+        """The laws anew, then every patient."""
+        z = np.stack([mover.scores for mover in self.movers], axis=1)[..., self.pooled]
+        self.law = population.renew(self.rng, z, self.law, self.who)
+        laws, number, pace = populated(self.law, self.pooled), self.number, self.pace
+        list(threads.map(lambda mover: mover.go(laws, number, pace.warmup, pace.thin), self.movers))
+        self.laws += [self.law] if number >= 0 else []
+        self.number += 1
+
+    def result(self) -> Pooled:
+        """What was drawn."""
+        laws = Law(*(np.stack(part) for part in zip(*self.laws, strict=True)))
+        return Pooled(self.pooled, self.shown, laws, tuple(mover.kept() for mover in self.movers), self.seconds)
+
+    def _save(self) -> None:
+        """All of it in one file, so that no part is newer than another."""
+        if self.folder is None:
             return
-        self.crowd, row = one_round(self.walkers, self.crowd, self.stride, 1)
-        self.since.append(row)
-        if len(self.since) == pace.thin:
-            self.rows.append(_last_of(self.since))
-            self.since = []
+        columns: dict[str, Any] = {"number": self.number, "seconds": self.seconds, "random": random_state(self.rng)}
+        columns |= {"mean": self.law.mean, "covariance": self.law.covariance}
+        if self.laws:
+            means, covariances = zip(*self.laws, strict=True)
+            columns |= {"means": np.stack(means), "covariances": np.stack(covariances)}
+        for place, mover in enumerate(self.movers):
+            columns |= {f"{place}.{name}": value for name, value in mover.state().items()}
+        kept_run.write(self.folder / COHORT, self.mark, columns)
 
-    def kept(self) -> Kept:
-        """All rounds that were kept."""
-        return Kept(*(np.concatenate(part) for part in zip(*self.rows, strict=True)))
-
-    def _adapt(self, moved: Moved, number: int, warmup: int) -> None:
-        """The step size all along, the metric after a half and after three quarters of the warm-up."""
-        self.past.append(self.crowd.point)
-        self.stride = adapted(self.stride, moved, ACCEPT, max(LEAST, FIRST / (1.0 + 0.2 * (warmup + number))))
-        if number in (-(warmup // 2), -(warmup // 4)):
-            self.stride = self.stride._replace(root=root_of_metric(np.stack(self.past[len(self.past) // 2 :])))
-        if number == -1:
-            self.stride = self.stride._replace(step=CAUTION * self.stride.step)
-            self.past = []
-
-
-def _last_of(rows: list[Kept]) -> Kept:
-    """The last of some rounds, with what the trajectories of all of them did."""
-    every = Kept(*(np.stack(part) for part in zip(*rows, strict=True)))
-    mean = {name: getattr(every, name).mean(axis=0) for name in ("accept", "lost")}
-    return rows[-1]._replace(diverging=every.diverging.any(axis=0), leaps=every.leaps.sum(axis=0), **mean)
-
-
-def _bits(seed: int, *names: str) -> int:
-    """A seed of NumPy's for a named thing."""
-    return int(np.asarray(jax.random.bits(keys.key(seed, *names), dtype=np.uint32)))
+    def _resume(self) -> None:
+        """Where an earlier run of the same left off, if one did."""
+        kept = None if self.folder is None else kept_run.read(self.folder / COHORT, self.mark)
+        if kept is None:
+            return
+        self.number, self.seconds = int(kept["number"]), float(kept["seconds"])
+        self.rng.bit_generator.state = json.loads(str(kept["random"]))
+        self.law = Law(kept["mean"], kept["covariance"])
+        if "means" in kept:
+            self.laws = [Law(*pair) for pair in zip(kept["means"], kept["covariances"], strict=True)]
+        for place, mover in enumerate(self.movers):
+            mover.restore(kept_run.under(kept, f"{place}."))

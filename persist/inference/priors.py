@@ -110,6 +110,23 @@ def log_normal(prior: Prior, unit: Any = 1.0) -> Any:
     return dist.TransformedDistribution(base(prior), [transforms.ExpTransform(), shift])
 
 
+def moved(prior: Prior, mean: float, sd: float) -> Prior:
+    """The entry whose score under ``prior`` is normal with this mean and standard deviation; a half-normal one stays."""
+    if prior.kind == "half-normal":
+        return prior
+    low, centre, high = (
+        float(_unlink(prior, prior.location + prior.scale * (mean + sd * z))) for z in (-_Z95, 0.0, _Z95)
+    )
+    return prior._replace(low=low, centre=centre, high=high)
+
+
+def _unlink(prior: Prior, normal: Any) -> Any:
+    """Values of the scale on which a prior is normal on its own (of a negative one, its size)."""
+    if prior.kind == "logit-normal":
+        return prior.lower + (prior.upper - prior.lower) / (1.0 + np.exp(-normal))
+    return prior.lower + np.exp(normal) if prior.kind == "log-normal" else np.exp(normal)
+
+
 def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     """Quantiles of an entry: closed form, so that prior bands need no sampling."""
     from statistics import NormalDist
@@ -122,10 +139,8 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     if prior.kind == "negative-log-normal":
         share = 1.0 - share
     z = np.array([NormalDist().inv_cdf(p) for p in share.ravel()]).reshape(share.shape)
-    normal = prior.location + prior.scale * z
-    if prior.kind == "logit-normal":
-        return prior.lower + (prior.upper - prior.lower) / (1.0 + np.exp(-normal))
-    return -np.exp(normal) if prior.kind == "negative-log-normal" else prior.lower + np.exp(normal)
+    value: np.ndarray = _unlink(prior, prior.location + prior.scale * z)
+    return -value if prior.kind == "negative-log-normal" else value
 
 
 def score(prior: Prior, value: Any, unit: Any = 1.0) -> Array:

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from persist.errors import PrecisionError
-from persist.inference import posterior, store
+from persist.inference import leaning, posterior, store
 from persist.inference.cohort import Case, Reference, case, observable, pad
-from persist.inference.priors import Prior, load_pack
+from persist.inference.priors import Prior, moved
 from persist.types import Series
 
 _IN_OWN_UNITS = ("settled_burden", "burden_0")
@@ -39,10 +39,16 @@ def subject(fit: store.DataTree, patient: str) -> Subject:
 
 
 def laws(fit: store.DataTree, patient: str) -> dict[str, Prior]:
-    """The prior that each sampled parameter of a patient had; burdens in the unit of the file."""
-    pack = load_pack(store.attribute(fit, "settings")["pack"], observable(str(fit.attrs["observable"])).cells)
+    """The prior that each sampled parameter of a patient had; burdens in the unit of the file.
+
+    Of a patient of a cohort it is the normal law of the score that has the mean and spread of the population.
+    """
+    pack = leaning.pack_of(fit)
     entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
     found = {str(name): entries[str(name)] for name in fit["prior"].to_dataset().data_vars}
+    if leaning.GROUP in fit.children:
+        known = leaning.marginals(fit[leaning.GROUP].to_dataset())
+        found |= {name: moved(found[name], *at) for name, at in known.items()}
     own = [name for name in _IN_OWN_UNITS if name in found]
     if own:
         one = subject(fit, patient).case

@@ -1,0 +1,103 @@
+"""What a fit leans on besides the pack: its group ``population``, draws of the mean and covariance of the scores of a cohort.
+
+The group is written by a pooled fit (`inference.pooled`), whose patients have it as their prior, and copied into the fits of
+patients who come after. So a file by itself tells the prior of its patients.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from persist.errors import StoreError, UsageError
+from persist.inference import store
+from persist.inference.cohort import observable
+from persist.inference.model import sampled
+from persist.inference.population import Law, Population, populated, shared
+from persist.inference.priors import load_pack
+
+if TYPE_CHECKING:
+    from persist.inference.priors import Pack
+
+GROUP = "population"
+
+COMPONENTS = 64
+"""Draws of a population of which the prior of the next patient is the mixture."""
+
+
+def pack_of(fit: store.DataTree) -> Pack:
+    """The pack of a fit, for what it observed."""
+    return load_pack(store.attribute(fit, "settings")["pack"], observable(str(fit.attrs["observable"])).cells)
+
+
+def names_of(fit: store.DataTree) -> tuple[str, ...]:
+    """The n scores that patients of a fit may share a law of, in order."""
+    return shared(sampled(pack_of(fit), store.attribute(fit, "settings")["model"]))
+
+
+def group(names: tuple[str, ...], pooled: np.ndarray, shown: np.ndarray, laws: Law, chains: int) -> store.Dataset:
+    """The group of laws ``(rounds, lanes, ...)`` of those of the scores ``names`` (n,) that are ``pooled`` (n,), with how far
+    the patients' own data show each of all; draws are lane after lane.
+    """
+
+    def by_chain(rows: np.ndarray) -> np.ndarray:
+        own = rows.reshape(len(rows), chains, -1, *rows.shape[2:])
+        return np.moveaxis(own, 0, 2).reshape(chains, -1, *rows.shape[2:])
+
+    mean, covariance = by_chain(laws.mean), by_chain(laws.covariance)
+    own = [name for name, taken in zip(names, pooled, strict=True) if taken]
+    draws = {"chain": np.arange(chains), "draw": np.arange(mean.shape[1])}
+    return store.dataset(
+        {
+            "mean": (("chain", "draw", "score"), mean),
+            "covariance": (("chain", "draw", "score", "other"), covariance),
+            "shown": (("parameter",), shown),
+        },
+        draws | {"score": own, "other": own, "parameter": list(names)},
+    )
+
+
+def population_of(fit: store.DataTree, model: str, pack: str, kind: str) -> store.Dataset:
+    """The group ``population`` of a file, for a fit with this model, pack and observable.
+
+    Raises `StoreError` for a file without one, `UsageError` where it is of another model, pack or observable.
+    """
+    if GROUP not in fit.children:
+        raise StoreError("it holds no population", remedy="give a file of `persist fit --pool`")
+    made = store.attribute(fit, "settings") | {"observable": str(fit.attrs["observable"])}
+    for name, asked in (("model", model), ("pack", pack), ("observable", kind)):
+        if made.get(name) != asked:
+            what = f'the population is of the {name} "{made.get(name)}", the fit of "{asked}"'
+            raise UsageError(what, where="--population", remedy=f"fit with --{name} {made.get(name)}")
+    return fit[GROUP].to_dataset()
+
+
+def mixture(known: store.Dataset) -> Population:
+    """The prior of the next patient over the n scores: the mixture of `COMPONENTS` draws, evenly from all chains."""
+    size = known.sizes["score"]
+    mean, covariance = known["mean"].values.reshape(-1, size), known["covariance"].values.reshape(-1, size, size)
+    take = np.unique(np.linspace(0, len(mean) - 1, min(COMPONENTS, len(mean))).round().astype(int))
+    pooled = np.isin(known["parameter"].values, known["score"].values)
+    law = populated(Law(mean[take], covariance[take]), pooled)
+    return Population(law.mean[:, 0], law.whiten[:, 0])
+
+
+def marginals(known: store.Dataset) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of each pooled score of the next patient."""
+    mean = known["mean"].stack(all=("chain", "draw"))
+    spread = {name: known["covariance"].sel(score=name, other=name) for name in known["score"].values}
+    return {
+        str(name): (
+            float(mean.sel(score=name).mean()),
+            float(np.sqrt(spread[name].mean() + mean.sel(score=name).var())),
+        )
+        for name in known["score"].values
+    }
+
+
+def drawn(rng: np.random.Generator, law: Population, count: int) -> np.ndarray:
+    """Scores ``(count, n)`` of patients of a population."""
+    component = rng.integers(len(law.mean), size=count)
+    z = rng.standard_normal((count, law.mean.shape[1]))
+    return np.asarray(law.mean[component] + np.linalg.solve(law.whiten[component], z[..., None])[..., 0])

@@ -1,0 +1,107 @@
+"""From a table to the posterior of a cohort and of its population (`inference.pooling`), and of patients who come after it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from jax.scipy.special import ndtr
+
+from persist import keys
+from persist.errors import PrecisionError, UsageError
+from persist.inference import leaning, store
+from persist.inference.fit import described, fit, members
+from persist.inference.pooling import Pace, pool
+from persist.inference.priors import quantile
+from persist.inference.sampler import told
+from persist.inference.subject import subject
+from persist.inference.walkers import WALKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from persist.inference.fit import Progress, Settings
+    from persist.types import Table
+
+LANES = 8
+"""Lanes of a chain; twice as many where chains are odd, so that walkers fill up whole groups."""
+
+LEAST = 2
+"""Patients of a cohort."""
+
+
+def pace_of(settings: Settings) -> Pace:
+    """How long to draw: as many lanes to a chain, and so many rounds, that a patient has the points that were asked for."""
+    lanes = LANES if settings.chains % 2 == 0 else WALKERS
+    kept = -(-settings.draws // lanes)
+    pace = Pace(lanes=lanes * settings.chains, warmup=-(-settings.warmup // lanes))
+    return pace._replace(rounds=pace.thin * kept)
+
+
+def fit_cohort(
+    table: Table,
+    settings: Settings,
+    *,
+    partial: str | Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> store.DataTree:
+    """Posterior of every series in ``table`` and of their population, as a DataTree (see `inference.store`).
+
+    ``partial`` is a folder that keeps where a run stands. ``progress`` is told what is being done and the share of it done.
+
+    Raises `UsageError` for a cohort of fewer than `LEAST` patients, `PrecisionError` without float64, and as `fit` does.
+    """
+    if not jax.config.jax_enable_x64:
+        raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
+    if len(table.series) < LEAST:
+        what = f"a cohort of {len(table.series)} has no population"
+        raise UsageError(what, where="--pool", remedy=f"give {LEAST} patients or more, or leave --pool out")
+    began = time.perf_counter()
+    everyone = members(table, settings)
+    folder = None if partial is None else Path(partial)
+    found = pool(settings.seed, everyone, pace_of(settings), folder=folder, progress=progress)
+    unknown = np.full(settings.chains, np.nan)
+    results = [
+        told(keys.key(settings.seed, one.patient_id, "named"), one.target, one.case, kept, unknown, 0.0)
+        for one, kept in zip(everyone, found.patients, strict=True)
+    ]
+    result = described(table, settings, everyone, results)
+    names = leaning.names_of(result)
+    _lean(result, leaning.group(names, found.pooled, found.shown, found.laws, settings.chains))
+    spent = time.perf_counter() - began
+    result.attrs |= {"seconds": found.seconds, "compile_seconds": spent - found.seconds, "wall_seconds": spent}
+    return result
+
+
+def fit_next(
+    table: Table,
+    settings: Settings,
+    earlier: store.DataTree,
+    *,
+    partial: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> store.DataTree:
+    """Posterior of patients who have the population of an ``earlier`` pooled fit as their prior; one value is enough."""
+    known = leaning.population_of(earlier, settings.model, settings.pack, table.series[0].observable)
+    result = fit(table, settings, partial=partial, progress=progress, population=leaning.mixture(known))
+    _lean(result, known)
+    return result
+
+
+def _lean(result: store.DataTree, known: store.Dataset) -> None:
+    """Put a population into a fit of its patients: the group, and draws of the prior that it is to each of them."""
+    names, pack, law = leaning.names_of(result), leaning.pack_of(result), leaning.mixture(known)
+    entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    result[leaning.GROUP] = store.DataTree(known)
+    prior = result["prior"].to_dataset().copy(deep=True)
+    for patient in map(str, prior["patient"].values):
+        root = keys.key(int(store.attribute(result, "settings")["seed"]), patient, "leaning")
+        z = leaning.drawn(np.random.default_rng(np.asarray(jax.random.key_data(root))), law, prior.sizes["draw"])
+        unit = {"settled_burden": float(np.exp(subject(result, patient).case.log_largest))}
+        for name, column in zip(names, z.T, strict=True):
+            values = quantile(entries[name], np.asarray(ndtr(column))) * unit.get(name, 1.0)
+            prior[name].loc[{"patient": patient}] = values[None]
+    result["prior"] = store.DataTree(prior)

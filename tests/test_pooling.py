@@ -1,0 +1,127 @@
+"""A cohort drawn together: against exact conjugate draws of the same law, over again after a stop, and fold by fold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.diagnostics import effective_sample_size
+
+import laws
+from persist.inference import mover as module
+from persist.inference import pooling
+from persist.inference.pooling import Pace, pool
+from persist.inference.population import Population, log_ratio, renew, start
+from persist.inference.target import Member, ReferenceLaw
+
+ERROR = np.array([0.4, 0.8, 3.0])
+"""Of what is measured of each score: the third is hardly seen."""
+
+VALUES = np.random.default_rng(1).normal([0.8, -0.5, 0.0], [0.9, 1.1, 3.2], (6, 3))
+
+
+class Seen(NamedTuple):
+    """A patient of whom scores are measured with a normal error."""
+
+    value: np.ndarray
+
+
+def potential(case: Seen, point: jax.Array, law: Population) -> jax.Array:
+    """Minus the log posterior density of the scores, which are the coordinates."""
+    off = (point - case.value) / ERROR
+    return 0.5 * jnp.sum(off**2) + 0.5 * jnp.sum(point**2) - log_ratio(point, law)
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    """Patients whose posterior is known in place of the model's."""
+    monkeypatch.setattr(module, "flat_potential", lambda _: potential)
+    monkeypatch.setattr(module, "scored", lambda _: lambda _case, point: point)
+    monkeypatch.setattr(module, "reference", lambda *_: ReferenceLaw(np.zeros(3), np.full(3, 2.0)))
+    monkeypatch.setattr(pooling.kept_run, "fingerprint", lambda members, *more: repr((members, more)))
+
+
+def members(values: np.ndarray = VALUES) -> list[Member]:
+    return [Member(f"patient {number}", None, Seen(value)) for number, value in enumerate(values)]
+
+
+def exact(lanes: int = 32, rounds: int = 1500, error: np.ndarray = ERROR) -> np.ndarray:
+    """What is compared (see `told`) by Gibbs with exact draws of the patients' scores, ``(lanes, rounds, ...)``."""
+    rng, size = np.random.default_rng(2), 2
+    z, law, rows = np.tile(VALUES[:, :size], (lanes, 1, 1)), start(lanes, size), []
+    certain = np.diag(error[:size] ** -2.0)
+    for _ in range(rounds):
+        law = renew(rng, z, law, np.ones((lanes, len(VALUES)), bool))
+        precision = np.linalg.inv(law.covariance)
+        total = np.linalg.inv(precision + certain)
+        pull = np.einsum("lij,lj->li", precision, law.mean)[:, None] + VALUES[None, :, :size] @ certain
+        root = np.linalg.cholesky(total)
+        z = np.einsum("lij,lpj->lpi", total, pull) + np.einsum("lij,lpj->lpi", root, rng.standard_normal(z.shape))
+        rows.append(told(law.mean, law.covariance))
+    return np.moveaxis(np.array(rows[100:]), 0, 1)
+
+
+def told(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Both means, both log variances and the covariance, ``(..., 5)``."""
+    variance = np.log(np.diagonal(covariance, axis1=-2, axis2=-1))
+    return np.concatenate([mean, variance, covariance[..., 0, 1, None]], axis=-1)
+
+
+def thinned(rows: np.ndarray) -> np.ndarray:
+    """About independent rows ``(n, 5)`` of series ``(lanes, rounds, 5)``: as many as they count for."""
+    least = min(effective_sample_size(rows[..., j]) for j in range(rows.shape[-1]))
+    every = max(1, int(np.ceil(rows.shape[0] * rows.shape[1] / least)))
+    return rows[:, ::every].reshape(-1, rows.shape[-1])
+
+
+@pytest.mark.law
+def test_the_law_is_that_of_exact_draws() -> None:
+    found = pool(0, members(), Pace(lanes=32, alone=40, warmup=60, rounds=600, thin=5))
+    assert found.pooled.tolist() == [True, True, False]
+    mine = thinned(np.moveaxis(told(found.laws.mean, found.laws.covariance), 0, 1))
+    right, wrong = thinned(exact()), thinned(exact(error=1.6 * ERROR))
+    for j in range(5):
+        laws.check_same(mine[:, j], right[:, j])
+    laws.must_fail(lambda: [laws.check_same(mine[:, j], wrong[:, j]) for j in range(5)])
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path) -> None:
+    pace = Pace(lanes=32, alone=8, warmup=30, rounds=50, thin=5)
+
+    def stop(what: str, share: float) -> None:
+        if what == "together" and share > 0.7:
+            raise KeyboardInterrupt
+
+    whole = pool(0, members(), pace)
+    with pytest.raises(KeyboardInterrupt):
+        pool(0, members(), pace, folder=tmp_path, progress=stop)
+    heard = []
+    again = pool(0, members(), pace, folder=tmp_path, progress=lambda what, share: heard.append((what, share)))
+    assert min(share for what, share in heard if what == "together") > 0.5
+    for one, other in zip(jax.tree.leaves(whole[:4]), jax.tree.leaves(again[:4]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    other = pool(1, members(), pace, folder=tmp_path)
+    assert not np.array_equal(other.laws.mean, whole.laws.mean)
+
+
+@pytest.mark.law
+def test_a_lane_does_not_know_whom_it_leaves_out() -> None:
+    """Two folds: the second half of the lanes does not count the first patient, who is then another, far away."""
+    pace, counted = Pace(lanes=64, alone=8, warmup=20, rounds=20, thin=5), np.ones((64, 6), bool)
+    counted[32:, 0] = False
+    values = VALUES + np.where(np.arange(6)[:, None] == 0, 30.0, 0.0)
+    one, other = (pool(0, members(those), pace, counted=counted) for those in (VALUES, values))
+    spread, another = (np.log(found.laws.covariance[-1, :, 0, 0]) for found in (one, other))
+    laws.check_same(spread[32:], another[32:])
+    laws.must_fail(lambda: laws.check_same(spread[:32], another[:32]))
+
+
+def test_kept_rounds_are_every_fifth() -> None:
+    found = pool(0, members(), Pace(lanes=32, alone=8, warmup=10, rounds=20, thin=5))
+    assert found.laws.mean.shape == (20, 32, 2)
+    assert len(found.patients) == 6
+    assert found.patients[0].point.shape == (4, 32, 3)
+    assert np.all((found.patients[0].accept > 0.5) & (found.patients[0].accept <= 1.0))
