@@ -60,7 +60,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
 
     def lanes(members: np.ndarray) -> Lanes:
         mine, seen = _of(who, members, one)
-        cells = _whole(who, members, mine.cells)
+        cells = whole(who.seed, who.name, members, mine)
         memory = watch(one.plan.rule, Scale(mine.log_unit, mine.power, mine.counted), first)
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
@@ -102,13 +102,14 @@ _poisson = jax.jit(jax.vmap(poisson))
 _uniform = jax.jit(jax.vmap(jax.random.uniform))
 
 
-def _whole(who: Patient, members: np.ndarray, cells: Cells) -> Cells:
+def whole(seed: int, name: str, members: np.ndarray, at: Landmark) -> Cells:
     """Whole cells: S and P rounded. While there are few R, those that the fit knows by the size of their clone are rounded up
     or down by chance, and those that it knows as a mean are drawn as Poisson.
     """
-    mean, key = jnp.asarray(cells.resistant), keys.key(who.seed, who.name, "landmark")
+    cells, key = at.cells, keys.key(seed, name, "landmark")
+    mean = jnp.asarray(cells.resistant)
     own = keys.numbered(key, jnp.asarray(members))
     few = jnp.minimum(mean, POISSON_BELOW)
-    draw = jnp.floor(few + _uniform(own)) if SIZE in who.at.values else _poisson(own, few)
+    draw = jnp.floor(few + _uniform(own)) if SIZE in at.values else _poisson(own, few)
     resistant = jnp.where(mean < POISSON_BELOW, draw, jnp.round(mean))
     return Cells(jnp.round(cells.sensitive), jnp.round(cells.persister), resistant)

@@ -66,7 +66,7 @@ def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = Tru
     if "resistant_0" in aside:
         values |= _named("clone", place_clone(_free, values, case, pack, power))
     if len(case.population.mean):
-        numpyro.factor("population", log_ratio(scores(values, case.log_largest, pack, shared(names)), case.population))
+        numpyro.factor("population", log_ratio(scores(values, pack, shared(names)), case.population))
     if "resistant_0" in aside and chance:
         found = fate(values, _free(LUCK), case, power)
         numpyro.deterministic(SIZE, found.size)

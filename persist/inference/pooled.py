@@ -17,7 +17,6 @@ from persist.inference.fit import described, fit, members
 from persist.inference.pooling import Pace, pool
 from persist.inference.priors import quantile
 from persist.inference.sampler import told
-from persist.inference.subject import subject
 from persist.inference.walkers import WALKERS
 
 if TYPE_CHECKING:
@@ -100,8 +99,6 @@ def _lean(result: store.DataTree, known: store.Dataset) -> None:
     for patient in map(str, prior["patient"].values):
         root = keys.key(int(store.attribute(result, "settings")["seed"]), patient, "leaning")
         z = leaning.drawn(np.random.default_rng(np.asarray(jax.random.key_data(root))), law, prior.sizes["draw"])
-        unit = {"settled_burden": float(np.exp(subject(result, patient).case.log_largest))}
         for name, column in zip(names, z.T, strict=True):
-            values = quantile(entries[name], np.asarray(ndtr(column))) * unit.get(name, 1.0)
-            prior[name].loc[{"patient": patient}] = values[None]
+            prior[name].loc[{"patient": patient}] = quantile(entries[name], np.asarray(ndtr(column)))[None]
     result["prior"] = store.DataTree(prior)

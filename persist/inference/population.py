@@ -6,8 +6,8 @@ A score is a parameter on the scale on which its prior of the pack is standard n
 
 so that one patient's score alone has about the prior that the pack has (CENTRE^2 + SCALE / (FREEDOM - 2) = 1), and a spread of
 under 0.4 or over 1.1 of that prior's has 5 % each: patients differ in everything, and a cohort of few must not pretend that
-they do not. `burden_0` stays as it was: it belongs to a series. What a new patient leans on is the mixture over draws of
-(m, C), which holds that a cohort does not tell them exactly.
+they do not. What a new patient leans on is the mixture over draws of (m, C), which holds that a cohort does not tell
+them exactly.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ CENTRE = 0.7
 FREEDOM, SCALE = 6.0, 2.0
 """Of the prior of the population's variances: each is inverse gamma (FREEDOM / 2, SCALE / 2)."""
 
-ALONE = ("burden_0",)
-"""Parameters that patients share nothing of."""
+ALONE = ("burden_0", "settled_burden")
+"""Parameters that count in a burden of the series itself, so that patients share nothing of them."""
 
 
 class Population(NamedTuple):
@@ -60,11 +60,10 @@ def shared(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in ALONE)
 
 
-def scores(values: dict[str, Any], log_largest: Any, pack: Pack, names: tuple[str, ...]) -> Array:
-    """Scores ``(n,)`` of one patient's parameters; ``log_largest``: of the burden that `settled_burden` counts in."""
+def scores(values: dict[str, Any], pack: Pack, names: tuple[str, ...]) -> Array:
+    """Scores ``(n,)`` of one patient's parameters."""
     entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
-    unit = {"settled_burden": jnp.exp(log_largest)}
-    return jnp.stack([score(entries[name], values[name], unit.get(name, 1.0)) for name in names])
+    return jnp.stack([score(entries[name], values[name]) for name in names])
 
 
 def log_ratio(z: Array, law: Population) -> Array:

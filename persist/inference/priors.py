@@ -143,12 +143,9 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     return -value if prior.kind == "negative-log-normal" else value
 
 
-def score(prior: Prior, value: Any, unit: Any = 1.0) -> Array:
-    """Where values lie on the scale on which the prior is standard normal, same shape; the inverse of `quantile`.
-
-    ``unit``: what the entry counts in, for burdens (those of a log-normal entry are ``unit`` times as large).
-    """
-    x = jnp.asarray(value, float) / unit
+def score(prior: Prior, value: Any) -> Array:
+    """Where values lie on the scale on which the prior is standard normal, same shape; the inverse of `quantile`."""
+    x = jnp.asarray(value, float)
     if prior.kind == "half-normal":
         return -ndtri(2.0 * ndtr(-x / prior.spread))
     if prior.kind == "negative-log-normal":

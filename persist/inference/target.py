@@ -109,7 +109,7 @@ def scored(target: Target) -> Callable[[Case, Array], Array]:
     names = shared(sampled(pack, target.variant))
 
     def at(case: Case, point: Array) -> Array:
-        return scores(constrain(case, by_site(target, point)), case.log_largest, pack, names)
+        return scores(constrain(case, by_site(target, point)), pack, names)
 
     return jax.jit(jax.vmap(at, in_axes=(None, 0)))
 
