@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "audit": ("persist.cli.audit", "command", "Hold the fast likelihood against the stochastic model."),
     "forecast": ("persist.cli.forecast", "command", "Forecast a fitted patient under treatment plans."),
     "compare": ("persist.cli.compare", "command", "Compare models by what their fits foretell, and stack them."),
+    "backtest": ("persist.cli.backtest", "command", "Forecast patients who were not seen, and score it."),
     "calibrate": ("persist.cli.calibrate", "command", "Calibrate the whole pipeline on simulated patients."),
     "merge": ("persist.cli.merge", "command", "Put the shares of a calibration together."),
     "report": ("persist.cli.report", "command", "Write one self-contained page on a fit and its forecasts."),

@@ -1,0 +1,189 @@
+"""The back-test: forecasts at landmarks from what was known then, of patients that the population has not seen.
+
+Patients are dealt into folds. The population of a fold is learned from the patients of all others, with all of their values; a
+patient is fitted with the values up to each landmark and that population for a prior, and carried on under the treatments that
+were given. Finished landmarks are kept, so that a run which was stopped goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from persist import keys
+from persist.errors import DataError, FitError
+from persist.forecast.ahead import ahead
+from persist.forecast.landmark import landmark
+from persist.inference import partial as kept_run
+from persist.inference.cohort import observable
+from persist.inference.fit import members
+from persist.inference.pooling import Pace, pool
+from persist.inference.population import UNKNOWN, Law, Population, populated
+from persist.inference.sampler import Effort, draw
+from persist.types import Table
+from persist.validation.baselines import RULES, forecasts
+from persist.validation.cuts import Cut, cuts, fails
+from persist.validation.scoring import Forecast, Score, score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from persist.inference.fit import Settings
+    from persist.inference.target import Member
+
+FOLDS = 10
+
+LANES = 6
+"""Lanes of the cohort's run for each fold."""
+
+PACE = Pace(alone=40, warmup=100, rounds=100, thin=100)
+"""How long the populations of all folds are drawn together."""
+
+COMPONENTS = 60
+"""Draws of a fold's population of which the prior is the mixture."""
+
+DRAWS = 640
+"""Paths of a forecast."""
+
+
+class Plan(NamedTuple):
+    """What a back-test is asked: the fit's settings, the kind of landmark, whether patients are pooled."""
+
+    settings: Settings
+    landmark: str = "cycles"
+    pooled: bool = True
+
+
+class Place(NamedTuple):
+    """A landmark of a patient ``name`` and the fold that it is in."""
+
+    name: str
+    fold: int
+    cut: Cut
+
+
+class Judged(NamedTuple):
+    """A landmark with the model's score, and the probability that the period fails (NaN where none is judged)."""
+
+    place: Place
+    score: Score
+    fails: float
+
+
+def places(table: Table, plan: Plan) -> list[Place]:
+    """All landmarks; `DataError` where there is none."""
+    fold = folds(plan.settings.seed, [series.patient_id for series in table.series])
+    found = [
+        Place(series.patient_id, fold[series.patient_id], cut)
+        for series in table.series
+        for cut in cuts(series, plan.landmark, plan.settings.drug)
+    ]
+    if not found:
+        remedy = "give series with later periods on drug, or --landmark after:N"
+        raise DataError("no patient has a landmark with values after it", where="--landmark", remedy=remedy)
+    return found
+
+
+def folds(seed: int, names: list[str]) -> dict[str, int]:
+    """The fold of each patient: about as many in each, dealt by chance."""
+    rng = np.random.default_rng(_bits(seed, "folds"))
+    return {names[place]: turn % FOLDS for turn, place in enumerate(rng.permutation(len(names)))}
+
+
+def populations(
+    table: Table, plan: Plan, folder: Path | None, progress: Callable[[str, float], None] | None = None
+) -> list[Population]:
+    """The population of each fold, from one run of which every lane leaves out the patients of a fold."""
+    if not plan.pooled:
+        return [UNKNOWN] * FOLDS
+    of = folds(plan.settings.seed, [series.patient_id for series in table.series])
+    fold = np.array([of[series.patient_id] for series in table.series])
+    lanes = FOLDS * LANES + (-FOLDS * LANES) % 16
+    mine = np.arange(lanes) % FOLDS
+    pace = PACE._replace(lanes=lanes)
+    found = pool(
+        plan.settings.seed,
+        members(table, plan.settings),
+        pace,
+        counted=fold[None] != mine[:, None],
+        folder=folder,
+        progress=progress,
+    )
+    return [_mixture(found.laws, found.pooled, mine == number) for number in range(FOLDS)]
+
+
+def _mixture(laws: Law, pooled: np.ndarray, lanes: np.ndarray) -> Population:
+    """The mixture over evenly taken draws of some lanes."""
+    mean, covariance = laws.mean[:, lanes], laws.covariance[:, lanes]
+    mean, covariance = mean.reshape(-1, mean.shape[-1]), covariance.reshape(-1, *covariance.shape[-2:])
+    take = np.unique(np.linspace(0, len(mean) - 1, min(COMPONENTS, len(mean))).round().astype(int))
+    law = populated(Law(mean[take], covariance[take]), pooled)
+    return Population(law.mean[:, 0], law.whiten[:, 0])
+
+
+def judge_model(
+    where: list[Place],
+    plan: Plan,
+    known: list[Population],
+    folder: Path | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Judged]:
+    """The model's forecast at every landmark, scored; `FitError` names the one that cannot be fitted."""
+    found = []
+    for number, place in enumerate(where):
+        found.append(_one(place, plan, known[place.fold], folder))
+        if progress is not None:
+            progress(number + 1, len(where))
+    return found
+
+
+def _one(place: Place, plan: Plan, known: Population, folder: Path | None) -> Judged:
+    """One landmark: fitted, carried on, scored."""
+    member = members(Table((place.cut.series,), (), ""), plan.settings, known)[0]
+    label = f"{place.name} at {place.cut.day:g}"
+    path = None if folder is None else kept_run.named(folder, label)
+    mark = "" if path is None else kept_run.fingerprint([member], plan.settings, place.cut.days.tolist())
+    kept = None if path is None else kept_run.read(path, mark)
+    if kept is None:
+        kept = _forecast(label, place.cut, plan, member)
+        if path is not None:
+            kept_run.write(path, mark, kept)
+    forecast = Forecast(kept["measured"], kept["level"], kept["sd"])
+    rng = np.random.default_rng(_bits(plan.settings.seed, label, "score"))
+    period = place.cut.period
+    failing = float(fails(np.maximum(forecast.measured, place.cut.floor)[:, period]).mean()) if period.any() else np.nan
+    return Judged(place, score(forecast, place.cut, rng), failing)
+
+
+def _forecast(label: str, cut: Cut, plan: Plan, member: Member) -> dict[str, Any]:
+    """Draws of the fit up to a landmark, and what they come to on the days after it."""
+    settings = plan.settings
+    effort = Effort(settings.chains, settings.warmup, settings.draws, settings.doublings)
+    try:
+        drawn = draw(keys.key(settings.seed, label, "back-test"), member.target, effort, member.case)
+    except FitError as error:
+        raise FitError(error.what, where=f"{label}: {error.where}", remedy=error.remedy) from None
+    take = np.linspace(0, next(iter(drawn.values.values())).size - 1, DRAWS).round().astype(int)
+    values = {name: value.ravel()[take] for name, value in drawn.values.items()}
+    kind, last = observable(cut.series.observable), float(cut.series.day[-1])
+    at = landmark(values, member.case, (last, float(cut.series.burden[-1])), kind, None)
+    path = ahead(settings.seed, label, at, cut.given, cut.days)
+    return {"measured": path.measured, "level": path.level, "sd": path.noise_sd[:, None]}
+
+
+def judge_rules(where: list[Place], seed: int) -> dict[str, list[Score]]:
+    """Scores of the baselines at every landmark."""
+    fold = np.array([place.fold for place in where])
+    found = {}
+    for name in RULES:
+        rng = np.random.default_rng(_bits(seed, name))
+        made = forecasts(name, [place.cut for place in where], fold)
+        found[name] = [score(one, place.cut, rng) for one, place in zip(made, where, strict=True)]
+    return found
+
+
+def _bits(seed: int, *names: str) -> int:
+    return int(np.asarray(jax.random.bits(keys.key(seed, *names), dtype=np.uint32)))

@@ -1,0 +1,118 @@
+"""What a back-test says: averages of the scores with their intervals, the model beside every baseline, and all rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from persist.validation.cuts import HORIZONS, fails
+from persist.validation.scoring import BOUNDS, COVERED, REPEATS, bootstrap, brier
+
+if TYPE_CHECKING:
+    from persist.validation.backtest import Place, Judged
+    from persist.validation.scoring import Score
+
+SPANS = tuple(f"{low:g}-{high:g}" for low, high in HORIZONS)
+"""Names of the horizons."""
+
+
+def standing(tested: list[Judged], rules: dict[str, list[Score]], seed: int) -> dict[str, Any]:
+    """``model``, ``baselines``, ``difference`` (model less baseline: under 0 the model is better) and ``rows``."""
+    where = [one.place for one in tested]
+    own = [one.score for one in tested]
+    return {
+        "model": summary(where, own, seed) | {"event": event(tested, seed)},
+        "baselines": {name: summary(where, scores, seed) for name, scores in rules.items()},
+        "difference": {name: difference(where, own, scores, seed) for name, scores in rules.items()},
+        "rows": rows(where, own),
+    }
+
+
+def columns(where: list[Place], scores: list[Score]) -> dict[str, np.ndarray]:
+    """All scored values in one column each: patient, days after the landmark, and the scores."""
+    after = [place.cut.after[place.cut.scored] for place in where]
+    names = [np.full(len(days), place.name) for place, days in zip(where, after, strict=True)]
+    found = {"patient": np.concatenate(names), "after": np.concatenate(after)}
+    for name in ("crps", "log_score", "pit", "median", "held"):
+        found[name] = np.concatenate([getattr(one, name) for one in scores])
+    return found
+
+
+def summary(where: list[Place], scores: list[Score], seed: int) -> dict[str, Any]:
+    """Averages of one way to forecast, the CRPS by horizon with its interval."""
+    every = columns(where, scores)
+    spans = {name: _in(every["after"], span) for name, span in zip(SPANS, HORIZONS, strict=True)}
+    rng = np.random.default_rng(seed)
+    by_span = {name: bootstrap(every["patient"][use], every["crps"][use], rng) for name, use in spans.items()}
+    held = [bootstrap(every["patient"], every["held"][:, k].astype(float), rng) for k in range(len(COVERED))]
+    logs = bootstrap(every["patient"], every["log_score"], rng)
+    return {
+        "crps": {name: one["mean"] for name, one in by_span.items()},
+        "crps_interval": {name: [one["q05"], one["q95"]] for name, one in by_span.items()},
+        "log_score": logs["mean"],
+        "log_score_interval": [logs["q05"], logs["q95"]],
+        "coverage": {str(share): one["mean"] for share, one in zip(COVERED, held, strict=True)},
+        "coverage_interval": {str(share): [one["q05"], one["q95"]] for share, one in zip(COVERED, held, strict=True)},
+        "values": {name: int(use.sum()) for name, use in spans.items()},
+    }
+
+
+def _in(after: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+    return np.asarray((after > span[0]) & (after <= span[1]))
+
+
+def difference(where: list[Place], own: list[Score], other: list[Score], seed: int) -> dict[str, Any]:
+    """CRPS of the model less that of another way, value by value: mean and interval, over all and by horizon, and the share of
+    the other's that the model saves.
+    """
+    mine, theirs = columns(where, own), columns(where, other)
+    rng = np.random.default_rng(seed)
+    gap = mine["crps"] - theirs["crps"]
+    found = bootstrap(mine["patient"], gap, rng)
+    for name, span in zip(SPANS, HORIZONS, strict=True):
+        use = _in(mine["after"], span)
+        one = bootstrap(mine["patient"][use], gap[use], rng)
+        better = -float(gap[use].mean() / theirs["crps"][use].mean()) if use.any() else None
+        found[name] = one | {"saved": better}
+    return found
+
+
+def event(tested: list[Judged], seed: int) -> dict[str, Any]:
+    """The next period on drug fails: how well the model's probability tells, with intervals by patients."""
+    judged = [one for one in tested if np.isfinite(one.fails)]
+    happened = np.array([float(fails(one.place.cut.value[one.place.cut.period])) for one in judged])
+    said = np.array([one.fails for one in judged])
+    fold = np.array([one.place.fold for one in judged])
+    base = np.array([happened[fold != mine].mean() if (fold != mine).any() else np.nan for mine in fold])
+    names, place = np.unique([one.place.name for one in judged], return_inverse=True)
+    found: dict[str, Any] = dict(brier(said, happened, base)) | {"periods": len(judged), "failed": int(happened.sum())}
+    rng, seen = np.random.default_rng(seed), []
+    for _ in range(REPEATS if len(judged) else 0):
+        taken = np.concatenate([np.flatnonzero(place == k) for k in rng.integers(len(names), size=len(names))])
+        seen.append(brier(said[taken], happened[taken], base[taken]))
+    for name in ("brier", "brier_skill", "auc", "balanced_accuracy"):
+        drawn = [value for one in seen if (value := one[name]) is not None]
+        found[f"{name}_interval"] = [float(edge) for edge in np.quantile(drawn, BOUNDS)] if drawn else None
+    return found
+
+
+def rows(where: list[Place], scores: list[Score]) -> list[dict[str, Any]]:
+    """One object for each value that is scored."""
+    found = []
+    for place, one in zip(where, scores, strict=True):
+        use = np.flatnonzero(place.cut.scored)
+        for k, at in enumerate(use):
+            found.append(
+                {
+                    "patient_id": place.name,
+                    "landmark": place.cut.day,
+                    "time_days": float(place.cut.days[at]),
+                    "observed": float(np.exp(place.cut.value[at])),
+                    "median": float(np.exp(one.median[k])),
+                    "crps": float(one.crps[k]),
+                    "log_score": float(one.log_score[k]),
+                    "pit": float(one.pit[k]),
+                }
+            )
+    return found
