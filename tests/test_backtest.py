@@ -13,7 +13,7 @@ from persist.errors import UsageError
 from persist.records.table import read
 from persist.types import Schedule, Series
 from persist.validation import baselines, standing
-from persist.validation.backtest import Place, Judged, folds
+from persist.validation.backtest import Judged, Place, folds
 from persist.validation.cuts import Cut, cuts, fails, periods
 from persist.validation.scoring import Forecast, about, auc, bootstrap, brier, crps_of, log_density, score
 

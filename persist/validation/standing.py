@@ -10,7 +10,7 @@ from persist.validation.cuts import HORIZONS, fails
 from persist.validation.scoring import BOUNDS, COVERED, REPEATS, bootstrap, brier
 
 if TYPE_CHECKING:
-    from persist.validation.backtest import Place, Judged
+    from persist.validation.backtest import Judged, Place
     from persist.validation.scoring import Score
 
 SPANS = tuple(f"{low:g}-{high:g}" for low, high in HORIZONS)
