@@ -4,8 +4,8 @@
 
 Every well starts with a few resistant cells on average, so whether a clone lives and when it shows is chance. The wells are
 simulated by the stochastic engine, fitted, and audited at posterior draws: the gap of the fast likelihood with the clone's law,
-and of the mean field in its place. Where the filter errs by too much to tell, it is run again with four times the particles,
-up to `MOST_PARTICLES`. Finished wells are kept in the file, and a run that was stopped goes on from them.
+and of the mean field in its place. Where the filter errs by too much to tell, it is run again with eight times the particles,
+at half of the draws. Finished wells are kept in the file, and a run that was stopped goes on from them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from persist.validation.designs import Design
 from persist.validation.virtual import errors, generator, moved, names_of, seen, wandered
 
 CAPACITY, FIRST = 1e4, 4e3
-MOST_PARTICLES = 16_000
+DRAWS = 50
 TRUTH = {
     "net_growth_s": 0.45,
     "turnover_s": 0.15,
@@ -102,10 +102,10 @@ def one(seed: int, number: int, particles: int) -> dict[str, object]:
     settings = Settings(pack="in-vitro", seed=seed, warmup=960, draws=320, reference=DESIGN.reference)
     result = fit(Table((series,), (), ""), settings)
     health = examine(result, series.patient_id)
-    found = audit.audit(result, series.patient_id, draws=50, particles=particles, seed=seed)
-    while found.noise > audit.MOST_NOISE and 4 * particles <= MOST_PARTICLES:
-        particles *= 4
-        found = audit.audit(result, series.patient_id, draws=50, particles=particles, seed=seed)
+    found = audit.audit(result, series.patient_id, draws=DRAWS, particles=particles, seed=seed)
+    if found.noise > audit.MOST_NOISE:
+        particles *= 8
+        found = audit.audit(result, series.patient_id, draws=DRAWS // 2, particles=particles, seed=seed)
     told = audit.as_json(found) | {"particles": particles}
     return told | {"well": number, "resistant": [first, last], "fit_ok": health.ok, "max_rhat": health.max_rhat}
 
