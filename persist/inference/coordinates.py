@@ -130,7 +130,7 @@ def _usual_losses(pack: Pack) -> tuple[tuple[float, float], tuple[float, float]]
     return own, (float(np.logaddexp(*own)), back)
 
 
-def _usual_loss(pack: Pack) -> float:
+def usual_loss(pack: Pack) -> float:
     """A usual loss of P on drug, 1/day."""
     return float(np.exp(np.logaddexp(*_usual_losses(pack)[1])))
 
@@ -139,7 +139,7 @@ def place_persisters(
     at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float
 ) -> Placed:
     """Start, tolerance, loss and reversion of P from their sites, given growth and decline of S, P's division and the block."""
-    unit = _usual_loss(pack)
+    unit = usual_loss(pack)
     loss, bend = _log_softplus(at("persister_loss") + values["birth_p_share"] * values["net_growth_s"] / unit)
     own, back = _split(loss + np.log(unit), at("persister_loss_back"))
     death, kill = _split(own, at("persister_loss_split"))
