@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from persist.inference.cohort import Case
     from persist.inference.target import Target
+    from persist.inference.tempering import Tempered
 
 ACCEPT = 0.9
 """Acceptance that the common step size aims at."""
@@ -126,9 +127,22 @@ def draw(
 
     began = time.perf_counter()
     start = temper(walkers, lambda beta: tell(TEMPERING * total * beta**0.3))
-    crowd, stride, _ = warm(walkers, start.crowd, start.stride, effort, lambda n: tell(TEMPERING * total + n))
-    kept = _enough(walkers, crowd, stride, effort, lambda n: tell(TEMPERING * total + effort.rounds[0] + n))
-    return told(pick, target, case, kept, start.log_evidence, time.perf_counter() - began)
+    return drawn_from(pick, target, walkers, start, effort, began, lambda n: tell(TEMPERING * total + n))
+
+
+def drawn_from(
+    key: Array,
+    target: Target,
+    walkers: Walkers,
+    start: Tempered,
+    effort: Effort,
+    began: float,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Draws:
+    """Draws of walkers that stand at the posterior; ``began`` is when the run of this patient did (`time.perf_counter`)."""
+    crowd, stride, _ = warm(walkers, start.crowd, start.stride, effort, tell)
+    kept = _enough(walkers, crowd, stride, effort, lambda n: tell(effort.rounds[0] + n))
+    return told(key, target, walkers.case, kept, start.log_evidence, time.perf_counter() - began)
 
 
 def told(key: Array, target: Target, case: Case, kept: Kept, log_evidence: np.ndarray, seconds: float) -> Draws:

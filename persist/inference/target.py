@@ -104,24 +104,26 @@ def flat_potential(target: Target) -> Callable[..., Array]:
 @cache
 def scored(target: Target) -> Callable[[Case, Array], Array]:
     """Compiled map from flat coordinates ``(lanes, n)`` to scores ``(lanes, k)`` (`inference.population`)."""
-    _, constrain = problem(target)
     pack = load_pack(target.pack, target.cells)
     names = shared(sampled(pack, target.variant))
 
     def at(case: Case, point: Array) -> Array:
-        return scores(constrain(case, by_site(target, point)), pack, names)
+        return scores(named_at(target, case, point), pack, names)
 
     return jax.jit(jax.vmap(at, in_axes=(None, 0)))
+
+
+def named_at(target: Target, case: Case, point: Array) -> dict[str, Array]:
+    """The sampled parameters ``()`` by name at flat coordinates ``(n,)``."""
+    _, constrain = problem(target)
+    found: dict[str, Array] = constrain(case, by_site(target, point))
+    return found
 
 
 @cache
 def named(target: Target) -> Callable[[Case, Any], dict[str, Array]]:
     """Compiled map from flat coordinates ``(chains, draws, n)`` to the sampled parameters by name, ``(chains, draws)``."""
-    _, constrain = problem(target)
-
-    def at(case: Case, point: Array) -> Any:
-        return constrain(case, by_site(target, point))
-
+    at = partial(named_at, target)
     return jax.jit(jax.vmap(jax.vmap(at, in_axes=(None, 0)), in_axes=(None, 0)))
 
 

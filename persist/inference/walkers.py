@@ -103,10 +103,12 @@ class Walkers:
     def start(self) -> Crowd:
         """Walkers drawn from the reference."""
         shape = (self.lanes, len(self.reference.location))
-        point = self.reference.location + self.reference.scale * self.rng.standard_normal(shape)
-        still = Stride(np.eye(shape[1]), 0.0, 0.0)
+        return self.at(self.reference.location + self.reference.scale * self.rng.standard_normal(shape))
+
+    def at(self, point: np.ndarray) -> Crowd:
+        """Walkers at given points ``(lanes, n)``."""
         nowhere = np.zeros(self.lanes)
-        return self.move(Crowd(point, nowhere, nowhere), still, 0.0)[0]
+        return self.move(Crowd(point, nowhere, nowhere), Stride(np.eye(point.shape[1]), 0.0, 0.0))[0]
 
     def move(self, crowd: Crowd, stride: Stride, beta: float = 1.0) -> tuple[Crowd, Moved]:
         """One trajectory of every walker at inverse temperature ``beta``, accepted or not."""
