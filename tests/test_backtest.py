@@ -200,7 +200,9 @@ def test_what_is_told_of_a_model_and_a_baseline() -> None:
     rng = np.random.default_rng(5)
     near, far = (about(np.full(2, at), np.full(2, 0.1)) for at in (1.1, 2.0))
     own, other = ([score(one, place.cut, rng) for place in where] for one in (near, far))
-    told = standing.standing([Judged(*pair, np.nan) for pair in zip(where, own, strict=True)], {"far": other}, 0)
+    told = standing.standing(
+        [Judged(*pair, np.nan, 1.0, 0) for pair in zip(where, own, strict=True)], {"far": other}, 0
+    )
     assert told["model"]["values"] == {"0-182": 4, "182-365": 0}
     assert told["model"]["crps"]["182-365"] is None
     gap = own[0].crps.mean() - other[0].crps.mean()

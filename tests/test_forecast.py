@@ -257,3 +257,18 @@ def test_quantiles_that_are_not_reached_are_null(planted):
     on = summary(forecast(planted, ask(("on",), 200.0, draws=20, replicates=1)))["P02"]["plans"]["on"]
     assert on["progressed_by_horizon"] < 0.95
     assert on["time_to_progression"]["q95"] is None
+
+
+@pytest.mark.parametrize("every", [1.4, 9.8])
+def test_days_that_are_one_day_are_recorded_once(planted, every):
+    """Visits and the weekly record meet, but for the last digit of a float: no wander lies between."""
+    found = forecast(planted, ask(("on",), 120.0, draws=12, replicates=2, visit_every=every))["futures"]
+    measured = found["measured"].values
+    assert np.isfinite(measured).all()
+    assert measured.max() < 1e4
+    assert np.diff(found["day"].values[0, 0]).min() > 1e-3
+    from persist.forecast.agenda import _told_apart
+
+    start = 640.0
+    both = np.unique(_told_apart(np.append(start + every * np.arange(100), start + 7.0 * np.arange(20))))
+    assert np.diff(both).min() > 1e-3

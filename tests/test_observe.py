@@ -10,7 +10,7 @@ from scipy import stats
 
 import laws
 from persist import keys
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, correlation, log_burden, noise, wander
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, correlation, log_burden, noise, passage, root, wander
 
 N = 200_000
 SD, DAYS = 0.3, 40.0
@@ -95,3 +95,23 @@ def test_burden_follows_the_power_of_the_observable() -> None:
 def test_no_cells_have_a_finite_log_burden_and_gradient() -> None:
     assert np.isfinite(log_burden(0.0, 1.0, 1.0))
     assert np.isfinite(jax.grad(lambda n: log_burden(n, 1.0, 1.0))(0.0))
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-30, 1e-14, 1e-9, 1e-6, 1e-3, 0.05, 1.0, 400.0])
+def test_the_passage_of_any_gap_has_a_covariance_with_a_root(gap: float) -> None:
+    """Against (1 + x + x^2/2) exp(-x) to 200 digits, where its terms cancel; the root squared is the covariance."""
+    from decimal import Decimal, getcontext
+
+    getcontext().prec = 200
+    days = 20.0
+    x = 2 * Decimal(3).sqrt() * Decimal(gap) / Decimal(days)
+    kept = (-x).exp()
+    exact = [
+        [1 - kept * (1 + x + x * x / 2), x * x / 2 * kept],
+        [x * x / 2 * kept, 1 - kept * (1 - x + x * x / 2)],
+    ]
+    fresh = np.asarray(passage(gap, days).fresh)
+    np.testing.assert_allclose(fresh, np.array(exact, float), rtol=2e-7, atol=0.0)
+    lower = np.asarray(root(jnp.asarray(fresh)))
+    np.testing.assert_allclose(lower @ lower.T, fresh, rtol=1e-6, atol=0.0)
+    assert np.all(np.abs(lower) <= 1.0)

@@ -24,6 +24,7 @@ from persist.cli.common import (
     use_device,
     use_float64,
 )
+from persist.errors import DataError
 
 
 @click.command("backtest")
@@ -96,7 +97,10 @@ def command(
     where = backtest.places(table, plan)
     with _Bar(quiet) as bar:
         law = backtest.populations(table, plan, partial, bar.cohort)
-        tested = backtest.judge_model(where, plan, law, partial, bar.landmarks)
+        tested, unfit = backtest.judge_model(where, plan, law, partial, bar.landmarks)
+    if not tested:
+        raise DataError("no landmark can be fitted", where="landmarks", remedy=next(iter(unfit.values())))
+    where = [one.place for one in tested]
     content: dict[str, Any] = {
         "command": "backtest",
         "output": output,
@@ -106,6 +110,7 @@ def command(
         "settings": plan._asdict() | {"settings": plan.settings._asdict()},
         "provenance": store.provenance(seed, table.sha256),
         "notes": table.notes,
+        "unfit": unfit,
     } | standing(tested, backtest.judge_rules(where, seed), seed)
     page.write({output: json.dumps(plain(content), allow_nan=False, ensure_ascii=False) + "\n"})
     shutil.rmtree(partial, ignore_errors=True)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FAR = 500.0
 """Relaxation times after which nothing is left of the wander."""
 
+SHORT = 1e-3
+"""Relaxation times under which the first variance of a passage is taken from its series."""
+
 _STUDENT_DF = 4.0
 _BLUNDER_SHARE, _BLUNDER_SCALE = 1e-4, 30.0
 
@@ -113,7 +116,9 @@ def passage(gap: ArrayLike, days: ArrayLike) -> Passage:
     left, twice = jnp.exp(-a), jnp.exp(-2.0 * a)
     kept = jnp.stack([jnp.stack([(1.0 + a) * left, a * left]), jnp.stack([-a * left, (1.0 - a) * left])])
     shared = 2.0 * a**2 * twice
-    first = jnp.maximum(-jnp.expm1(-2.0 * a) - 2.0 * a * (1.0 + a) * twice, 0.0)
+    x = 2.0 * jnp.minimum(a, SHORT)  # 1 - (1 + x + x^2 / 2) exp(-x) of a short gap: its terms cancel
+    little = x**3 / 6.0 * (1.0 - x * (0.75 - x * (0.3 - x / 12.0)))
+    first = jnp.where(a < SHORT, little, jnp.maximum(-jnp.expm1(-2.0 * a) - 2.0 * a * (1.0 + a) * twice, 0.0))
     second = jnp.maximum(-jnp.expm1(-2.0 * a) + 2.0 * a * (1.0 - a) * twice, 0.0)
     return Passage(kept, jnp.stack([jnp.stack([first, shared]), jnp.stack([shared, second])]))
 

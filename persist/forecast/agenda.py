@@ -53,9 +53,9 @@ def agenda(who: Patient, history: Schedule, plan: Plan) -> Agenda:
     look, at = who.look, who.at
     schedule = splice(history, plan_schedule(plan, look.start, look.horizon), look.start)
     ruled = look.start + plan.ruled_from if plan.rule is not None and plan.ruled_from < look.horizon else np.inf
-    visits, dense = (look.start + _until(look.horizon, first, gap) for first, gap in look.spacing)
+    visits, dense = (_told_apart(look.start + _until(look.horizon, first, gap)) for first, gap in look.spacing)
     day = np.unique(np.concatenate([visits, dense, [ruled] if np.isfinite(ruled) else []]))
-    stop = look.start + look.horizon
+    stop = float(day[-1])
     nodes = np.append(day, np.arange(at.day + 1.0, stop))
     steps, upto = grid(schedule, nodes, start=at.day, stop=stop, max_step=1.0)
     return Agenda(plan, schedule, visits, dense, day, upto[: len(day)], steps, ruled)
@@ -64,6 +64,11 @@ def agenda(who: Patient, history: Schedule, plan: Plan) -> Agenda:
 def _until(horizon: float, first: float, gap: float) -> np.ndarray:
     """Days from ``first`` on, ``gap`` apart, and the horizon."""
     return np.append(np.arange(first, horizon - 1e-6, gap), horizon)
+
+
+def _told_apart(days: np.ndarray) -> np.ndarray:
+    """Days that are the same number where they are the same day: visits and record are counted by different steps."""
+    return np.round(days, 9)
 
 
 def course(who: Patient, one: Agenda) -> Course:

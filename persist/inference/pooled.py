@@ -15,6 +15,7 @@ from persist.errors import PrecisionError, UsageError
 from persist.inference import leaning, store
 from persist.inference.fit import described, fit, members
 from persist.inference.pooling import Pace, pool
+from persist.inference.posterior import patients
 from persist.inference.priors import quantile
 from persist.inference.sampler import told
 from persist.inference.walkers import WALKERS
@@ -71,7 +72,8 @@ def fit_cohort(
     names = leaning.names_of(result)
     _lean(result, leaning.group(names, found.pooled, found.shown, found.laws, settings.chains))
     spent = time.perf_counter() - began
-    result.attrs |= {"seconds": found.seconds, "compile_seconds": spent - found.seconds, "wall_seconds": spent}
+    fresh = max(0.0, spent - found.seconds)  # a run that went on counts its earlier seconds too
+    result.attrs |= {"seconds": found.seconds, "compile_seconds": fresh, "wall_seconds": spent}
     return result
 
 
@@ -84,6 +86,10 @@ def fit_next(
     progress: Callable[[Progress], None] | None = None,
 ) -> store.DataTree:
     """Posterior of patients who have the population of an ``earlier`` pooled fit as their prior; one value is enough."""
+    twice = sorted({one.patient_id for one in table.series} & set(patients(earlier)))
+    if twice:
+        what = f"patient {twice[0]} is among those that the population was learned from"
+        raise UsageError(what, where="--population", remedy="choose others by --patient: data must not count twice")
     known = leaning.population_of(earlier, settings.model, settings.pack, table.series[0].observable)
     result = fit(table, settings, partial=partial, progress=progress, population=leaning.mixture(known))
     _lean(result, known)

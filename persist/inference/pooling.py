@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from persist.errors import DataError, FitError
 from persist.inference import partial as kept_run
 from persist.inference import population
 from persist.inference.mover import Mover, random_state, seed_of
@@ -110,6 +111,9 @@ class _Run:
                 shown.append(one)
                 tell("alone", len(shown) / len(self.movers))
         self.shown = np.mean(shown, axis=0)
+        if not self.pooled.any():
+            what = "the patients' own data show no parameter well enough to learn how it is spread"
+            raise DataError(what, where="--pool", remedy="give more values or patients, or fit them without --pool")
         self.law = population.start(self.pace.lanes, int(self.pooled.sum()))
         self.seconds += time.perf_counter() - began
 
@@ -125,7 +129,10 @@ class _Run:
         if kept is not None:
             mover.restore(kept)
             return kept["shown"]
-        shown = mover.begin(self.pace.alone)
+        try:
+            shown = mover.begin(self.pace.alone)
+        except FitError as error:
+            raise FitError(error.what, where=f"patient {mover.name}: {error.where}", remedy=error.remedy) from None
         if path is not None:
             kept_run.write(path, self.mark, mover.state() | {"shown": shown})
         return shown

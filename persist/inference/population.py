@@ -31,8 +31,9 @@ CENTRE = 0.7
 FREEDOM, SCALE = 6.0, 2.0
 """Of the prior of the population's variances: each is inverse gamma (FREEDOM / 2, SCALE / 2)."""
 
-ALONE = ("burden_0", "settled_burden")
-"""Parameters that count in a burden of the series itself, so that patients share nothing of them."""
+ALONE = ("burden_0", "settled_burden", "secretome_boost")
+"""Parameters that patients share nothing of: two count in a burden of the series itself, and of the third, which may be 0,
+scores have no end."""
 
 
 class Population(NamedTuple):

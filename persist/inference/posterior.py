@@ -210,7 +210,8 @@ def one_patient(fit: store.DataTree, patient: str) -> store.DataTree:
     visits = int(np.isfinite(fit["observed_data"].to_dataset()["day"].sel(patient=patient)).sum())
     groups = {}
     for name, node in fit.children.items():
-        own = node.to_dataset().sel(patient=patient, drop=True)
+        own = node.to_dataset()
+        own = own.sel(patient=patient, drop=True) if "patient" in own.dims else own
         groups[name] = own.isel(visit=slice(0, visits)) if "visit" in own.dims else own
     observed = groups["observed_data"]
     groups["constant_data"] = groups["constant_data"].merge(observed.drop_vars("burden"))

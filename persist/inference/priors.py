@@ -114,6 +114,7 @@ def moved(prior: Prior, mean: float, sd: float) -> Prior:
     """The entry whose score under ``prior`` is normal with this mean and standard deviation; a half-normal one stays."""
     if prior.kind == "half-normal":
         return prior
+    mean = -mean if prior.kind == "negative-log-normal" else mean  # its score rises as its size falls
     low, centre, high = (
         float(_unlink(prior, prior.location + prior.scale * (mean + sd * z))) for z in (-_Z95, 0.0, _Z95)
     )

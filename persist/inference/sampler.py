@@ -242,6 +242,11 @@ def _passed(points: np.ndarray, chains: int) -> bool:
     return worst <= PASSED and least >= ENOUGH
 
 
+def worst_rhat(drawn: Draws) -> float:
+    """The largest split R-hat over all that moved."""
+    return max(float(split_gelman_rubin(value)) for value in drawn.values.values() if np.ptp(value) > 0)
+
+
 def _stats(kept: Kept, chains: int) -> dict[str, np.ndarray]:
     """Sampler statistics under ArviZ's names, each ``(chains, draws)``; ``walker`` is the number of the walker in its chain.
 

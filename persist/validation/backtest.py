@@ -21,10 +21,11 @@ from persist.inference.cohort import observable
 from persist.inference.fit import members
 from persist.inference.pooling import Pace, pool
 from persist.inference.population import UNKNOWN, Law, Population, populated
-from persist.inference.sampler import Effort, draw
+from persist.inference.sampler import Effort, draw, worst_rhat
 from persist.types import Table
 from persist.validation.baselines import RULES, forecasts
 from persist.validation.cuts import Cut, cuts, fails
+from persist.validation.finished import source
 from persist.validation.scoring import Forecast, Score, score
 
 if TYPE_CHECKING:
@@ -66,11 +67,15 @@ class Place(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A landmark with the model's score, and the probability that the period fails (NaN where none is judged)."""
+    """A landmark with the model's score, the probability that the period fails (NaN where none is judged), and how its fit
+    went.
+    """
 
     place: Place
     score: Score
     fails: float
+    max_rhat: float
+    divergences: int
 
 
 def places(table: Table, plan: Plan) -> list[Place]:
@@ -104,14 +109,8 @@ def populations(
     lanes = FOLDS * LANES + (-FOLDS * LANES) % 16
     mine = np.arange(lanes) % FOLDS
     pace = PACE._replace(lanes=lanes)
-    found = pool(
-        plan.settings.seed,
-        members(table, plan.settings),
-        pace,
-        counted=fold[None] != mine[:, None],
-        folder=folder,
-        progress=progress,
-    )
+    everyone, counted = members(table, plan.settings), fold[None] != mine[:, None]
+    found = pool(plan.settings.seed, everyone, pace, counted=counted, folder=folder, progress=progress)
     return [_mixture(found.laws, found.pooled, mine == number) for number in range(FOLDS)]
 
 
@@ -130,14 +129,17 @@ def judge_model(
     known: list[Population],
     folder: Path | None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Judged]:
-    """The model's forecast at every landmark, scored; `FitError` names the one that cannot be fitted."""
-    found = []
+) -> tuple[list[Judged], dict[str, str]]:
+    """The model's forecast at every landmark, scored, and of those that cannot be fitted the reason, by patient and day."""
+    found, unfit = [], {}
     for number, place in enumerate(where):
-        found.append(_one(place, plan, known[place.fold], folder))
+        try:
+            found.append(_one(place, plan, known[place.fold], folder))
+        except FitError as error:
+            unfit[f"{place.name} at {place.cut.day:g}"] = error.what
         if progress is not None:
             progress(number + 1, len(where))
-    return found
+    return found, unfit
 
 
 def _one(place: Place, plan: Plan, known: Population, folder: Path | None) -> Judged:
@@ -145,7 +147,8 @@ def _one(place: Place, plan: Plan, known: Population, folder: Path | None) -> Ju
     member = members(Table((place.cut.series,), (), ""), plan.settings, known)[0]
     label = f"{place.name} at {place.cut.day:g}"
     path = None if folder is None else kept_run.named(folder, label)
-    mark = "" if path is None else kept_run.fingerprint([member], plan.settings, place.cut.days.tolist())
+    later = [part.tolist() for part in (*place.cut.given, place.cut.days)]
+    mark = "" if path is None else kept_run.fingerprint([member], plan.settings, later, DRAWS, source())
     kept = None if path is None else kept_run.read(path, mark)
     if kept is None:
         kept = _forecast(label, place.cut, plan, member)
@@ -155,23 +158,26 @@ def _one(place: Place, plan: Plan, known: Population, folder: Path | None) -> Ju
     rng = np.random.default_rng(_bits(plan.settings.seed, label, "score"))
     period = place.cut.period
     failing = float(fails(np.maximum(forecast.measured, place.cut.floor)[:, period]).mean()) if period.any() else np.nan
-    return Judged(place, score(forecast, place.cut, rng), failing)
+    return Judged(place, score(forecast, place.cut, rng), failing, float(kept["max_rhat"]), int(kept["divergences"]))
 
 
 def _forecast(label: str, cut: Cut, plan: Plan, member: Member) -> dict[str, Any]:
     """Draws of the fit up to a landmark, and what they come to on the days after it."""
     settings = plan.settings
     effort = Effort(settings.chains, settings.warmup, settings.draws, settings.doublings)
-    try:
-        drawn = draw(keys.key(settings.seed, label, "back-test"), member.target, effort, member.case)
-    except FitError as error:
-        raise FitError(error.what, where=f"{label}: {error.where}", remedy=error.remedy) from None
+    drawn = draw(keys.key(settings.seed, label, "back-test"), member.target, effort, member.case)
     take = np.linspace(0, next(iter(drawn.values.values())).size - 1, DRAWS).round().astype(int)
     values = {name: value.ravel()[take] for name, value in drawn.values.items()}
     kind, last = observable(cut.series.observable), float(cut.series.day[-1])
     at = landmark(values, member.case, (last, float(cut.series.burden[-1])), kind, None)
     path = ahead(settings.seed, label, at, cut.given, cut.days)
-    return {"measured": path.measured, "level": path.level, "sd": path.noise_sd[:, None]}
+    counting = np.exp(-np.maximum(path.level, 0.0)) if kind.counted else 0.0
+    told = {"max_rhat": worst_rhat(drawn), "divergences": int(drawn.stats["diverging"].sum())}
+    return told | {
+        "measured": path.measured,
+        "level": path.level,
+        "sd": np.sqrt(path.noise_sd[:, None] ** 2 + counting),
+    }
 
 
 def judge_rules(where: list[Place], seed: int) -> dict[str, list[Score]]:

@@ -186,8 +186,9 @@ def _stacked(
 
 def _of_only(fit: store.DataTree, patients: list[str]) -> store.DataTree:
     """A fit of these patients alone."""
+    groups = {name: node.to_dataset() for name, node in fit.children.items()}
     part = store.DataTree.from_dict(
-        {name: node.to_dataset().sel(patient=patients) for name, node in fit.children.items()}
+        {name: own.sel(patient=patients) if "patient" in own.dims else own for name, own in groups.items()}
     )
     part.attrs = dict(fit.attrs)
     return part

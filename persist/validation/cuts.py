@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from persist.errors import UsageError
-from persist.inference.cohort import one_schedule
+from persist.inference.cohort import observable, one_schedule
 
 if TYPE_CHECKING:
     from persist.types import Schedule, Series
@@ -24,7 +24,7 @@ HORIZONS = ((0.0, 182.0), (182.0, 365.0))
 """Days after the landmark (from, up to and with) that are scored apart."""
 
 PSA_FLOOR = 0.1
-"""ng/mL up to which no difference counts."""
+"""ng/mL up to which no difference counts; of counts it is one cell, of other burdens the limit of a censored value alone."""
 
 SETTLED, LATE = 14.0, 7.0
 """A period is judged later than so many days after its start and up to so many after its end."""
@@ -89,13 +89,13 @@ def periods(given: Schedule) -> list[tuple[float, float]]:
 
 
 def _cut(series: Series, given: Schedule, day: float) -> Cut:
-    later = series.day > day
+    later = (series.day > day) & (series.censoring <= 0)  # of a value over a limit no distance can be told
     days, burden, left = series.day[later], series.burden[later], series.censoring[later] < 0
-    least = PSA_FLOOR if series.observable == "psa" else 0.0
-    floor = np.maximum(np.where(left | (burden <= 0.0), burden, least), max(least, 1e-300))
+    least = PSA_FLOOR if series.observable == "psa" else 1.0 if observable(series.observable).counted else 1e-300
+    floor = np.maximum(np.where(left, burden, least), least)
     period = np.zeros(len(days), bool)
     for start, stop in periods(given):
-        if abs(start - day) < 1e-6:
+        if abs(start - day) < 1e-6 and series.observable == "psa":
             period = (days > start + SETTLED) & (days <= stop + LATE)
     known = series.until(day)
     return Cut(

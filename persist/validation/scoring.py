@@ -44,7 +44,10 @@ class Forecast(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Of each value ``(n,)``: the scores, whether the intervals of `COVERED` hold it ``(n, 3)``, and the median."""
+    """Of each value ``(n,)``: the scores, whether the intervals of `COVERED` hold it ``(n, 3)``, and the median.
+
+    An interval holds a value whose PIT lies in it: where draws and value meet at a floor, the mass there is shared by chance.
+    """
 
     crps: np.ndarray
     log_score: np.ndarray
@@ -59,13 +62,9 @@ def score(found: Forecast, cut: Cut, rng: np.random.Generator) -> Score:
     y, floor = cut.value[use], cut.floor[use]
     x = np.sort(np.maximum(found.measured[:, use], floor), axis=0)
     below, same = np.mean(x < y, axis=0), np.mean(x == y, axis=0)
-    return Score(
-        crps_of(x, y),
-        -log_density(found, use, y, floor),
-        below + rng.uniform(size=len(y)) * same,
-        np.stack([_holds(x, y, share) for share in COVERED], axis=1),
-        np.median(x, axis=0),
-    )
+    pit = below + rng.uniform(size=len(y)) * same
+    held = np.stack([np.abs(pit - 0.5) <= share / 200.0 for share in COVERED], axis=1)
+    return Score(crps_of(x, y), -log_density(found, use, y, floor), pit, held, np.median(x, axis=0))
 
 
 def crps_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -86,11 +85,6 @@ def log_density(found: Forecast, use: np.ndarray, y: np.ndarray, floor: np.ndarr
     each = np.where(at_floor, np.asarray(norm.logcdf(off / wide)), np.asarray(norm.logpdf(off / wide)) - np.log(wide))
     mixed = np.asarray(logsumexp(each + np.log(weight), axis=-1))
     return np.asarray(logsumexp(mixed, axis=0) - np.log(len(mixed)))
-
-
-def _holds(x: np.ndarray, y: np.ndarray, share: int) -> np.ndarray:
-    low, high = np.quantile(x, (0.5 - share / 200.0, 0.5 + share / 200.0), axis=0)
-    return np.asarray((low <= y) & (y <= high))
 
 
 def about(point: np.ndarray, sd: np.ndarray, draws: int = 500) -> Forecast:

@@ -25,8 +25,16 @@ def standing(tested: list[Judged], rules: dict[str, list[Score]], seed: int) -> 
         "model": summary(where, own, seed) | {"event": event(tested, seed)},
         "baselines": {name: summary(where, scores, seed) for name, scores in rules.items()},
         "difference": {name: difference(where, own, scores, seed) for name, scores in rules.items()},
+        "fits": fits(tested),
         "rows": rows(where, own),
     }
+
+
+def fits(tested: list[Judged]) -> dict[str, Any]:
+    """How the fits of the landmarks went: the worst R-hat, how many lie over 1.05, how many have divergent transitions."""
+    worst = np.array([one.max_rhat for one in tested])
+    diverging = sum(one.divergences > 0 for one in tested)
+    return {"max_rhat": float(worst.max()), "over_1.05": int((worst > 1.05).sum()), "divergent": diverging}
 
 
 def columns(where: list[Place], scores: list[Score]) -> dict[str, np.ndarray]:
