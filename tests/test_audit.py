@@ -24,6 +24,8 @@ def of_five(**changes: float) -> tuple[dict[str, np.ndarray], object]:
     return values, case(pad([fakes.FIVE_VALUES], pack="clinical"), 0, counted=False)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_without_chance_the_filter_is_the_fast_likelihood() -> None:
     """Fine steps of the leap are the mean field, and the wander is integrated out in both; one value is censored."""
     values, one = of_five()

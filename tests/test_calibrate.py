@@ -17,7 +17,7 @@ from persist.cli.main import main
 from persist.errors import FitError, PrecisionError, UsageError
 from persist.forecast.endpoints import rule_for
 from persist.forecast.landmark import Look, Patient
-from persist.forecast.under import _whole
+from persist.forecast.under import whole
 from persist.inference import posterior
 from persist.inference.cohort import Reference, case, pad
 from persist.inference.fit import Settings
@@ -162,7 +162,7 @@ def test_the_future_of_the_truth_starts_from_its_own_cells() -> None:
     assert 0.0 < float(at.exposure[0]) < 1.0
     for number in range(5):
         who = Patient(0, f"x{number}", at, Look(at.day, 100.0, 28.0), rule_for("psa"), 1, False)
-        begun = _whole(who, np.arange(1), at.cells)
+        begun = whole(who.seed, who.name, np.arange(1), at)
         assert [float(state[0]) for state in begun] == [float(state[0]) for state in few.cells]
 
 

@@ -111,6 +111,8 @@ def test_a_new_fit_is_of_the_values_before_the_cut(fits, monkeypatch) -> None:
     assert f"first {seen[0][1]} values is marked too: " in found["warnings"][seen[0][0]]["A"][0]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_several_patients_are_also_taken_together() -> None:
     table = persist.read(
         fakes.DATA / "burden.csv", fakes.DATA / "treatments.csv", observable="psa", patients=("P01", "P03")

@@ -184,6 +184,8 @@ def test_the_density_of_a_fit_changes_by_the_closed_form() -> None:
     assert float(energy(plain)(middle)) == pytest.approx(float(energy(bare)(middle)), abs=1e-10)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_particle_filter_weighs_by_fractions(monkeypatch) -> None:
     """Without chance (so many cells) it is the fast likelihood, both in steps of a day; fractions stand on, between and after
     the visits.

@@ -61,6 +61,8 @@ def test_cycles_are_judged_alike_however_the_visits_fall(planted):
     assert [one["plans"][name]["judged"] for name in ("on", "a", "b")] == [True, False, False]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_tumour_that_is_gone_does_not_progress(planted):
     """From a nadir of a few counts to none: 0 is no rise over anything, and no chance is left in it."""
     day = np.arange(0.0, 70.0, 7.0)
@@ -156,6 +158,8 @@ def test_the_same_plan_under_another_name_gains_nothing(planted):
     assert gain["q05"] == gain["q95"] == 0.0
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_futures_do_not_depend_on_the_chunks(planted, monkeypatch):
     question = ask(("on", "holiday=off 60, on"), 120.0, draws=12, replicates=2)
     whole = forecast(planted, question)

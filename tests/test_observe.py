@@ -10,7 +10,17 @@ from scipy import stats
 
 import laws
 from persist import keys
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, correlation, log_burden, noise, passage, root, wander
+from persist.dynamics.observe import (
+    NOISE_SCALE,
+    NOISE_WEIGHT,
+    OBSERVABLES,
+    correlation,
+    log_burden,
+    noise,
+    passage,
+    root,
+    wander,
+)
 
 N = 200_000
 SD, DAYS = 0.3, 40.0

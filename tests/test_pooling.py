@@ -77,6 +77,8 @@ def thinned(rows: np.ndarray) -> np.ndarray:
     return rows[:, ::every].reshape(-1, rows.shape[-1])
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.law
 def test_the_law_is_that_of_exact_draws() -> None:
     found = pool(0, members(), Pace(lanes=32, alone=40, warmup=60, rounds=600, thin=5))
@@ -107,6 +109,8 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path) -> None:
     assert not np.array_equal(other.laws.mean, whole.laws.mean)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.law
 def test_a_lane_does_not_know_whom_it_leaves_out() -> None:
     """Two folds: the second half of the lanes does not count the first patient, who is then another, far away."""

@@ -56,6 +56,8 @@ def level(values: dict[str, float], one: Case) -> np.ndarray:
     return np.asarray(curve(real, one, 1.0).level)[np.asarray(one.seen)]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("variant", [*NEW, *(pytest.param(old, marks=pytest.mark.slow) for old in ("spr", "sr", "sp"))])
 def test_the_posterior_is_finite_where_the_prior_lies(variant: str) -> None:
     target = Target(variant, "clinical", "psa", 1.0)
@@ -135,6 +137,8 @@ def test_the_law_of_the_clone_hears_the_secretome() -> None:
     assert end == pytest.approx(float(mean_field(start, LOUD, steps.length, level).resistant[-1]), rel=0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_particle_filter_honours_the_fading_kill() -> None:
     values = fakes.of_variant("attenuation") | {"cells_per_unit": 1e15, "wander_sd": 0.3, "noise_sd": 0.2}
     one = case(pad([SERIES], pack="clinical"), 0, counted=False)
@@ -170,6 +174,8 @@ def made(request):
     return request.param, fakes.posterior(table, values, chains=2, draws=50, model=request.param)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_names_go_through_the_files(made, tmp_path) -> None:
     """Posterior, prior, JSON, forecast (also by a rule) and page of a fit of each variant."""
     variant, fit = made
