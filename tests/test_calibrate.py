@@ -177,7 +177,7 @@ def test_priors_count_in_the_reference_where_it_is_given() -> None:
     assert (float(np.exp(given.log_first)), float(np.exp(given.log_largest))) == pytest.approx((3.0, 50.0))
     for name in case(cohort, 0, counted=False)._fields:
         if name not in ("log_first", "log_largest"):
-            np.testing.assert_array_equal(getattr(own, name), getattr(given, name))
+            jax.tree.map(np.testing.assert_array_equal, getattr(own, name), getattr(given, name))
     with pytest.raises(UsageError, match="over 0"):
         case(cohort, 0, counted=False, reference=Reference(0.0, 1.0))
 
