@@ -12,7 +12,7 @@ import laws
 from persist.errors import UsageError
 from persist.records.table import read
 from persist.types import Schedule, Series
-from persist.validation import baselines, standing
+from persist.validation import backtest_table, baselines
 from persist.validation.backtest import Judged, Place, folds
 from persist.validation.cuts import Cut, cuts, fails, periods
 from persist.validation.scoring import Forecast, about, auc, bootstrap, brier, crps_of, log_density, score
@@ -200,7 +200,7 @@ def test_what_is_told_of_a_model_and_a_baseline() -> None:
     rng = np.random.default_rng(5)
     near, far = (about(np.full(2, at), np.full(2, 0.1)) for at in (1.1, 2.0))
     own, other = ([score(one, place.cut, rng) for place in where] for one in (near, far))
-    told = standing.standing(
+    told = backtest_table.as_json(
         [Judged(*pair, np.nan, 1.0, 0) for pair in zip(where, own, strict=True)], {"far": other}, 0
     )
     assert told["model"]["values"] == {"0-182": 4, "182-365": 0}

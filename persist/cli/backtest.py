@@ -89,7 +89,7 @@ def command(
     from persist.inference.priors import known
     from persist.report import page
     from persist.validation import backtest
-    from persist.validation.standing import standing
+    from persist.validation.backtest_table import as_json as told
 
     plan = backtest.Plan(
         Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1), landmark, pool
@@ -111,7 +111,7 @@ def command(
         "provenance": store.provenance(seed, table.sha256),
         "notes": table.notes,
         "unfit": unfit,
-    } | standing(tested, backtest.judge_rules(where, seed), seed)
+    } | told(tested, backtest.judge_rules(where, seed), seed)
     page.write({output: json.dumps(plain(content), allow_nan=False, ensure_ascii=False) + "\n"})
     shutil.rmtree(partial, ignore_errors=True)
     if as_json:

@@ -17,7 +17,7 @@ SPANS = tuple(f"{low:g}-{high:g}" for low, high in HORIZONS)
 """Names of the horizons."""
 
 
-def standing(tested: list[Judged], rules: dict[str, list[Score]], seed: int) -> dict[str, Any]:
+def as_json(tested: list[Judged], rules: dict[str, list[Score]], seed: int) -> dict[str, Any]:
     """``model``, ``baselines``, ``difference`` (model less baseline: under 0 the model is better) and ``rows``."""
     where = [one.place for one in tested]
     own = [one.score for one in tested]
