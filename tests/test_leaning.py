@@ -13,7 +13,7 @@ from persist.errors import StoreError, UsageError
 from persist.inference import leaning, pooled, store
 from persist.inference.population import Law, log_ratio
 from persist.inference.posterior import one_patient
-from persist.inference.priors import load_pack, moved, quantile, score
+from persist.inference.priors import at_score, load_pack, moved, quantile, score
 from persist.inference.subject import laws as laws_of
 from persist.types import Table
 from persist.validation import compare
@@ -113,6 +113,22 @@ def test_a_moved_prior_has_the_scores_that_it_was_moved_to(name) -> None:
     z = np.asarray(score(prior, quantile(moved(prior, 0.7, 0.4), level)))
     right = 0.7 + 0.4 * stats.norm.ppf(level)
     np.testing.assert_allclose(np.sort(z), np.sort(right), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["net_growth_s", "decline_s", "turnover_s", "birth_p_share"])
+def test_scores_far_out_have_values_too(name) -> None:
+    """A wide population has patients whose prior probability is no number but 1."""
+    prior = load_pack("clinical", "psa").entries[name]
+    z = np.array([-9.0, -1.0, 0.0, 2.0, 9.0])
+    value = at_score(prior, z)
+    assert np.isfinite(value).all()
+    np.testing.assert_allclose(np.asarray(score(prior, value)), z, atol=1e-4)
+
+
+def test_a_wide_population_can_be_leaned_on() -> None:
+    made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=4)
+    pooled._lean(made, known(leaning.names_of(made), 5.0))
+    assert all(np.isfinite(made["prior"][name]).all() for name in POOLED)
 
 
 def test_one_patient_of_a_cohort_is_taken_out_with_its_population(fit) -> None:

@@ -66,10 +66,13 @@ def test_the_posterior_is_that_of_a_fit_anew(pair, fits) -> None:
     same(found, fits[1])
 
 
-def test_what_does_not_reach_is_not_carried(pair, fits) -> None:
-    """Draws that lie far from what was measured later, and a patient whose clone is a matter of chance only now."""
-    wrong = {name: np.full(64, value[0]) for name, value in flat(fits[0]).items()}
-    assert update(jax.random.key(7), wrong, *pair, EFFORT) is None or len(set(wrong["decline_s"])) == 1
+def test_what_does_not_reach_is_not_carried(pair, fits, monkeypatch) -> None:
+    """One draw that outweighs all others, and a patient whose clone is a matter of chance only now."""
+    points, weight = module._weighed(jax.random.key(1), flat(fits[0]), *pair)
+    alone = np.where(np.arange(len(weight)) == 3, 50.0, 0.0)
+    monkeypatch.setattr(module, "_weighed", lambda *_: (points, alone))
+    assert update(jax.random.key(7), flat(fits[0]), *pair, EFFORT) is None
+    monkeypatch.undo()
     other = pair[1]._replace(target=pair[1].target._replace(chance=not pair[1].target.chance))
     assert update(jax.random.key(7), flat(fits[0]), pair[0], other, EFFORT) is None
 

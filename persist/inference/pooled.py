@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from jax.scipy.special import ndtr
 
 from persist import keys
 from persist.errors import PrecisionError, UsageError
@@ -16,7 +15,7 @@ from persist.inference import leaning, store
 from persist.inference.fit import described, fit, members
 from persist.inference.pooling import Pace, pool
 from persist.inference.posterior import patients
-from persist.inference.priors import quantile
+from persist.inference.priors import at_score
 from persist.inference.sampler import told
 from persist.inference.walkers import WALKERS
 
@@ -106,5 +105,5 @@ def _lean(result: store.DataTree, known: store.Dataset) -> None:
         root = keys.key(int(store.attribute(result, "settings")["seed"]), patient, "leaning")
         z = leaning.drawn(np.random.default_rng(np.asarray(jax.random.key_data(root))), law, prior.sizes["draw"])
         for name, column in zip(names, z.T, strict=True):
-            prior[name].loc[{"patient": patient}] = quantile(entries[name], np.asarray(ndtr(column)))[None]
+            prior[name].loc[{"patient": patient}] = at_score(entries[name], column)[None]
     result["prior"] = store.DataTree(prior)

@@ -144,6 +144,13 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     return -value if prior.kind == "negative-log-normal" else value
 
 
+def at_score(prior: Prior, z: np.ndarray) -> np.ndarray:
+    """Values ``(...)`` that have the scores ``z``, however far out; the inverse of `score`. Not for a half-normal entry."""
+    negative = prior.kind == "negative-log-normal"
+    value: np.ndarray = _unlink(prior, prior.location + prior.scale * (-z if negative else z))
+    return -value if negative else value
+
+
 def score(prior: Prior, value: Any) -> Array:
     """Where values lie on the scale on which the prior is standard normal, same shape; the inverse of `quantile`."""
     x = jnp.asarray(value, float)
