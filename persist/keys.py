@@ -30,6 +30,11 @@ def key(seed: int, *names: str) -> Array:
     return root
 
 
+def seed_of(seed: int, *names: str) -> int:
+    """A seed of NumPy's for a named thing."""
+    return int(np.asarray(jax.random.bits(key(seed, *names), dtype=np.uint32)))
+
+
 def numbered(root: Array, numbers: Array) -> Array:
     """Keys of numbered things (draws, replicates) under one named key: shape of ``numbers``."""
     flat = jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers.reshape(-1))

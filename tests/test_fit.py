@@ -114,14 +114,14 @@ def test_draws_under_other_priors_are_not_taken(folder, monkeypatch) -> None:
     pack = load_pack("clinical", "psa")
     changed = pack._replace(entries=pack.entries | {"reversion": pack.entries["reversion"]._replace(high=0.4)})
     monkeypatch.setattr(fitting, "draw", never)
-    monkeypatch.setattr(fitting.partial_run, "load_pack", lambda *_: changed)
+    monkeypatch.setattr(fitting.resume, "load_pack", lambda *_: changed)
     with pytest.raises(AssertionError, match="sampled again"):
         fit(table(A), SHORT, partial=folder[0])
 
 
 def test_draws_of_other_code_are_not_taken(folder, monkeypatch) -> None:
     monkeypatch.setattr(fitting, "draw", never)
-    monkeypatch.setattr(fitting.partial_run, "_code", lambda: "another")
+    monkeypatch.setattr(fitting.resume, "source", lambda: "another")
     with pytest.raises(AssertionError, match="sampled again"):
         fit(table(A), SHORT, partial=folder[0])
 

@@ -11,7 +11,7 @@ import fakes
 import laws
 from persist.errors import StoreError, UsageError
 from persist.inference import leaning, pooled, store
-from persist.inference.population import Law, log_ratio
+from persist.inference.population import COMPONENTS, Law, log_ratio
 from persist.inference.posterior import one_patient
 from persist.inference.priors import at_score, load_pack, moved, quantile, score
 from persist.inference.subject import laws as laws_of
@@ -67,12 +67,12 @@ def test_the_mixture_has_the_density_of_its_draws(fit) -> None:
     names = leaning.names_of(fit)
     group = known(names, 0.3)
     law = leaning.mixture(group)
-    assert law.mean.shape == (leaning.COMPONENTS, len(names))
+    assert law.mean.shape == (COMPONENTS, len(names))
     at = [names.index(name) for name in POOLED]
     z = np.zeros(len(names))
     z[at] = [0.3, -1.0]
     flat = group["mean"].values.reshape(-1, 2)
-    take = np.linspace(0, len(flat) - 1, leaning.COMPONENTS).round().astype(int)
+    take = np.linspace(0, len(flat) - 1, COMPONENTS).round().astype(int)
     dense = np.mean([stats.multivariate_normal.pdf(z[at], mean, COVARIANCE) for mean in flat[take]])
     found = log_ratio(jnp.asarray(z), law._replace(mean=jnp.asarray(law.mean), whiten=jnp.asarray(law.whiten)))
     np.testing.assert_allclose(found, np.log(dense) - stats.norm.logpdf(z[at]).sum(), rtol=1e-9)

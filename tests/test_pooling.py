@@ -41,7 +41,7 @@ def toy(monkeypatch):
     monkeypatch.setattr(module, "flat_potential", lambda _: potential)
     monkeypatch.setattr(module, "scored", lambda _: lambda _case, point: point)
     monkeypatch.setattr(module, "reference", lambda *_: ReferenceLaw(np.zeros(3), np.full(3, 2.0)))
-    monkeypatch.setattr(pooling.kept_run, "fingerprint", lambda members, *more: repr((members, more)))
+    monkeypatch.setattr(pooling.resume, "fingerprint", lambda members, *more: repr((members, more)))
 
 
 def members(values: np.ndarray = VALUES) -> list[Member]:

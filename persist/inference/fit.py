@@ -16,7 +16,7 @@ import numpy as np
 
 from persist import keys
 from persist.errors import FitError, PrecisionError
-from persist.inference import partial as partial_run
+from persist.inference import resume
 from persist.inference.cohort import Case, Reference, case, observable, one_schedule, pad
 from persist.inference.curve import derive, resistant_share, trace_curves
 from persist.inference.fate import SIZE, by_chance
@@ -198,16 +198,16 @@ class _Kept:
 
     def __init__(self, folder: Path, settings: Settings, one: Member) -> None:
         self.path, self.fingerprint = (
-            partial_run.named(folder, one.patient_id),
-            partial_run.fingerprint([one], settings),
+            resume.named(folder, one.patient_id),
+            resume.fingerprint([one], settings),
         )
 
     def read(self) -> Draws | None:
         """The draws, or None where there are none that these settings and data would give."""
-        parts = partial_run.read(self.path, self.fingerprint)
+        parts = resume.read(self.path, self.fingerprint)
         if parts is None or "log_evidence" not in parts:
             return None
-        values, stats = (partial_run.under(parts, head) for head in ("value.", "stat."))
+        values, stats = (resume.under(parts, head) for head in ("value.", "stat."))
         return Draws(values, stats, parts["log_evidence"], float(parts["seconds"]))
 
     def write(self, draws: Draws) -> None:
@@ -215,4 +215,4 @@ class _Kept:
         columns: dict[str, Any] = {f"value.{name}": value for name, value in draws.values.items()}
         columns |= {f"stat.{name}": value for name, value in draws.stats.items()}
         more = {"log_evidence": draws.log_evidence, "seconds": draws.seconds}
-        partial_run.write(self.path, self.fingerprint, columns | more)
+        resume.write(self.path, self.fingerprint, columns | more)

@@ -14,16 +14,13 @@ from persist.errors import StoreError, UsageError
 from persist.inference import store
 from persist.inference.cohort import observable
 from persist.inference.model import sampled
-from persist.inference.population import Law, Population, populated, shared
+from persist.inference.population import Law, Population, blend, shared
 from persist.inference.priors import load_pack
 
 if TYPE_CHECKING:
     from persist.inference.priors import Pack
 
 GROUP = "population"
-
-COMPONENTS = 64
-"""Draws of a population of which the prior of the next patient is the mixture."""
 
 
 def pack_of(fit: store.DataTree) -> Pack:
@@ -74,13 +71,9 @@ def population_of(fit: store.DataTree, model: str, pack: str, kind: str) -> stor
 
 
 def mixture(known: store.Dataset) -> Population:
-    """The prior of the next patient over the n scores: the mixture of `COMPONENTS` draws, evenly from all chains."""
-    size = known.sizes["score"]
-    mean, covariance = known["mean"].values.reshape(-1, size), known["covariance"].values.reshape(-1, size, size)
-    take = np.unique(np.linspace(0, len(mean) - 1, min(COMPONENTS, len(mean))).round().astype(int))
+    """The prior of the next patient over the n scores (`population.blend`)."""
     pooled = np.isin(known["parameter"].values, known["score"].values)
-    law = populated(Law(mean[take], covariance[take]), pooled)
-    return Population(law.mean[:, 0], law.whiten[:, 0])
+    return blend(Law(known["mean"].values, known["covariance"].values), pooled)
 
 
 def marginals(known: store.Dataset) -> dict[str, tuple[float, float]]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from persist import keys
-from persist.inference import partial
+from persist.inference import resume
 from persist.inference.population import Population
 from persist.inference.sampler import ACCEPT, CAUTION, FIRST, LEAST, Effort, Kept, one_round, warm
 from persist.inference.target import Member, flat_potential, reference, scored
@@ -29,7 +28,7 @@ class Mover:
         self.case, self.scored = case, scored(target)
         size = int(self.scored(case, jnp.zeros((lanes, len(reference(target, case).location)))).shape[1])
         nothing = Population(np.zeros((lanes, 1, size)), np.tile(np.eye(size), (lanes, 1, 1, 1)))
-        own = seed_of(seed, member.patient_id, "pool")
+        own = keys.seed_of(seed, member.patient_id, "pool")
         self.walkers = Walkers(own, flat_potential(target), case, reference(target, case), lanes, (nothing,))
         self.past: list[np.ndarray] = []
         self.since: list[Kept] = []
@@ -58,12 +57,12 @@ class Mover:
 
     def restore(self, kept: dict[str, np.ndarray]) -> None:
         """Stand where another stood when this was its `state`."""
-        self.crowd = Crowd(**partial.under(kept, "crowd."))
-        stride = partial.under(kept, "stride.")
+        self.crowd = Crowd(**resume.under(kept, "crowd."))
+        stride = resume.under(kept, "stride.")
         self.stride = Stride(stride["root"], float(stride["step"]), float(stride["time"]))
         self.walkers.rng.bit_generator.state = json.loads(str(kept["random"]))
         self.walkers.leaps, self.past = int(kept["leaps"]), list(kept.get("past", ()))
-        self.since, self.rows = (_rows(partial.under(kept, head)) for head in ("since.", "rows."))
+        self.since, self.rows = (_rows(resume.under(kept, head)) for head in ("since.", "rows."))
 
     def scores_at(self, point: np.ndarray) -> np.ndarray:
         """Scores ``(lanes, n)`` of points ``(lanes, ...)``."""
@@ -117,8 +116,3 @@ def _rows(parts: dict[str, np.ndarray]) -> list[Kept]:
 def random_state(rng: np.random.Generator) -> str:
     """Where random numbers stand, as text."""
     return json.dumps(rng.bit_generator.state)
-
-
-def seed_of(seed: int, *names: str) -> int:
-    """A seed of NumPy's for a named thing."""
-    return int(np.asarray(jax.random.bits(keys.key(seed, *names), dtype=np.uint32)))

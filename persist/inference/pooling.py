@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from persist import keys
 from persist.errors import DataError, FitError
-from persist.inference import partial as kept_run
-from persist.inference import population
-from persist.inference.mover import Mover, random_state, seed_of
+from persist.inference import population, resume
+from persist.inference.mover import Mover, random_state
 from persist.inference.population import Law, populated
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class _Run:
     def __init__(self, seed: int, members: list[Member], pace: Pace, who: np.ndarray, folder: Path | None) -> None:
         self.movers = [Mover(seed, member, pace.lanes) for member in members]
         self.pace, self.who, self.folder = pace, who, folder
-        self.rng = np.random.default_rng(seed_of(seed, "population"))
-        self.mark = kept_run.fingerprint(members, "pool", seed, pace, who.tolist())
+        self.rng = np.random.default_rng(keys.seed_of(seed, "population"))
+        self.mark = resume.fingerprint(members, "pool", seed, pace, who.tolist())
         self.number, self.seconds, self.laws = -pace.warmup, 0.0, list[Law]()
         self.shown, self.law = np.zeros(0), population.start(pace.lanes, 0)
 
@@ -124,8 +124,8 @@ class _Run:
 
     def _begin(self, mover: Mover) -> np.ndarray:
         """A patient alone; how far its data show each score, ``(n,)``."""
-        path = None if self.folder is None else kept_run.named(self.folder, mover.name)
-        kept = None if path is None else kept_run.read(path, self.mark)
+        path = None if self.folder is None else resume.named(self.folder, mover.name)
+        kept = None if path is None else resume.read(path, self.mark)
         if kept is not None:
             mover.restore(kept)
             return kept["shown"]
@@ -134,7 +134,7 @@ class _Run:
         except FitError as error:
             raise FitError(error.what, where=f"patient {mover.name}: {error.where}", remedy=error.remedy) from None
         if path is not None:
-            kept_run.write(path, self.mark, mover.state() | {"shown": shown})
+            resume.write(path, self.mark, mover.state() | {"shown": shown})
         return shown
 
     def together(self, tell: Callable[[str, float], None]) -> None:
@@ -175,11 +175,11 @@ class _Run:
             columns |= {"means": np.stack(means), "covariances": np.stack(covariances)}
         for place, mover in enumerate(self.movers):
             columns |= {f"{place}.{name}": value for name, value in mover.state().items()}
-        kept_run.write(self.folder / COHORT, self.mark, columns)
+        resume.write(self.folder / COHORT, self.mark, columns)
 
     def _resume(self) -> None:
         """Where an earlier run of the same left off, if one did."""
-        kept = None if self.folder is None else kept_run.read(self.folder / COHORT, self.mark)
+        kept = None if self.folder is None else resume.read(self.folder / COHORT, self.mark)
         if kept is None:
             return
         self.number, self.seconds = int(kept["number"]), float(kept["seconds"])
@@ -188,4 +188,4 @@ class _Run:
         if "means" in kept:
             self.laws = [Law(*pair) for pair in zip(kept["means"], kept["covariances"], strict=True)]
         for place, mover in enumerate(self.movers):
-            mover.restore(kept_run.under(kept, f"{place}."))
+            mover.restore(resume.under(kept, f"{place}."))

@@ -31,6 +31,9 @@ CENTRE = 0.7
 FREEDOM, SCALE = 6.0, 2.0
 """Of the prior of the population's variances: each is inverse gamma (FREEDOM / 2, SCALE / 2)."""
 
+COMPONENTS = 64
+"""Draws of a population of which the prior of the next patient is the mixture."""
+
 ALONE = ("burden_0", "settled_burden", "secretome_boost")
 """Parameters that patients share nothing of: two count in a burden of the series itself, and of the third, which may be 0,
 scores have no end."""
@@ -122,3 +125,12 @@ def populated(law: Law, pooled: np.ndarray) -> Population:
     if len(at):
         whiten[:, 0, at[:, None], at[None, :]] = np.linalg.inv(np.linalg.cholesky(law.covariance))
     return Population(mean, whiten)
+
+
+def blend(laws: Law, pooled: np.ndarray) -> Population:
+    """The mixture of at most `COMPONENTS` of many laws ``(..., k)``, evenly taken, over all n scores; k are ``pooled``."""
+    mean = laws.mean.reshape(-1, laws.mean.shape[-1])
+    covariance = laws.covariance.reshape(-1, *laws.covariance.shape[-2:])
+    take = np.unique(np.linspace(0, len(mean) - 1, min(COMPONENTS, len(mean))).round().astype(int))
+    found = populated(Law(mean[take], covariance[take]), pooled)
+    return Population(found.mean[:, 0], found.whiten[:, 0])

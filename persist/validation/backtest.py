@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from persist import keys
 from persist.errors import DataError, FitError
 from persist.forecast.ahead import ahead
 from persist.forecast.landmark import landmark
-from persist.inference import partial as kept_run
+from persist.inference import resume
 from persist.inference.cohort import observable
 from persist.inference.fit import members
 from persist.inference.pooling import Pace, pool
-from persist.inference.population import UNKNOWN, Law, Population, populated
+from persist.inference.population import UNKNOWN, Law, Population, blend
 from persist.inference.sampler import Effort, draw, worst_rhat
 from persist.types import Table
 from persist.validation.baselines import RULES, forecasts
@@ -42,9 +41,6 @@ LANES = 6
 
 PACE = Pace(alone=40, warmup=100, rounds=100, thin=100)
 """How long the populations of all folds are drawn together."""
-
-COMPONENTS = 60
-"""Draws of a fold's population of which the prior is the mixture."""
 
 DRAWS = 640
 """Paths of a forecast."""
@@ -94,7 +90,7 @@ def places(table: Table, plan: Plan) -> list[Place]:
 
 def folds(seed: int, names: list[str]) -> dict[str, int]:
     """The fold of each patient: about as many in each, dealt by chance."""
-    rng = np.random.default_rng(_bits(seed, "folds"))
+    rng = np.random.default_rng(keys.seed_of(seed, "folds"))
     return {names[place]: turn % FOLDS for turn, place in enumerate(rng.permutation(len(names)))}
 
 
@@ -111,16 +107,8 @@ def populations(
     pace = PACE._replace(lanes=lanes)
     everyone, counted = members(table, plan.settings), fold[None] != mine[:, None]
     found = pool(plan.settings.seed, everyone, pace, counted=counted, folder=folder, progress=progress)
-    return [_mixture(found.laws, found.pooled, mine == number) for number in range(FOLDS)]
-
-
-def _mixture(laws: Law, pooled: np.ndarray, lanes: np.ndarray) -> Population:
-    """The mixture over evenly taken draws of some lanes."""
-    mean, covariance = laws.mean[:, lanes], laws.covariance[:, lanes]
-    mean, covariance = mean.reshape(-1, mean.shape[-1]), covariance.reshape(-1, *covariance.shape[-2:])
-    take = np.unique(np.linspace(0, len(mean) - 1, min(COMPONENTS, len(mean))).round().astype(int))
-    law = populated(Law(mean[take], covariance[take]), pooled)
-    return Population(law.mean[:, 0], law.whiten[:, 0])
+    of_fold = (Law(*(part[:, mine == number] for part in found.laws)) for number in range(FOLDS))
+    return [blend(laws, found.pooled) for laws in of_fold]
 
 
 def judge_model(
@@ -146,16 +134,16 @@ def _one(place: Place, plan: Plan, known: Population, folder: Path | None) -> Ju
     """One landmark: fitted, carried on, scored."""
     member = members(Table((place.cut.series,), (), ""), plan.settings, known)[0]
     label = f"{place.name} at {place.cut.day:g}"
-    path = None if folder is None else kept_run.named(folder, label)
+    path = None if folder is None else resume.named(folder, label)
     later = [part.tolist() for part in (*place.cut.given, place.cut.days)]
-    mark = "" if path is None else kept_run.fingerprint([member], plan.settings, later, DRAWS, source())
-    kept = None if path is None else kept_run.read(path, mark)
+    mark = "" if path is None else resume.fingerprint([member], plan.settings, later, DRAWS, source())
+    kept = None if path is None else resume.read(path, mark)
     if kept is None:
         kept = _forecast(label, place.cut, plan, member)
         if path is not None:
-            kept_run.write(path, mark, kept)
+            resume.write(path, mark, kept)
     forecast = Forecast(kept["measured"], kept["level"], kept["sd"])
-    rng = np.random.default_rng(_bits(plan.settings.seed, label, "score"))
+    rng = np.random.default_rng(keys.seed_of(plan.settings.seed, label, "score"))
     period = place.cut.period
     failing = float(fails(np.maximum(forecast.measured, place.cut.floor)[:, period]).mean()) if period.any() else np.nan
     return Judged(place, score(forecast, place.cut, rng), failing, float(kept["max_rhat"]), int(kept["divergences"]))
@@ -185,11 +173,7 @@ def judge_rules(where: list[Place], seed: int) -> dict[str, list[Score]]:
     fold = np.array([place.fold for place in where])
     found = {}
     for name in RULES:
-        rng = np.random.default_rng(_bits(seed, name))
+        rng = np.random.default_rng(keys.seed_of(seed, name))
         made = forecasts(name, [place.cut for place in where], fold)
         found[name] = [score(one, place.cut, rng) for one, place in zip(made, where, strict=True)]
     return found
-
-
-def _bits(seed: int, *names: str) -> int:
-    return int(np.asarray(jax.random.bits(keys.key(seed, *names), dtype=np.uint32)))

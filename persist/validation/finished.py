@@ -10,23 +10,18 @@ import hashlib
 import json
 import os
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from persist.inference import resume
 
 ROOMS = ("records", "treatment", "dynamics", "inference", "forecast", "validation")
 """The rooms whose source decides the numbers."""
 
 
-@cache
 def source() -> str:
     """A digest of the source that decides the numbers."""
-    package = Path(__file__).resolve().parent.parent
-    files = [path for room in ROOMS for path in sorted((package / room).glob("*.[pt]*"))]
-    digest = hashlib.sha256()
-    for path in (*files, package / "types.py", package / "keys.py"):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return resume.source(ROOMS)[:16]
 
 
 class Finished:

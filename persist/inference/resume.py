@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from persist.inference.target import Member
 
 
+DRAWS = ("treatment", "dynamics", "inference")
+"""Rooms whose source decides draws."""
+
+
 @cache
-def _code() -> str:
-    """A digest of the source that decides draws: what another version of it left behind is not taken."""
+def source(rooms: tuple[str, ...] = DRAWS) -> str:
+    """A digest of the source of some rooms: what another version of it left behind is not taken."""
     package = Path(__file__).resolve().parent.parent
-    files = [
-        path for room in ("treatment", "dynamics", "inference") for path in sorted((package / room).glob("*.[pt]*"))
-    ]
+    files = [path for room in rooms for path in sorted((package / room).glob("*.[pt]*"))]
     digest = hashlib.sha256()
     for path in (*files, package / "types.py", package / "keys.py"):
         digest.update(path.read_bytes())
@@ -38,7 +40,7 @@ def _code() -> str:
 
 def fingerprint(everyone: list[Member], *settings: Any) -> str:
     """A mark of some patients' data, their priors, the settings, and the program."""
-    digest = hashlib.sha256(json.dumps([own_version(), _code(), jax.__version__, settings]).encode())
+    digest = hashlib.sha256(json.dumps([own_version(), source(), jax.__version__, settings]).encode())
     for one in everyone:
         priors = repr(load_pack(one.target.pack, one.target.cells))
         digest.update(json.dumps([one.patient_id, one.target, priors]).encode())
