@@ -1,4 +1,4 @@
-"""The back-test: landmarks, scores and baselines on numbers known by hand, and the whole on a table of patients."""
+"""The back-test: landmarks, scores and baselines on numbers known by hand; no fit is made here."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from persist.cli.common import (
     use_device,
     use_float64,
 )
+from persist.cli.stages import Stages
 from persist.errors import DataError
 
 
@@ -95,7 +95,7 @@ def command(
         Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1), landmark, pool
     )
     where = backtest.places(table, plan)
-    with _Bar(quiet) as bar:
+    with Stages(quiet) as bar:
         law = backtest.populations(table, plan, partial, bar.cohort)
         tested, unfit = backtest.judge_model(where, plan, law, partial, bar.landmarks)
     if not tested:
@@ -140,39 +140,3 @@ def _print(content: dict[str, Any]) -> None:
             f"({told['brier_skill_interval'][0]:.2f} to {told['brier_skill_interval'][1]:.2f}), AUC {told['auc']:.2f} "
             f"({told['auc_interval'][0]:.2f} to {told['auc_interval'][1]:.2f})"
         )
-
-
-class _Bar:
-    """Progress on standard error, only where that is a terminal."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.bar: Any = None
-        self.shown, self.what = not quiet and sys.stderr.isatty(), ""
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def cohort(self, what: str, share: float) -> None:
-        """The populations of the folds."""
-        self._show({"alone": "patients alone", "together": "populations"}[what], share)
-
-    def landmarks(self, done: int, total: int) -> None:
-        """Landmarks done."""
-        self._show(f"landmark {done} of {total}", done / total, "landmarks")
-
-    def _show(self, text: str, share: float, what: str = "") -> None:
-        if not self.shown:
-            return
-        from tqdm import tqdm
-
-        if self.bar is None:
-            self.bar = tqdm(total=100, file=sys.stderr, bar_format="{l_bar}{bar}| [{elapsed}<{remaining}]")
-        if (what or text) != self.what:
-            self.what = what or text
-            self.bar.reset(total=100)
-        self.bar.n = round(100 * share, 1)
-        self.bar.set_description(text)

@@ -24,6 +24,7 @@ from persist.cli.common import (
     warn_marked,
 )
 from persist.cli.diagnose import print_health
+from persist.cli.stages import Stages
 from persist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,9 +113,9 @@ def command(
 
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed)
     earlier = None if population is None else store.load(population, "fit")
-    with _Bar(quiet) as bar:
+    with Stages(quiet) as stages, _Bar(quiet) as bar:
         if pool:
-            result = fit_cohort(table, settings, partial=partial, progress=bar.stage)
+            result = fit_cohort(table, settings, partial=partial, progress=stages.cohort)
         elif earlier is not None:
             result = fit_next(table, settings, earlier, partial=partial, progress=bar.show)
         else:
@@ -158,7 +159,6 @@ class _Bar:
 
     def __init__(self, quiet: bool) -> None:
         self.bar: Any = None
-        self.what = ""
         self.shown = not quiet and sys.stderr.isatty()
 
     def __enter__(self) -> _Bar:
@@ -182,21 +182,6 @@ class _Bar:
         first = "compiling" if at.done == 0 and at.number == 0 else ""
         left = first if at.seconds_left is None else f"about {_clock(at.seconds_left)} left"
         self.bar.set_postfix_str(left, refresh=True)
-
-    def stage(self, what: str, share: float) -> None:
-        """Draw the bar of a cohort anew: what is being done, and the share of it that is done."""
-        if not self.shown:
-            return
-        from tqdm import tqdm
-
-        if self.bar is None:
-            self.bar = tqdm(total=100, file=sys.stderr, bar_format="{l_bar}{bar}| [{elapsed}<{remaining}]")
-        if what != self.what:
-            self.what = what
-            self.bar.reset(total=100)
-            self.bar.set_description({"alone": "patients alone", "together": "the cohort"}[what])
-        self.bar.n = round(100 * share, 1)
-        self.bar.refresh()
 
 
 def _clock(seconds: float) -> str:

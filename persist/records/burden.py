@@ -226,5 +226,8 @@ def check_enough(
             )
             row = next(row for row in sheet.rows if row.line == line)
             what = f"patient {patient!r} has {counted(len(theirs), 'value')} of {name}"
-            remedy = f"a patient needs at least {counted(least, 'value')}: add values, or choose others by --patient"
+            needed = f"a patient needs at least {counted(least, 'value')}"
+            remedy = (
+                f"{needed}: add values, choose others by --patient, or let it lean on others (fit --pool, --population)"
+            )
             raise row.fault("burden", what, remedy)
