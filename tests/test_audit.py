@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -80,3 +81,13 @@ def test_a_value_beyond_a_limit_leaves_the_error_beyond_it() -> None:
         assert np.all(under <= limit + 1e-9)
         assert np.all(np.isfinite(over))
         assert np.all(over >= limit - 1e-9)
+
+
+def test_a_single_value_is_weighed_without_a_step() -> None:
+    """Nothing moves: the likelihood is that of the fast one, but for the clone's first number."""
+    values = {name: np.full(4, value) for name, value in fakes.truth("P01").items()}
+    series = fakes.FIVE_VALUES.until(float(fakes.FIVE_VALUES.day[0]))
+    one = case(pad([series], pack="clinical"), 0, counted=False)
+    found = particles.log_likelihood(0, "A", values, one, 1.0, 200)
+    exact = jax.vmap(lambda row: follow(row, one, 1.0).log_likelihood)({k: jnp.asarray(v) for k, v in values.items()})
+    np.testing.assert_allclose(found, exact, atol=0.05)

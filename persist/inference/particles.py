@@ -79,12 +79,13 @@ def log_likelihood(
     exposure, _ = attenuated(exposure, start.rates, steps.length)
     looks = _looks(case, ends)
     first, last = int(upto[0]), max(look.step for look in looks)
-    pace = stepsize.choose(start.cells, rates, _cut(steps, first, last), _cut(exposure, first, last))
+    course = _cut((steps, exposure), first, last)
+    pace = stepsize.choose(start.cells, rates, *course) if last > first else None  # one value alone: nothing moves
     crowd, total = _beginning(keys.key(seed, name, "audit start"), start.cells, (count, particles)), np.zeros(count)
     at = first
     for done, look in enumerate(looks, start=1):
         key = keys.key(seed, name, "audit", *look.name)
-        if look.step > at:
+        if pace is not None and look.step > at:
             crowd = _moved(key, crowd, rates, _cut(steps, at, look.step), _cut(exposure, at, look.step), pace)
             at = look.step
         fold = jax.random.fold_in(key, 1)

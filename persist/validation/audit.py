@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from arviz_stats.base import array_stats  # type: ignore[attr-defined]
 from jax.scipy.special import logsumexp
 
 from persist.errors import UsageError
@@ -27,6 +26,7 @@ from persist.inference.cohort import case, observable, pad
 from persist.inference.curve import follow
 from persist.inference.fate import SIZE, fate
 from persist.inference.particles import log_likelihood
+from persist.validation.held_out import smoothed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,8 +112,8 @@ def audit(
     exact, noise = _filtered(seed, name, values, one, kind.power, particles, progress)
     sums = _sums(values, one, kind.power)
     fast = sums[0] if SIZE in values else sums[1]
-    weight, khat = array_stats.psislw(fast - exact)  # type: ignore[no-untyped-call]  # of minus what it is given
-    return Audit(fast, exact, sums[1], sums[0], np.asarray(weight), float(khat), noise)
+    weight, khat = smoothed(exact - fast, 1.0)
+    return Audit(fast, exact, sums[1], sums[0], weight, khat, noise)
 
 
 def _filtered(

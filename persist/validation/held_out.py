@@ -100,7 +100,7 @@ def smoothed(log_ratio: np.ndarray, share: float) -> tuple[np.ndarray, float]:
 
     ``share`` is the effective number of draws over their number.
     """
-    if np.ptp(log_ratio) < 1e-12:
+    if np.ptp(log_ratio) < 1e-9:
         return np.full(len(log_ratio), -np.log(len(log_ratio))), 0.0
     weight, khat = array_stats.psislw(-log_ratio, r_eff=share)  # type: ignore[no-untyped-call]
     return np.asarray(weight), float(khat)
