@@ -158,3 +158,10 @@ def test_values_of_one_patient_hang_together() -> None:
     assert standard_error(surplus, overlap=4) == pytest.approx(2.0 * alone)
     assert standard_error(surplus[:4]) is None
     assert standings({"a": surplus[:4], "b": surplus[:4] - 9.0})["b"].tie
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-12, 1e-5])
+def test_weights_that_are_all_alike_are_good_ones(spread: float) -> None:
+    weight, khat = smoothed(spread * np.linspace(0.0, 1.0, 25), 1.0)
+    assert khat == 0.0
+    np.testing.assert_allclose(np.exp(weight).sum(), 1.0)

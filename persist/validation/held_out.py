@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LEAST_DRAWS = 25
 """Fewer draws have no tail from which a k-hat could be told."""
+ALIKE = 1e-3
+"""Nats within which all weights are alike: they have no tail, and a k-hat of their last digits would say nothing."""
 FIRST_VALUES, FIRST_SHARE = 8, 1 / 3
 """The first cut knows a third of the values, and eight at least."""
 
@@ -100,7 +102,7 @@ def smoothed(log_ratio: np.ndarray, share: float) -> tuple[np.ndarray, float]:
 
     ``share`` is the effective number of draws over their number.
     """
-    if np.ptp(log_ratio) < 1e-9:
+    if np.ptp(log_ratio) < ALIKE:
         return np.full(len(log_ratio), -np.log(len(log_ratio))), 0.0
     weight, khat = array_stats.psislw(-log_ratio, r_eff=share)  # type: ignore[no-untyped-call]
     return np.asarray(weight), float(khat)
