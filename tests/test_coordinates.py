@@ -114,6 +114,7 @@ def unbent(prior, value):
 
 PLANTED = {
     "stretch of sight": ("unstretch", lambda right: lambda u: (right(u)[0], 0.0)),
+    "reach of a large loss": ("reach_out", lambda right: lambda site: (right(site)[0], 0.0)),
     "bend of the sums of losses": ("_log_softplus", lambda right: lambda site: (right(site)[0], 0.0)),
     "bend of a bounded share": ("_part", lambda right: lambda *part: unbent(part[0], right(*part)[0])),
 }

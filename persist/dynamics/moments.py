@@ -17,6 +17,7 @@ exposure is computed for all steps at once, and the sequential part is left with
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -93,11 +94,13 @@ def mean_field(
     shape = jnp.broadcast_shapes(*(jnp.shape(part) for part in (*cells, *rates)))
     start = Cells(*(jnp.broadcast_to(jnp.asarray(count, float), shape) for count in cells))
 
+    @partial(jax.checkpoint, prevent_cse=False)  # what a step did is done anew on the way back, and not stored
     def step(state: Cells, row: _Step) -> tuple[Cells, Cells]:
         after = _advance(state, rates, row)
         return after, after
 
-    return jax.lax.scan(step, start, _rows(rates, jnp.asarray(length, float), exposure, shape, table))[1]
+    path: Cells = jax.lax.scan(step, start, _rows(rates, jnp.asarray(length, float), exposure, shape, table))[1]
+    return path
 
 
 def _divided(length: Array, exposure: Exposure, pieces: int) -> tuple[Array, Exposure]:

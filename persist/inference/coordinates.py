@@ -9,7 +9,8 @@ like a hockey stick, so the sampler moves in the sum and in how it splits. With 
     R's loss        a = -log(1 - cost_r),   b = -log(1 - kill_r_share); the total is softplus^-1(a + b): R's growth is
                     lambda exp(-(a + b)), so that a large loss is seen by itself, not by its log
     P's loss        a = death_p + k_P,      b = r_0 (1 - phi), what turns back on drug; a splits into d_P and k_P. What is seen
-                    is the loss less b_P: a + b is l softplus(u + b_P / l), l a usual loss, about b_P + l u unless small
+                    is the loss less b_P: a + b is l softplus(u + b_P / l), l a usual loss, about b_P + l u unless small;
+                    and since losses can be many times as large as usual, u = v for v < 0 and k sinh(v / k) over it
     P's seed        a = persister_0,        b = (s_0 + s_1) / |decline_s|, which splits into s_0 and s_1
     R's seed        a = resistant_0,        b = mutation b_S / |decline_s|
 
@@ -67,6 +68,9 @@ LUCK = "clone_luck"
 
 STRETCH = 8.0
 """About one over the share of R that a few values with noise and wander can tell from none."""
+
+REACH = 2.0
+"""Net losses of P over so many usual ones are sampled about by their log."""
 _NEWTON = 8
 
 
@@ -140,7 +144,8 @@ def place_persisters(
 ) -> Placed:
     """Start, tolerance, loss and reversion of P from their sites, given growth and decline of S, P's division and the block."""
     unit = usual_loss(pack)
-    loss, bend = _log_softplus(at("persister_loss") + values["birth_p_share"] * values["net_growth_s"] / unit)
+    net, drawn_in = reach_out(at("persister_loss"))
+    loss, bend = _log_softplus(net + values["birth_p_share"] * values["net_growth_s"] / unit)
     own, back = _split(loss + np.log(unit), at("persister_loss_back"))
     death, kill = _split(own, at("persister_loss_split"))
     share = kill - jnp.log(values["net_growth_s"] - values["decline_s"])  # of kill_s
@@ -152,7 +157,7 @@ def place_persisters(
     start, supply = _split(seed, origin)
     base_rate, drug_rate = _split(supply + jnp.log(-values["decline_s"]), at("tolerance_split"))
     made = _parts(pack, {"persister_0": start, "tolerance_base": base_rate, "tolerance_drug": drug_rate})
-    return Placed(lost.values | made.values, lost.density + made.density + bend + stretch)
+    return Placed(lost.values | made.values, lost.density + made.density + drawn_in + bend + stretch)
 
 
 def place_clone(at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float) -> Placed:
@@ -172,6 +177,12 @@ def place_clone(at: Callable[[str], Array], values: dict[str, Any], case: Case, 
 def _split(total: Array, split: Array) -> tuple[Array, Array]:
     """Logs of both parts from the log of their sum and the log of their ratio; unit Jacobian."""
     return total + jax.nn.log_sigmoid(split), total + jax.nn.log_sigmoid(-split)
+
+
+def reach_out(site: Array) -> tuple[Array, Array]:
+    """``site`` where negative, k sinh(site / k) over 0, k = `REACH`; and the log of its derivative."""
+    over = jnp.maximum(site, 0.0) / REACH
+    return jnp.where(site > 0, REACH * jnp.sinh(over), site), jnp.log(jnp.cosh(over))
 
 
 def _log_softplus(site: Array) -> tuple[Array, Array]:

@@ -45,7 +45,7 @@ TURN = 0.3
 """Width in z of the turn from clones that died out to those that live."""
 
 
-FEW, RARE, DRAWN = 1000.0, 0.01, 4000
+FEW, RARE, DRAWN = 100.0, 0.05, 4000
 """Founders with living lines that are few, how often the prior may have so few, and draws by which that is judged."""
 
 
@@ -105,8 +105,8 @@ def by_chance(pack: Pack, variant_names: tuple[str, ...], case: Case, power: flo
     """Whether the clone may be so small that its size is a matter of chance: in `RARE` of the prior's draws, fewer than `FEW`
     founders have lines that live.
 
-    With more, the size over its expectation varies by at most (2 / `FEW`)^(1/2), 4.5 %, less than a value errs, and the mean
-    field is taken.
+    With more, the size over its expectation varies by at most (2 / `FEW`)^(1/2), 14 %, about what a value errs by and little
+    beside what is not known of the start, and the mean field is taken.
     """
     if "resistant_0" not in variant_names:
         return False

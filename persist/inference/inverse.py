@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from numpyro.infer.util import unconstrain_fn
 
-from persist.inference.coordinates import LUCK, STRETCH, clone_growth, persisters_left, placed, usual_loss
+from persist.inference.coordinates import LUCK, REACH, STRETCH, clone_growth, persisters_left, placed, usual_loss
 from persist.inference.fate import SIZE, living_founders, log_sized
 from persist.inference.model import model, sampled
 from persist.inference.priors import load_pack
@@ -64,7 +64,7 @@ def _persisters(values: dict[str, Any], case: Case, pack: Pack, power: float) ->
         "persister_seen": _stretched(seen),
         "persister_origin": start - supply,
         "tolerance_split": base - drug,
-        "persister_loss": _inverse_softplus(loss) - values["birth_p_share"] * values["net_growth_s"] / unit,
+        "persister_loss": _drawn_in(_inverse_softplus(loss) - values["birth_p_share"] * values["net_growth_s"] / unit),
         "persister_loss_back": own - back,
         "persister_loss_split": death - kill,
     }
@@ -94,6 +94,10 @@ def _log_part(prior: Prior, value: Any) -> Array:
 
 def _stretched(x: Array) -> Array:
     return x + STRETCH * jax.nn.sigmoid(x)
+
+
+def _drawn_in(net: Array) -> Array:
+    return jnp.where(net > 0, REACH * jnp.arcsinh(jnp.maximum(net, 0.0) / REACH), net)
 
 
 def _inverse_softplus(value: Array) -> Array:

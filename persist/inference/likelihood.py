@@ -10,13 +10,14 @@ arXiv:1301.2294). Exact for a measured series with one noise component.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr, logsumexp, ndtr
+from jax.scipy.special import log_ndtr, ndtr
 
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, passage, times
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, Passage, passage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,14 @@ class Visits(NamedTuple):
     seen: Any
 
 
+class _Row(NamedTuple):
+    """A visit, the level of the curve there, and what the days since the visit before do to the wander."""
+
+    visit: Visits
+    level: Any
+    over: Passage
+
+
 def log_likelihood(
     visits: Visits, curve: Array, noise_sd: ArrayLike, wander_sd: ArrayLike, wander_days: ArrayLike
 ) -> tuple[Array, Wander]:
@@ -60,12 +69,11 @@ def log_likelihood(
     """
     spread = jnp.asarray(NOISE_SCALE) * noise_sd
 
-    def step(state: Wander, row: tuple[Visits, Array]) -> tuple[Wander, Array]:
-        visit, level = row
-        before = _drifted(state, visit.gap, wander_sd, wander_days)
-        return _absorbed(state, visit, level, before, spread)
+    @partial(jax.checkpoint, prevent_cse=False)  # what a visit did is done anew on the way back: half the time
+    def step(state: Wander, row: _Row) -> tuple[Wander, Array]:
+        return _absorbed(state, row, _drifted(state, row.over), spread)
 
-    last, pointwise = jax.lax.scan(step, _start(wander_sd), (Visits(*map(jnp.asarray, visits)), curve))
+    last, pointwise = jax.lax.scan(step, _start(wander_sd), _rows(visits, curve, wander_sd, wander_days))
     return pointwise, last
 
 
@@ -80,14 +88,24 @@ def forecast_share(
     """
     spread = jnp.asarray(NOISE_SCALE) * noise_sd
 
-    def step(state: Wander, row: tuple[Visits, Array]) -> tuple[Wander, Array]:
-        visit, level = row
-        before = _drifted(state, visit.gap, wander_sd, wander_days)
-        scale = jnp.sqrt(before.variance + spread**2 + visit.counting)
-        share = jnp.sum(jnp.asarray(NOISE_WEIGHT) * ndtr((visit.value - level - before.mean) / scale))
-        return _absorbed(state, visit, level, before, spread)[0], share
+    def step(state: Wander, row: _Row) -> tuple[Wander, Array]:
+        before = _drifted(state, row.over)
+        scale = jnp.sqrt(before.variance + spread**2 + row.visit.counting)
+        share = jnp.sum(jnp.asarray(NOISE_WEIGHT) * ndtr((row.visit.value - row.level - before.mean) / scale))
+        return _absorbed(state, row, before, spread)[0], share
 
-    return jax.lax.scan(step, _start(wander_sd), (Visits(*map(jnp.asarray, visits)), curve))[1]
+    return jax.lax.scan(step, _start(wander_sd), _rows(visits, curve, wander_sd, wander_days))[1]
+
+
+def _rows(visits: Visits, curve: Array, wander_sd: ArrayLike, wander_days: ArrayLike) -> _Row:
+    """What the filter reads, visit after visit; the passages do not depend on what was seen, and are made at once."""
+    over = passage(jnp.asarray(visits.gap), wander_days)
+    fresh = jnp.asarray(wander_sd) ** 2 * over.fresh
+    return _Row(
+        Visits(*map(jnp.asarray, visits)),
+        curve,
+        jax.tree.map(lambda part: jnp.moveaxis(part, -1, 0), Passage(over.kept, fresh)),
+    )
 
 
 def _start(wander_sd: ArrayLike) -> Wander:
@@ -96,20 +114,27 @@ def _start(wander_sd: ArrayLike) -> Wander:
     return Wander(nothing, variance, nothing, variance, nothing)
 
 
-def _drifted(state: Wander, gap: Array, sd: Any, days: Any) -> Wander:
-    """What is known of the wander after ``gap`` days without a value."""
-    over = passage(gap, days)
-    known = jnp.array([[state.variance, state.shared], [state.shared, state.slope_variance]])
-    (mean, slope), spread = times(over.kept, jnp.stack([state.mean, state.slope])), over.kept @ known @ over.kept.T
-    spread = spread + sd**2 * over.fresh
-    return Wander(mean, spread[0, 0], slope, spread[1, 1], spread[0, 1])
+def _drifted(state: Wander, over: Passage) -> Wander:
+    """What is known of the wander after days without a value; ``fresh`` is in units of the log here. Written out: products of
+    matrices this small take the time of hundreds of numbers.
+    """
+    (a, b), (c, d) = over.kept
+    first, shared = a * state.variance + b * state.shared, a * state.shared + b * state.slope_variance
+    cross, second = c * state.variance + d * state.shared, c * state.shared + d * state.slope_variance
+    return Wander(
+        a * state.mean + b * state.slope,
+        first * a + shared * b + over.fresh[0, 0],
+        c * state.mean + d * state.slope,
+        cross * c + second * d + over.fresh[1, 1],
+        first * c + shared * d + over.fresh[0, 1],
+    )
 
 
-def _absorbed(state: Wander, visit: Visits, level: Array, before: Wander, spread: Array) -> tuple[Wander, Array]:
+def _absorbed(state: Wander, row: _Row, before: Wander, spread: Array) -> tuple[Wander, Array]:
     """The wander after a visit, and the log density of its value."""
-    kind = jnp.where(visit.seen, 1 + jnp.abs(visit.censoring), 0)
+    kind = jnp.where(row.visit.seen, 1 + jnp.abs(row.visit.censoring), 0)
     after: tuple[Wander, Array] = jax.lax.switch(
-        kind, (_skip(state), _measured, _censored), visit, level, before, spread
+        kind, (_skip(state), _measured, _censored), row.visit, row.level, before, spread
     )
     return after
 
@@ -121,35 +146,38 @@ def _skip(state: Wander) -> Callable[..., tuple[Wander, Array]]:
 
 def _measured(visit: Visits, level: Array, before: Wander, spread: Array) -> tuple[Wander, Array]:
     """The wander after a measured value, and its log density; components of the noise stand on the last axis ``(k,)``."""
-    total = before.variance + spread**2 + visit.counting
-    scaled = (visit.value - level - before.mean) / jnp.sqrt(total)
-    log_density = -0.5 * scaled**2 - _LOG_ROOT_2PI - 0.5 * jnp.log(total)
-    return _mixed(before, total, log_density, scaled, jnp.ones(()))
+    narrow = jax.lax.rsqrt(before.variance + spread**2 + visit.counting)
+    scaled = (visit.value - level - before.mean) * narrow
+    return _mixed(before, narrow, -0.5 * scaled**2 - _LOG_ROOT_2PI, narrow, scaled, jnp.ones(()))
 
 
 def _censored(visit: Visits, level: Array, before: Wander, spread: Array) -> tuple[Wander, Array]:
     """The same for a value under (-1) or over (1) a limit, whose moments are those of a truncated normal."""
-    total = before.variance + spread**2 + visit.counting
+    narrow = jax.lax.rsqrt(before.variance + spread**2 + visit.counting)
     sign = -jnp.asarray(visit.censoring, float)
-    tail = sign * (visit.value - level - before.mean) / jnp.sqrt(total)
+    tail = sign * (visit.value - level - before.mean) * narrow
     log_tail = log_ndtr(tail)
     hazard = jnp.exp(-0.5 * tail**2 - _LOG_ROOT_2PI - log_tail)
-    return _mixed(before, total, log_tail, -sign * hazard, hazard * (hazard + tail))
+    return _mixed(before, narrow, log_tail, jnp.ones(()), -sign * hazard, hazard * (hazard + tail))
 
 
-def _mixed(before: Wander, total: Array, log_density: Array, shift: Array, shrink: Array) -> tuple[Wander, Array]:
-    """Wander and log density over the components, from the standardised shift of the mean and loss of variance of each.
+def _mixed(
+    before: Wander, narrow: Array, log_shape: Array, height: Array, shift: Array, shrink: Array
+) -> tuple[Wander, Array]:
+    """Wander and log density over the components, from the standardised shift of the mean and loss of variance of each, and
+    its density ``height`` exp(``log_shape``); ``narrow`` is one over its standard deviation s.
 
-    measured: phi(a) / sqrt(total), a, 1;   left: Phi(a), -h, h (h + a);   right: Phi(-a), h, h (h - a);   h = phi / Phi
+    measured: phi(a) / s, a, 1;   left: Phi(a), -h, h (h + a);   right: Phi(-a), h, h (h - a);   h = phi / Phi
     """
-    joint = jnp.log(jnp.asarray(NOISE_WEIGHT)) + log_density
-    norm = logsumexp(joint)
-    weight = jnp.exp(joint - norm)
-    move = before.variance / jnp.sqrt(total) * shift
+    top = jax.lax.stop_gradient(jnp.max(log_shape))
+    likely = jnp.asarray(NOISE_WEIGHT) * height * jnp.exp(log_shape - top)
+    whole = jnp.sum(likely)
+    weight, pulled = likely / whole, before.variance * narrow
+    move = pulled * shift
     mean = jnp.sum(weight * move)
-    variance = jnp.sum(weight * (before.variance - before.variance**2 / total * shrink + (move - mean) ** 2))
+    variance = jnp.sum(weight * (before.variance - pulled**2 * shrink + (move - mean) ** 2))
     pull = before.shared / before.variance  # of u on w, which the value does not change
     held = before.slope_variance - pull * before.shared
     return Wander(
         before.mean + mean, variance, before.slope + pull * mean, held + pull**2 * variance, pull * variance
-    ), norm
+    ), top + jnp.log(whole)

@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from persist.inference.target import Target
     from persist.inference.tempering import Tempered
 
-ACCEPT = 0.9
+ACCEPT = 0.85
 """Acceptance that the common step size aims at."""
 
-TIME = 2.0
-"""Longest trajectory in whitened space; a quarter turn of a normal law takes 1.6."""
+TIME = 3.0
+"""Longest trajectory in whitened space, half a turn of a normal law. They last from a third of it to all of it: a step less is
+wasted in the middle of these than of shorter ones, whose points are alike."""
+
+HASTE = 0.5
+"""Share of that time in the first half of the warm-up, which need not come so far."""
 
 FIRST, LEAST = 0.5, 0.05
 """How fast the step size learns in the first round of warm-up, and later at least."""
@@ -170,8 +174,8 @@ def warm(
     steps: list[float] = []
     rounds = effort.rounds[0]
     renewed = {4 * 2**power for power in range(20)} | {rounds // 2, 3 * rounds // 4}
-    stride = stride._replace(time=TIME)
     for number in range(1, rounds + 1):
+        stride = stride._replace(time=TIME * (HASTE if 2 * number <= rounds else 1.0))
         crowd, moved = walkers.move(crowd, stride)
         past.append(crowd.point)
         stride = adapted(stride, moved, ACCEPT, max(LEAST, FIRST / (1.0 + 0.2 * number)), slowest=slowest)
