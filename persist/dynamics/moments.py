@@ -99,8 +99,8 @@ def mean_field(
         after = _advance(state, rates, row)
         return after, after
 
-    path: Cells = jax.lax.scan(step, start, _rows(rates, jnp.asarray(length, float), exposure, shape, table))[1]
-    return path
+    ends: Cells = jax.lax.scan(step, start, _rows(rates, jnp.asarray(length, float), exposure, shape, table))[1]
+    return ends
 
 
 def _divided(length: Array, exposure: Exposure, pieces: int) -> tuple[Array, Exposure]:
