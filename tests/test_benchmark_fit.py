@@ -54,9 +54,12 @@ def test_the_page_tells_both() -> None:
     one = {"seconds": 10.0, "compile_seconds": 30.0, "min_ess_bulk": 500.0, "parameter": "reversion"}
     one |= {"ess_per_second": 50.0, "max_rhat": 1.004, "divergent": 0, "warmup": 960, "draws": 640}
     other = one | {"seconds": 100.0, "min_ess_bulk": 100.0, "ess_per_second": 1.0, "max_rhat": 1.2, "divergent": 7}
-    about = {"patient": "P04", "values": 53, "seed": 0, "chains": 4, "cores": 2}
-    about |= {"machine": "x", "jax": "1", "numpyro": "2"}
-    page = benchmark_fit.written(about | {"fit": one, "plain": other, "ratio": 50.0})
-    assert "| persist | 10.0 | 30 | 500 | `reversion` | 50.00 | 1.004 | 0 | 960, 640 |" in page
-    assert "| plain NUTS | 100.0 | 30 | 100 | `reversion` | 1.00 | 1.200 | 7 | 960, 640 |" in page
-    assert "**50.0 times**" in page
+    rows = {
+        name: {"values": 53, "fit": one, "plain": other, "ratio": ratio}
+        for name, ratio in (("P04", 50.0), ("P05", 2.0))
+    }
+    about = {"seed": 0, "chains": 4, "cores": 2, "machine": "x", "jax": "1", "numpyro": "2", "ratio": 10.0}
+    page = benchmark_fit.written(about | {"patients": rows})
+    assert "| P04 | persist | 10.0 | 30 | 500 | `reversion` | 50.00 | 1.004 | 0 | 960, 640 | 50.0 |" in page
+    assert "|  | plain NUTS | 100.0 | 30 | 100 | `reversion` | 1.00 | 1.200 | 7 | 960, 640 |  |" in page
+    assert "**10.0 times** as many effective draws a second (geometric mean; from 2.0 to 50.0)" in page
