@@ -8,16 +8,8 @@ from typing import Any
 
 import click
 
-from persist.cli.common import (
-    common_options,
-    device_option,
-    emit_json,
-    keep_compiled,
-    progress,
-    use_device,
-    use_float64,
-    warn_marked,
-)
+from persist.cli.common import emit_json, keep_compiled, progress, use_device, use_float64, warn_marked
+from persist.cli.options import common_options, device_option
 
 
 @click.command("audit")

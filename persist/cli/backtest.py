@@ -12,19 +12,23 @@ import click
 from persist.cli.common import (
     claim_folder,
     claim_output,
-    common_options,
-    device_option,
     emit_json,
     keep_compiled,
-    output_options,
     plain,
     read_table,
-    table_options,
     use_device,
     use_float64,
 )
+from persist.cli.options import (
+    common_options,
+    device_option,
+    effort_options,
+    model_options,
+    output_options,
+    table_options,
+)
 from persist.cli.stages import Stages
-from persist.errors import DataError
+from persist.errors import DataError, UsageError
 
 
 @click.command("backtest")
@@ -35,18 +39,13 @@ from persist.errors import DataError
     show_default=True,
     help="cycles (each period on drug from the second on) or after:N.",
 )
-@click.option("--model", default="spr", show_default=True, help="Model variant.")
-@click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro.")
-@click.option("--prior", "ranges", multiple=True, metavar="ENTRY=LOW..HIGH", help="As of fit.")
-@click.option("--drug", metavar="NAME", help="The drug to fit, where the treatments name several.")
+@model_options
 @click.option(
-    "--pool/--no-pool", default=True, show_default=True, help="Learn a population from the patients of other folds."
+    "--pool/--no-pool",
+    default=None,
+    help="Learn a population from the patients of other folds.  [default: pool, but with --population]",
 )
-@click.option(
-    "--chains", type=click.IntRange(min=2, max=16), default=2, show_default=True, help="Chains of a landmark's fit."
-)
-@click.option("--warmup", type=click.IntRange(min=50), default=640, show_default=True, help="Warm-up points a chain.")
-@click.option("--draws", type=click.IntRange(min=50), default=320, show_default=True, help="Kept draws a chain.")
+@effort_options(chains=2, warmup=640, draws=320)
 @device_option
 @output_options
 @common_options
@@ -62,7 +61,8 @@ def command(
     pack: str,
     ranges: tuple[str, ...],
     drug: str | None,
-    pool: bool,
+    population: Path | None,
+    pool: bool | None,
     chains: int,
     warmup: int,
     draws: int,
@@ -77,26 +77,33 @@ def command(
 
     A run that was stopped goes on from what is kept in OUTPUT.partial/.
     """
-    claim_output(output, force, [burden, treatments])
+    if pool and population is not None:
+        remedy = "leave one of them out: --pool learns a population, --population uses one"
+        raise UsageError("--pool and --population cannot go together", remedy=remedy)
+    claim_output(output, force, [burden, treatments, population])
     partial = output.with_name(output.name + ".partial")
     claim_folder(partial)
     table = read_table(burden, treatments, patients, observable, floor, full_dose)
     use_device(device)
     use_float64()
     keep_compiled()
-    from persist.inference import store
+    from persist.inference import leaning, store
     from persist.inference.fit import Settings
     from persist.inference.priors import known
     from persist.report import page
     from persist.validation import backtest
     from persist.validation.backtest_table import as_json as told
 
-    plan = backtest.Plan(
-        Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1), landmark, pool
+    settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1)
+    plan = backtest.Plan(settings, landmark, population is None and pool is not False)
+    earlier = (
+        None
+        if population is None
+        else leaning.mixture(leaning.for_others(store.load(population, "fit"), table, settings))
     )
     where = backtest.places(table, plan)
     with Stages(quiet) as bar:
-        law = backtest.populations(table, plan, partial, bar.cohort)
+        law = backtest.populations(table, plan, partial, bar.cohort) if earlier is None else backtest.of_all(earlier)
         tested, unfit = backtest.judge_model(where, plan, law, partial, bar.landmarks)
     if not tested:
         raise DataError("no landmark can be fitted", where="landmarks", remedy=next(iter(unfit.values())))

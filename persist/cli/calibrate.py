@@ -12,16 +12,14 @@ import click
 from persist.cli.common import (
     claim_folder,
     claim_output,
-    common_options,
-    device_option,
     emit_json,
     keep_compiled,
-    output_options,
     plain,
     progress,
     use_device,
     use_float64,
 )
+from persist.cli.options import common_options, device_option, output_options
 from persist.errors import UsageError
 
 if TYPE_CHECKING:

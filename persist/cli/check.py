@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from persist.cli.common import common_options, emit_json, read_table, table_options
+from persist.cli.common import emit_json, read_table
+from persist.cli.options import common_options, table_options
 
 if TYPE_CHECKING:
     from persist.types import Schedule, Series, Table

@@ -1,4 +1,4 @@
-"""What the commands share: options, claiming an output, JSON, precision. No NumPy and no JAX at import."""
+"""What the commands share: reading a table, claiming an output, JSON, precision. No NumPy and no JAX at import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,96 +17,6 @@ from persist.errors import UsageError
 
 if TYPE_CHECKING:
     from persist.types import Table
-
-type Command = Callable[..., Any]
-
-
-def _stack(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-def _floor(
-    context: click.Context, parameter: click.Parameter, value: str
-) -> Literal["auto", "none"] | tuple[float, ...]:
-    if value == "auto":
-        return "auto"
-    if value == "none":
-        return "none"
-    try:
-        return tuple(float(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not auto, none or numbers such as 0.02,0.1,0.2") from None
-
-
-def _full_dose(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for value in values:
-        drug, _, amount = value.rpartition("=")
-        try:
-            number = float(amount)
-        except ValueError:
-            number = math.nan
-        if not drug or not (math.isfinite(number) and number > 0):
-            raise click.BadParameter(f"{value!r} is not DRUG=AMOUNT with an amount over 0")
-        if drug in found:
-            raise click.BadParameter(f"{drug!r} is given twice")
-        found[drug] = number
-    return found
-
-
-_PATH = click.Path(path_type=Path)
-
-MOST_DAYS = 100_000.0
-"""Days that anything may be followed for: longer than a life."""
-
-MOST_SEED = 2**63 - 1
-"""The largest seed: what the random keys and the files hold."""
-
-common_options = _stack(
-    click.option(
-        "--seed", type=click.IntRange(0, MOST_SEED), default=0, show_default=True, help="Seed of all randomness."
-    ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else there."),
-    click.option(
-        "--quiet", is_flag=True, help="Print nothing but errors, warnings of a marked fit, and what --json asks for."
-    ),
-)
-"""Adds the arguments ``seed: int, as_json: bool, quiet: bool``."""
-
-output_options = _stack(
-    click.option("-o", "--output", type=_PATH, required=True, metavar="FILE", help="The file to write."),
-    click.option("--force", is_flag=True, help="Replace the output if it exists."),
-)
-"""Adds the arguments ``output: Path, force: bool``; call `claim_output` on them before any work."""
-
-device_option = click.option(
-    "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where to compute."
-)
-"""Adds the argument ``device: str``; call `use_device` on it before any array."""
-
-table_options = _stack(
-    click.argument("burden", type=_PATH, metavar="BURDEN"),
-    click.option("--treatments", type=_PATH, metavar="FILE", help="Table of treatments; without it nobody is treated."),
-    click.option("--patient", "patients", multiple=True, metavar="ID", help="Only this patient (may be repeated)."),
-    click.option("--observable", metavar="NAME", help="What the burden is: psa, volume, sld, cells, fraction, ..."),
-    click.option(
-        "--floor",
-        default="auto",
-        show_default=True,
-        callback=_floor,
-        metavar="auto|none|V,V,...",
-        help="Values that are assay floors, so left-censored.",
-    ),
-    click.option(
-        "--full-dose", multiple=True, callback=_full_dose, metavar="DRUG=AMOUNT", help="The amount that is dose 1."
-    ),
-)
-"""Adds ``burden, treatments, patients, observable, floor, full_dose``, the arguments of `read_table`."""
 
 
 def read_table(
@@ -135,14 +45,6 @@ def read_table(
     from persist.inference.composition import assumed
 
     return table._replace(notes=(*table.notes, *assumed(table.series)))
-
-
-def days(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    """Callback of an option in days; `UsageError` for nan, infinity and more than `MOST_DAYS`."""
-    if value is not None and not abs(value) <= MOST_DAYS:
-        remedy = f"give a plain number, at most {MOST_DAYS:.0f}"
-        raise UsageError(f"{value:g} is not a number of days", where=parameter.opts[0], remedy=remedy)
-    return value
 
 
 def claim_output(path: Path, force: bool, inputs: Sequence[Path | None] = ()) -> None:

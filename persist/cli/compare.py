@@ -10,9 +10,6 @@ import click
 
 from persist.cli.common import (
     claim_output,
-    common_options,
-    days,
-    device_option,
     emit_json,
     keep_compiled,
     plain,
@@ -21,6 +18,7 @@ from persist.cli.common import (
     use_float64,
     warn_marked,
 )
+from persist.cli.options import common_options, days, device_option
 from persist.errors import UsageError
 
 

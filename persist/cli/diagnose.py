@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from persist.cli.common import common_options, emit_json, keep_compiled, use_float64, warn_marked
+from persist.cli.common import emit_json, keep_compiled, use_float64, warn_marked
+from persist.cli.options import common_options
 
 
 @click.command("diagnose")

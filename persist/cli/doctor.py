@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from persist import __version__
-from persist.cli.common import common_options, emit_json, use_float64
+from persist.cli.common import emit_json, use_float64
+from persist.cli.options import common_options
 
 PACKAGES = ("jax", "jaxlib", "numpyro", "numpy", "arviz", "xarray", "h5netcdf", "pandas", "matplotlib", "click")
 OPTIONAL_PACKAGES = ("dask", "distributed", "scipy")

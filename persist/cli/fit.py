@@ -12,18 +12,22 @@ import click
 from persist.cli.common import (
     claim_folder,
     claim_output,
-    common_options,
-    device_option,
     emit_json,
     keep_compiled,
-    output_options,
     read_table,
-    table_options,
     use_device,
     use_float64,
     warn_marked,
 )
 from persist.cli.diagnose import print_health
+from persist.cli.options import (
+    common_options,
+    device_option,
+    effort_options,
+    model_options,
+    output_options,
+    table_options,
+)
 from persist.cli.stages import Stages
 from persist.errors import UsageError
 
@@ -34,34 +38,11 @@ if TYPE_CHECKING:
 
 @click.command("fit")
 @table_options
-@click.option(
-    "--model",
-    default="spr",
-    show_default=True,
-    help="Model variant: spr, sr (no persisters), sp (no clone), spr-tis (dying cells speed up resistant ones), "
-    "attenuation (no persisters; the kill fades on drug and recovers off it).",
-)
-@click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro.")
-@click.option(
-    "--prior",
-    "ranges",
-    multiple=True,
-    metavar="ENTRY=LOW..HIGH",
-    help="What is known of a parameter: the range that holds it with 90 % (may be repeated).",
-)
-@click.option("--drug", metavar="NAME", help="The drug to fit, where the treatments name several.")
+@model_options
 @click.option(
     "--pool/--no-pool", help="Fit the patients as a cohort, which learns how they are spread.  [default: no-pool]"
 )
-@click.option(
-    "--population",
-    type=click.Path(path_type=Path),
-    metavar="POP.nc",
-    help="A pooled fit of other patients, whose population is the prior of these.",
-)
-@click.option("--chains", type=click.IntRange(min=2, max=16), default=4, show_default=True, help="Chains.")
-@click.option("--warmup", type=click.IntRange(min=50), default=960, show_default=True, help="Warm-up points a chain.")
-@click.option("--draws", type=click.IntRange(min=50), default=640, show_default=True, help="Kept draws a chain.")
+@effort_options(chains=4, warmup=960, draws=640)
 @device_option
 @output_options
 @common_options
@@ -76,8 +57,8 @@ def command(
     pack: str,
     ranges: tuple[str, ...],
     drug: str | None,
-    pool: bool,
     population: Path | None,
+    pool: bool,
     chains: int,
     warmup: int,
     draws: int,

@@ -7,19 +7,8 @@ from typing import Any
 
 import click
 
-from persist.cli.common import (
-    claim_output,
-    common_options,
-    days,
-    device_option,
-    emit_json,
-    keep_compiled,
-    output_options,
-    progress,
-    use_device,
-    use_float64,
-    warn_marked,
-)
+from persist.cli.common import claim_output, emit_json, keep_compiled, progress, use_device, use_float64, warn_marked
+from persist.cli.options import common_options, days, device_option, output_options
 
 
 @click.command("forecast")

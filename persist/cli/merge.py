@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from persist.cli.calibrate import claim_figure, save, tell
-from persist.cli.common import claim_output, common_options
+from persist.cli.common import claim_output
+from persist.cli.options import common_options
 from persist.errors import UsageError
 
 

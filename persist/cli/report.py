@@ -8,17 +8,8 @@ from typing import Any
 
 import click
 
-from persist.cli.common import (
-    claim_output,
-    common_options,
-    emit_json,
-    keep_compiled,
-    output_options,
-    plain,
-    progress,
-    use_float64,
-    warn_marked,
-)
+from persist.cli.common import claim_output, emit_json, keep_compiled, plain, progress, use_float64, warn_marked
+from persist.cli.options import common_options, output_options
 from persist.errors import UsageError
 
 

@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from persist.cli.common import (
-    claim_output,
-    common_options,
-    device_option,
-    emit_json,
-    keep_compiled,
-    output_options,
-    progress,
-    use_device,
-    use_float64,
-)
+from persist.cli.common import claim_output, emit_json, keep_compiled, progress, use_device, use_float64
+from persist.cli.options import common_options, device_option, output_options
 from persist.errors import RatesError
 
 if TYPE_CHECKING:

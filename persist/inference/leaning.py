@@ -15,10 +15,13 @@ from persist.inference import store
 from persist.inference.cohort import observable
 from persist.inference.model import sampled
 from persist.inference.population import Law, Population, blend, shared
+from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
 
 if TYPE_CHECKING:
+    from persist.inference.fit import Settings
     from persist.inference.priors import Pack
+    from persist.types import Table
 
 GROUP = "population"
 
@@ -68,6 +71,18 @@ def population_of(fit: store.DataTree, model: str, pack: str, kind: str) -> stor
             what = f'the population is of the {name} "{made.get(name)}", the fit of "{asked}"'
             raise UsageError(what, where="--population", remedy=f"fit with --{name} {made.get(name)}")
     return fit[GROUP].to_dataset()
+
+
+def for_others(earlier: store.DataTree, table: Table, settings: Settings) -> store.Dataset:
+    """The group ``population`` of an ``earlier`` pooled fit, for patients who were not in it.
+
+    Raises `UsageError` where one of them was, by the id, and as `population_of` does.
+    """
+    twice = sorted({one.patient_id for one in table.series} & set(patients(earlier)))
+    if twice:
+        what = f"patient {twice[0]} is among those that the population was learned from"
+        raise UsageError(what, where="--population", remedy="choose others by --patient: data must not count twice")
+    return population_of(earlier, settings.model, settings.pack, table.series[0].observable)
 
 
 def mixture(known: store.Dataset) -> Population:

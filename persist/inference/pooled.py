@@ -14,7 +14,6 @@ from persist.errors import PrecisionError, UsageError
 from persist.inference import leaning, store
 from persist.inference.fit import described, fit, members
 from persist.inference.pooling import Pace, pool
-from persist.inference.posterior import patients
 from persist.inference.priors import at_score
 from persist.inference.sampler import told
 from persist.inference.walkers import WALKERS
@@ -85,11 +84,7 @@ def fit_next(
     progress: Callable[[Progress], None] | None = None,
 ) -> store.DataTree:
     """Posterior of patients who have the population of an ``earlier`` pooled fit as their prior; one value is enough."""
-    twice = sorted({one.patient_id for one in table.series} & set(patients(earlier)))
-    if twice:
-        what = f"patient {twice[0]} is among those that the population was learned from"
-        raise UsageError(what, where="--population", remedy="choose others by --patient: data must not count twice")
-    known = leaning.population_of(earlier, settings.model, settings.pack, table.series[0].observable)
+    known = leaning.for_others(earlier, table, settings)
     result = fit(table, settings, partial=partial, progress=progress, population=leaning.mixture(known))
     _lean(result, known)
     return result

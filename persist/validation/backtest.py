@@ -99,7 +99,7 @@ def populations(
 ) -> list[Population]:
     """The population of each fold, from one run of which every lane leaves out the patients of a fold."""
     if not plan.pooled:
-        return [UNKNOWN] * FOLDS
+        return of_all(UNKNOWN)
     of = folds(plan.settings.seed, [series.patient_id for series in table.series])
     fold = np.array([of[series.patient_id] for series in table.series])
     lanes = FOLDS * LANES + (-FOLDS * LANES) % 16
@@ -109,6 +109,11 @@ def populations(
     found = pool(plan.settings.seed, everyone, pace, counted=counted, folder=folder, progress=progress)
     of_fold = (Law(*(part[:, mine == number] for part in found.laws)) for number in range(FOLDS))
     return [blend(laws, found.pooled) for laws in of_fold]
+
+
+def of_all(population: Population) -> list[Population]:
+    """One population for every fold: that of patients who are not tested."""
+    return [population] * FOLDS
 
 
 def judge_model(
