@@ -1,0 +1,87 @@
+"""`persist backtest` from the tables to the scores, on three bundled patients and as little work as it can do."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import fakes
+from persist.cli.main import main
+from persist.validation import backtest
+from persist.validation.baselines import RULES
+
+TABLES = (str(fakes.DATA / "burden.csv"), "--treatments", str(fakes.DATA / "treatments.csv"), "--observable", "psa")
+THREE = ("--patient", "P04", "--patient", "P05", "--patient", "P06")
+LITTLE = ("--warmup", "50", "--draws", "50", "--quiet")
+
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(main, ["backtest", *TABLES, *THREE, *LITTLE, *arguments])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> dict:
+    path = tmp_path_factory.mktemp("alone") / "scores.json"
+    run("--no-pool", "-o", str(path), "--json")
+    return json.loads(path.read_text())
+
+
+def test_the_file_tells_what_was_asked(alone) -> None:
+    assert alone["patients"] == 3
+    assert set(alone["model"]["crps"]) == {"0-182", "182-365"}
+    assert set(alone["baselines"]) == set(RULES)
+    assert set(alone["difference"]) == set(alone["baselines"])
+    rows = alone["rows"]
+    assert {"patient_id", "landmark", "time_days", "observed", "crps", "pit"} <= set(rows[0])
+    assert all(0.0 <= row["pit"] <= 1.0 and row["crps"] >= 0.0 and row["time_days"] > row["landmark"] for row in rows)
+    assert len({(row["patient_id"], row["landmark"]) for row in rows}) == alone["landmarks"]
+
+
+def test_a_run_that_was_stopped_gives_the_same(alone, tmp_path, monkeypatch) -> None:
+    """Stopped in the second landmark; the first is not fitted again."""
+    path, whole = tmp_path / "scores.json", backtest._forecast
+    fitted: list[str] = []
+
+    def until_the_second(label, *given):
+        if fitted:
+            raise KeyboardInterrupt
+        fitted.append(label)
+        return whole(label, *given)
+
+    monkeypatch.setattr(backtest, "_forecast", until_the_second)
+    stopped = CliRunner().invoke(main, ["backtest", *TABLES, *THREE, *LITTLE, "--no-pool", "-o", str(path)])
+    assert stopped.exit_code != 0
+    assert not path.exists()
+    again: list[str] = []
+    monkeypatch.setattr(backtest, "_forecast", lambda label, *given: again.append(label) or whole(label, *given))
+    run("--no-pool", "-o", str(path))
+    assert fitted[0] not in again
+    assert len(again) == alone["landmarks"] - 1
+    assert json.loads(path.read_text())["rows"] == alone["rows"]
+
+
+def test_patients_are_forecast_from_a_population_of_the_others(alone, tmp_path, monkeypatch) -> None:
+    """With a population the numbers are others, and are forecasts still."""
+    monkeypatch.setattr(backtest, "PACE", backtest.Pace(alone=10, warmup=10, rounds=20, thin=20))
+    monkeypatch.setattr(backtest, "LANES", 1)
+    path = tmp_path / "scores.json"
+    run("-o", str(path))
+    pooled = json.loads(path.read_text())
+    assert pooled["settings"]["pooled"]
+    one, other = (np.array([row["crps"] for row in of["rows"]]) for of in (pooled, alone))
+    assert one.shape == other.shape
+    assert not np.allclose(one, other)
+    assert np.isfinite(one).all()
+
+
+def test_a_population_is_learned_or_given_not_both(tmp_path) -> None:
+    arguments = ["--pool", "--population", "pop.nc", "-o", str(tmp_path / "scores.json")]
+    done = CliRunner().invoke(main, ["backtest", *TABLES, *arguments])
+    assert done.exit_code == 2
