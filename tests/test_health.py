@@ -8,7 +8,8 @@ from scipy.special import ndtr
 
 from persist.inference import store
 from persist.inference.priors import load_pack, quantile
-from persist.validation.health import LEAST_ROUNDS, examine, rates
+from persist.validation.chains import LEAST_ROUNDS
+from persist.validation.health import examine, rates
 from persist.validation.visible import Visible
 
 CHAINS, DRAWS, WALKERS = 4, 1000, 10

@@ -24,7 +24,7 @@ from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.report import inline, page, words
 from persist.report.rates import density, ticks
-from persist.validation import health
+from persist.validation import chains
 
 LEVELS = [0.05, 0.25, 0.5, 0.75, 0.95]
 STATES = ["sensitive", "persister", "resistant"]
@@ -266,8 +266,8 @@ def test_a_fit_marked_for_stuck_walkers_alone_is_not_said_to_lack_convergence() 
 
 def test_the_limits_of_the_checks_are_those_that_judge(lonely: store.DataTree) -> None:
     text = one_line(page.build(lonely).html)
-    assert f"(good: at most {health.MAX_RHAT})" in text
-    assert f"in the tails (good: at least {health.MIN_ESS:.0f} and {health.MIN_TAIL:.0f})" in text
+    assert f"(good: at most {chains.MAX_RHAT})" in text
+    assert f"in the tails (good: at least {chains.MIN_ESS:.0f} and {chains.MIN_TAIL:.0f})" in text
 
 
 def test_without_forecast_the_page_says_so(lonely: store.DataTree) -> None:

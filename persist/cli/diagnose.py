@@ -28,20 +28,24 @@ def command(fit: Path, seed: int, as_json: bool, quiet: bool) -> int:
         about = {"command": "diagnose", "fit": fit, "seed": seed, "seconds": result.attrs["seconds"]}
         emit_json(about | found)
     elif not quiet:
-        print_health(report)
+        print_health(report, found["population"])
         print_rates(report)
         print_pooled(found["residuals"])
+    together = {} if found["population"] is None else {"the population": found["population"]}
+    problems = {name: one["problems"] for name, one in (report | together).items()}
     if as_json or quiet:
-        warn_marked({name: one["problems"] for name, one in report.items()})
-    return 0 if all(one["ok"] for one in report.values()) else 3
+        warn_marked(problems)
+    return 3 if any(problems.values()) else 0
 
 
-def print_health(report: dict[str, Any]) -> None:
-    """A line a patient, and what is wrong beneath."""
+def print_health(report: dict[str, Any], population: dict[str, Any] | None = None) -> None:
+    """A line a patient, and one of the population if there is one; what is wrong beneath."""
     click.echo(f"\n{'patient':<12}{'R-hat':>8}{'ESS bulk':>10}{'ESS tail':>10}{'divergent':>11}  verdict")
-    for name, one in report.items():
+    rows = list(report.items()) + ([] if population is None else [("population", population)])
+    for name, one in rows:
         verdict = "can be used" if one["ok"] else "CANNOT BE TRUSTED YET"
-        sizes = f"{one['min_ess_bulk']:>10.0f}{one['min_ess_tail']:>10.0f}{one['divergences']:>11d}"
+        divergent = f"{one['divergences']:>11d}" if "divergences" in one else f"{'':>11}"
+        sizes = f"{one['min_ess_bulk']:>10.0f}{one['min_ess_tail']:>10.0f}{divergent}"
         click.echo(f"{name:<12}{one['max_rhat']:>8.3f}{sizes}  {verdict}")
         for problem in one["problems"]:
             click.echo(f"    - {problem}")

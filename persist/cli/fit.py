@@ -90,7 +90,7 @@ def command(
     from persist.inference.fit import Settings, fit
     from persist.inference.pooled import fit_cohort, fit_next
     from persist.inference.priors import known
-    from persist.validation import health
+    from persist.validation import health, populations
 
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed)
     earlier = None if population is None else store.load(population, "fit")
@@ -101,23 +101,27 @@ def command(
             result = fit_next(table, settings, earlier, partial=partial, progress=bar.show)
         else:
             result = fit(table, settings, partial=partial, progress=bar.show)
-    report = health.as_json(result)
-    result.attrs["problems"] = store.as_attribute({name: one["problems"] for name, one in report.items()})
+    report, known_of = health.as_json(result), populations.examine(result)
+    shared = [] if known_of is None else [f"the population: {problem}" for problem in known_of["problems"]]
+    marked = {name: one["problems"] + shared for name, one in report.items()}
+    result.attrs["problems"] = store.as_attribute(marked)
     store.save(result, output)
     shutil.rmtree(partial, ignore_errors=True)
     if as_json:
         spent = {name: result.attrs[name] for name in ("seconds", "compile_seconds", "wall_seconds")}
         emit_json(
-            {"command": "fit", "output": output, "seed": seed} | spent | {"patients": report, "notes": table.notes}
+            {"command": "fit", "output": output, "seed": seed}
+            | spent
+            | {"patients": report, "population": known_of, "notes": table.notes}
         )
     elif not quiet:
         for note in table.notes:
             click.echo(f"- {note}")
-        print_health(report)
+        print_health(report, known_of)
         click.echo(f"\nWritten: {output} (seed {seed})")
     if as_json or quiet:
-        warn_marked({name: one["problems"] for name, one in report.items()})
-    return 0 if all(one["ok"] for one in report.values()) else 3
+        warn_marked(marked)
+    return 3 if any(marked.values()) else 0
 
 
 def _left_out(table: Table, drug: str | None) -> list[str]:

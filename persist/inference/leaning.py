@@ -52,6 +52,7 @@ def group(names: tuple[str, ...], pooled: np.ndarray, shown: np.ndarray, laws: L
         {
             "mean": (("chain", "draw", "score"), mean),
             "covariance": (("chain", "draw", "score", "other"), covariance),
+            "lane": (("draw",), np.repeat(np.arange(mean.shape[1] // len(laws.mean)), len(laws.mean))),
             "shown": (("parameter",), shown),
         },
         draws | {"score": own, "other": own, "parameter": list(names)},

@@ -23,7 +23,7 @@ from persist.inference.subject import laws
 from persist.report import plots, words
 from persist.report.patient import Sources, section
 from persist.report.read import futures, history
-from persist.validation import health
+from persist.validation import chains, health
 
 _ATTRIBUTES = ("summary", "settings", "provenance")
 
@@ -99,7 +99,7 @@ def _render(fit: store.DataTree, forecast: store.DataTree | None, content: dict[
     template = environment.from_string(files("persist.report").joinpath("page.html").read_text(encoding="utf-8"))
     marked = [one["name"] for one in sections if not one["health"]["ok"]]
     first = posterior.series(fit)[0]
-    limits = {"rhat": health.MAX_RHAT, "bulk": health.MIN_ESS, "tail": health.MIN_TAIL}
+    limits = {"rhat": chains.MAX_RHAT, "bulk": chains.MIN_ESS, "tail": chains.MIN_TAIL}
     variant = store.attribute(fit, "settings")["model"]
     text = {"models": words.model(variant), "joined": words.joined, "burden": plots.axis_name(first), "limits": limits}
     sources = (*words.SOURCES, *_prior_sources(fit))

@@ -1,15 +1,9 @@
-"""Whether a posterior can be trusted: convergence of the chains, by patient, in words.
-
-R-hat and effective sample sizes are the rank-normalised ones (Vehtari et al. 2021, 10.1214/20-BA1221), by ArviZ. A chain is a
-set of walkers that were led to the posterior apart from those of other chains: R-hat compares such sets, and early with late
-rounds of all walkers; effective sizes count each walker as a series of its own.
-"""
+"""Whether a posterior can be trusted, by patient, in words: do chains agree, was anything lost, what do the data inform?"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import arviz as az
 import numpy as np
 
 from persist.dynamics.observe import OBSERVABLES, Observable
@@ -18,7 +12,8 @@ from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
 from persist.inference.subject import laws, subject
 from persist.types import RATE_UNITS
-from persist.validation import predictive
+from persist.validation import chains, populations, predictive
+from persist.validation.chains import convergence
 from persist.validation.correlations import correlations
 from persist.validation.identify import against_prior, hangs_on, scores, verdict
 from persist.validation.measurements import next_measurement, open_questions
@@ -29,11 +24,7 @@ from persist.validation.visible import Visible, hidden, visible
 if TYPE_CHECKING:
     import xarray as xr
 
-MAX_RHAT, MIN_ESS, MIN_TAIL = 1.01, 400.0, 200.0
-"""For the tails, at the 5 % and 95 % quantiles, 200 put their Monte-Carlo error at about a tenth of the spread."""
 MODE_NATS = 3.0
-LEAST_ROUNDS = 4
-"""Draws of a walker from which its autocorrelation can be told."""
 MAX_LOST = 0.03
 """Share of trajectories that diverge at the common step and are left to the smaller ones."""
 STUCK = 0.1
@@ -64,48 +55,22 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
     watched = posterior.drop_vars(still)
     if np.ptp(stats["resistant_share"].values) > 0:
         watched = watched.assign(resistant_share=stats["resistant_share"])
-    orders = (watched, _by_round(watched, stats))
-    rhats = [az.summary(rows, kind="diagnostics", round_to="none")["r_hat"].astype(float) for rows in orders]
-    rhat = np.maximum(*rhats)
-    alone = az.summary(_by_walker(watched, stats), kind="diagnostics", round_to="none")
-    sizes = alone[["ess_bulk", "ess_tail"]].astype(float)
+    found = convergence(watched, 1 + int(stats["walker"].max()) if "walker" in stats else 1)
     divergences = int(np.asarray(stats["diverging"]).sum())
     problems = [
         f"{name} never moved or is no number: the sampler failed; fit again with another --seed"
         for name in still
         if name in fit["prior"] or not np.isfinite(posterior[name]).all()  # derived rates may be 0 throughout
     ]
-    problems += _problems(rhat, sizes, divergences, np.asarray(stats["lp"]))
-    problems += _stuck(stats)
+    problems += chains.problems(found) + _problems(divergences, np.asarray(stats["lp"])) + _stuck(stats)
     return Health(
-        float(rhat.max()),
-        float(sizes["ess_bulk"].min()),
-        float(sizes["ess_tail"].min()),
+        found.max_rhat,
+        found.least("ess_bulk"),
+        found.least("ess_tail"),
         divergences,
         posterior.sizes["chain"],
         tuple(problems),
     )
-
-
-def _by_walker(watched: xr.Dataset, stats: xr.Dataset) -> xr.Dataset:
-    """The same draws with every walker as a chain: draws of one walker follow each other, those of two do not."""
-    count = 1 + int(stats["walker"].max()) if "walker" in stats else 1
-    rounds = watched.sizes["draw"] // count
-    if rounds < LEAST_ROUNDS:
-        return watched
-    rows = {name: draws.values.reshape(-1, rounds) for name, draws in watched.data_vars.items()}
-    return watched.__class__({name: (("chain", "draw"), draws) for name, draws in rows.items()})
-
-
-def _by_round(watched: xr.Dataset, stats: xr.Dataset) -> xr.Dataset:
-    """The same draws with all walkers of a chain round after round: R-hat splits them into early and late."""
-    count = 1 + int(stats["walker"].max()) if "walker" in stats else 1
-    size = watched.sizes["chain"]
-    rows = {
-        name: np.swapaxes(draws.values.reshape(size, count, -1), 1, 2).reshape(size, -1)
-        for name, draws in watched.data_vars.items()
-    }
-    return watched.__class__({name: (("chain", "draw"), draws) for name, draws in rows.items()})
 
 
 def _stuck(stats: xr.Dataset) -> list[str]:
@@ -129,20 +94,9 @@ def _stuck(stats: xr.Dataset) -> list[str]:
     return found
 
 
-def _problems(rhat: Any, sizes: Any, divergences: int, log_posterior: np.ndarray) -> list[str]:
-    """What is wrong, each with its number and the remedy."""
+def _problems(divergences: int, log_posterior: np.ndarray) -> list[str]:
+    """What is wrong with trajectories and heights, each with its number and the remedy."""
     found = []
-    if not rhat.max() <= MAX_RHAT:
-        found.append(
-            f"chains disagree: R-hat of {rhat.idxmax()} is {rhat.max():.3f} (over {MAX_RHAT}); "
-            "run longer with --warmup and --draws, or suspect more than one mode"
-        )
-    for kind, least in (("ess_bulk", MIN_ESS), ("ess_tail", MIN_TAIL)):
-        low = sizes[kind]
-        if not low.min() >= least:
-            found.append(
-                f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {least:.0f}); use --draws"
-            )
     if divergences:
         found.append(
             f"{divergences} divergent transitions: a region of the posterior may be missed; use a longer --warmup"
@@ -198,9 +152,10 @@ def as_json(fit: xr.DataTree) -> dict[str, Any]:
 
 
 def whole(fit: xr.DataTree) -> dict[str, Any]:
-    """What `diagnose` says: of each of the ``patients``, and of the ``residuals`` of all together."""
+    """What `diagnose` says: of each of the ``patients``, of the ``residuals`` of all together, and of the ``population``."""
     report = as_json(fit)
-    return {"patients": report, "residuals": pooled(one["residuals"] for one in report.values())}
+    together = pooled(one["residuals"] for one in report.values())
+    return {"patients": report, "residuals": together, "population": populations.examine(fit)}
 
 
 def _as_json(fit: xr.DataTree, patient: str) -> dict[str, Any]:
