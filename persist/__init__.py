@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from persist.errors import PersistError
     from persist.forecast.outcome import ask
     from persist.forecast.outcome import forecast as forecast_plans
-    from persist.inference.fit import Settings, fit
+    from persist.inference.fit import fit
     from persist.inference.posterior import one_patient
+    from persist.inference.settings import Settings
     from persist.inference.store import load, save
     from persist.records.table import read
     from persist.types import Cells, Cohort, Rates, Schedule, Series
@@ -34,7 +35,7 @@ _HOMES = {
     "Rates": ("persist.types", "Rates"),
     "Schedule": ("persist.types", "Schedule"),
     "Series": ("persist.types", "Series"),
-    "Settings": ("persist.inference.fit", "Settings"),
+    "Settings": ("persist.inference.settings", "Settings"),
     "ask": ("persist.forecast.outcome", "ask"),
     "calibrate": ("persist.validation.calibrate", "calibrate"),
     "compare": ("persist.validation.compare", "compare"),

@@ -31,9 +31,10 @@ from persist import keys  # noqa: E402
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, correlation  # noqa: E402
 from persist.inference.cohort import case, pad  # noqa: E402
 from persist.inference.curve import trace_curves  # noqa: E402
-from persist.inference.fit import Settings, fit  # noqa: E402
+from persist.inference.fit import fit  # noqa: E402
 from persist.inference.model import sampled  # noqa: E402
 from persist.inference.priors import load_pack, quantile  # noqa: E402
+from persist.inference.settings import Settings  # noqa: E402
 from persist.types import Schedule, Series, Table  # noqa: E402
 from persist.validation.health import examine, rates  # noqa: E402
 from persist.validation.identify import INFORMED, wilson  # noqa: E402

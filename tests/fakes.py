@@ -17,6 +17,7 @@ from persist.inference.model import sampled
 from persist.inference.posterior import assemble
 from persist.inference.priors import Prior, load_pack, quantile
 from persist.inference.sampler import Draws
+from persist.inference.settings import Settings
 from persist.types import Schedule, Series, Table
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -61,7 +62,7 @@ def posterior(
     table: Table, values: dict[str, dict[str, float]], *, chains: int = 2, draws: int = 50, model: str = "spr"
 ) -> Any:
     """A fit of the series in ``table`` whose draws lie within about 1 % of ``values[patient]``."""
-    settings = fitting.Settings(model=model, chains=chains, warmup=50, draws=draws)
+    settings = Settings(model=model, chains=chains, warmup=50, draws=draws)
     power = OBSERVABLES[table.series[0].observable].power
     rng = np.random.default_rng(1)
     results = []

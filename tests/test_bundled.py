@@ -13,7 +13,8 @@ import pytest
 import fakes
 from persist.forecast.outcome import ask, forecast
 from persist.inference import store
-from persist.inference.fit import Settings, fit
+from persist.inference.fit import fit
+from persist.inference.settings import Settings
 from persist.records.table import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.ci]

@@ -321,7 +321,7 @@ def judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def made(table: Any, *_: object, **__: object) -> Any:
         result = store.load("fit.nc")
-        result.attrs |= {"compile_seconds": 1.0, "wall_seconds": 1.0, "notes": json.dumps(table.notes)}
+        result.attrs |= {"compile_seconds": 1.0, "wall_seconds": 1.0, "notes": json.dumps(table.notes), "unfit": "{}"}
         return result
 
     report = {"A": HEALTH | TOLD | {"ok": False, "problems": ["chains disagree"]}}

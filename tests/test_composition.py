@@ -15,7 +15,7 @@ import laws
 from persist import keys
 from persist.dynamics.observe import ASSAYS, BLUNDER, counted_share, positive_share
 from persist.errors import DataError
-from persist.inference import cohort, composition, particles, posterior, store
+from persist.inference import cohort, composition, one_by_one, particles, posterior, store
 from persist.inference import fit as fitting
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow
@@ -240,7 +240,7 @@ def test_finished_draws_under_other_fractions_are_not_taken(tmp_path) -> None:
     other = COUNTED._replace(composition=ON_VISITS._replace(share=np.array([0.0, 0.004, 0.0, 0.31])))
     settings = fitting.Settings()
     marks = {
-        fitting._Kept(tmp_path, settings, fitting.members(Table((series,), (), ""), settings)[0]).fingerprint
+        one_by_one.Kept(tmp_path, settings, fitting.members(Table((series,), (), ""), settings)[0]).fingerprint
         for series in (fakes.FIVE_VALUES, COUNTED, other)
     }
     assert len(marks) == 3

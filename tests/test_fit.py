@@ -15,13 +15,14 @@ import pytest
 
 from persist.errors import DataError, PrecisionError, UsageError
 from persist.inference import fit as fitting
-from persist.inference import store
+from persist.inference import one_by_one, store
 from persist.inference.curve import DERIVED
 from persist.inference.fate import SIZE
-from persist.inference.fit import Settings, fit
+from persist.inference.fit import fit
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
 from persist.inference.sampler import Draws
+from persist.inference.settings import Settings
 from persist.inference.walkers import WALKERS
 from persist.types import Schedule, Series, Table
 
@@ -72,7 +73,7 @@ def folder(tmp_path_factory):
         ("lp", "energy", "n_steps", "acceptance_rate", "step_size", "lost", "walker"), np.zeros(SHAPE)
     )
     draws = Draws(values, stats | {"diverging": np.zeros(SHAPE, bool)}, np.array([-50.0, -51.0]), 1.0)
-    fitting._Kept(where, SHORT, fitting.members(table(A), SHORT)[0]).write(draws)
+    one_by_one.Kept(where, SHORT, fitting.members(table(A), SHORT)[0]).write(draws)
     return where, draws
 
 
@@ -81,7 +82,7 @@ def never(*_args, **_rest):
 
 
 def test_finished_patients_are_taken_from_the_folder(folder, monkeypatch) -> None:
-    monkeypatch.setattr(fitting, "draw", never)
+    monkeypatch.setattr(one_by_one, "draw", never)
     where, draws = folder
     found = fit(table(A), SHORT, partial=where)
     np.testing.assert_array_equal(found["posterior"]["decline_s"][..., 0], draws.values["decline_s"])
@@ -105,7 +106,7 @@ KINDS = ("seed", "draws", "doublings", "model", "burden", "censoring", "treatmen
 
 @pytest.mark.parametrize(("series", "settings"), OTHER, ids=KINDS)
 def test_draws_of_another_run_are_not_taken(folder, monkeypatch, series, settings) -> None:
-    monkeypatch.setattr(fitting, "draw", never)
+    monkeypatch.setattr(one_by_one, "draw", never)
     with pytest.raises(AssertionError, match="sampled again"):
         fit(table(series), settings, partial=folder[0])
 
@@ -113,15 +114,15 @@ def test_draws_of_another_run_are_not_taken(folder, monkeypatch, series, setting
 def test_draws_under_other_priors_are_not_taken(folder, monkeypatch) -> None:
     pack = load_pack("clinical", "psa")
     changed = pack._replace(entries=pack.entries | {"reversion": pack.entries["reversion"]._replace(high=0.4)})
-    monkeypatch.setattr(fitting, "draw", never)
-    monkeypatch.setattr(fitting.resume, "load_pack", lambda *_: changed)
+    monkeypatch.setattr(one_by_one, "draw", never)
+    monkeypatch.setattr(one_by_one.resume, "load_pack", lambda *_: changed)
     with pytest.raises(AssertionError, match="sampled again"):
         fit(table(A), SHORT, partial=folder[0])
 
 
 def test_draws_of_other_code_are_not_taken(folder, monkeypatch) -> None:
-    monkeypatch.setattr(fitting, "draw", never)
-    monkeypatch.setattr(fitting.resume, "source", lambda: "another")
+    monkeypatch.setattr(one_by_one, "draw", never)
+    monkeypatch.setattr(one_by_one.resume, "source", lambda: "another")
     with pytest.raises(AssertionError, match="sampled again"):
         fit(table(A), SHORT, partial=folder[0])
 
@@ -138,7 +139,7 @@ def test_a_damaged_file_is_not_taken(folder, monkeypatch, tmp_path, spoil: str) 
         "flipped": whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 64]) + whole[middle + 64 :],
     }[spoil]
     (tmp_path / kept.name).write_bytes(damaged)
-    monkeypatch.setattr(fitting, "draw", never)
+    monkeypatch.setattr(one_by_one, "draw", never)
     with pytest.raises(AssertionError, match="sampled again"):
         fit(table(A), SHORT, partial=tmp_path)
 
@@ -155,7 +156,7 @@ def test_the_clone_has_a_size_in_all_patients_of_a_file_or_in_none() -> None:
 
 
 def test_what_cannot_be_fitted_is_said_before_sampling(monkeypatch) -> None:
-    monkeypatch.setattr(fitting, "draw", never)
+    monkeypatch.setattr(one_by_one, "draw", never)
     with pytest.raises(UsageError, match=r'no model is called "magic"'):
         fit(table(A), SHORT._replace(model="magic"))
     with pytest.raises(DataError, match="never given"):

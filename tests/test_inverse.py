@@ -9,8 +9,9 @@ import pytest
 
 import fakes
 from persist.inference.fate import SIZE
-from persist.inference.fit import Settings, members
+from persist.inference.fit import members
 from persist.inference.inverse import located
+from persist.inference.settings import Settings
 from persist.inference.target import named, reference
 from persist.types import Table
 

@@ -34,7 +34,7 @@ def known(names: tuple[str, ...], spread: float = 0.0) -> store.Dataset:
 @pytest.fixture(scope="module")
 def fit():
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=4)
-    pooled._lean(made, known(leaning.names_of(made), 0.3))
+    pooled.lean(made, known(leaning.names_of(made), 0.3))
     return made
 
 
@@ -57,7 +57,7 @@ def test_a_population_of_something_else_is_refused(fit) -> None:
 
 
 def test_patients_of_the_population_are_not_counted_twice(fit) -> None:
-    from persist.inference.fit import Settings
+    from persist.inference.settings import Settings
 
     with pytest.raises(UsageError, match="patient A is among those"):
         pooled.fit_next(Table((fakes.FIVE_VALUES,), (), ""), Settings(), fit)
@@ -127,7 +127,7 @@ def test_scores_far_out_have_values_too(name) -> None:
 
 def test_a_wide_population_can_be_leaned_on() -> None:
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=4)
-    pooled._lean(made, known(leaning.names_of(made), 5.0))
+    pooled.lean(made, known(leaning.names_of(made), 5.0))
     assert all(np.isfinite(made["prior"][name]).all() for name in POOLED)
 
 

@@ -21,7 +21,7 @@ def leaning_on(mean: np.ndarray, covariance: np.ndarray):
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=CHAINS)
     names = leaning.names_of(made)
     taken = np.isin(names, ("net_growth_s", "decline_s"))
-    pooled._lean(made, leaning.group(names, taken, np.where(taken, 0.7, 0.1), Law(mean, covariance), chains=CHAINS))
+    pooled.lean(made, leaning.group(names, taken, np.where(taken, 0.7, 0.1), Law(mean, covariance), chains=CHAINS))
     return made
 
 

@@ -11,9 +11,10 @@ import pytest
 import fakes
 import laws
 from persist.inference import update as module
-from persist.inference.fit import Settings, members
+from persist.inference.fit import members
 from persist.inference.priors import load_pack, score
 from persist.inference.sampler import Draws, Effort, draw
+from persist.inference.settings import Settings
 from persist.inference.update import update
 from persist.records.table import read
 from persist.types import Table

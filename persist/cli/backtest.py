@@ -25,6 +25,7 @@ from persist.cli.options import (
     effort_options,
     model_options,
     output_options,
+    scheduler_option,
     table_options,
 )
 from persist.cli.stages import Stages
@@ -46,6 +47,7 @@ from persist.errors import DataError, UsageError
     help="Learn a population from the patients of other folds.  [default: pool, but with --population]",
 )
 @effort_options(chains=2, warmup=640, draws=320)
+@scheduler_option
 @device_option
 @output_options
 @common_options
@@ -66,6 +68,7 @@ def command(
     chains: int,
     warmup: int,
     draws: int,
+    scheduler: str | None,
     device: str,
     output: Path,
     force: bool,
@@ -88,8 +91,8 @@ def command(
     use_float64()
     keep_compiled()
     from persist.inference import leaning, store
-    from persist.inference.fit import Settings
     from persist.inference.priors import known
+    from persist.inference.settings import Settings
     from persist.report import page
     from persist.validation import backtest
     from persist.validation.backtest_table import as_json as told
@@ -104,7 +107,7 @@ def command(
     where = backtest.places(table, plan)
     with Stages(quiet) as bar:
         law = backtest.populations(table, plan, partial, bar.cohort) if earlier is None else backtest.of_all(earlier)
-        tested, unfit = backtest.judge_model(where, plan, law, partial, bar.landmarks)
+        tested, unfit = backtest.judge_model(where, plan, law, partial, bar.landmarks, scheduler)
     if not tested:
         raise DataError("no landmark can be fitted", where="landmarks", remedy=next(iter(unfit.values())))
     where = [one.place for one in tested]

@@ -19,7 +19,7 @@ from persist.cli.common import (
     use_device,
     use_float64,
 )
-from persist.cli.options import common_options, device_option, output_options
+from persist.cli.options import chunk_option, common_options, device_option, output_options
 from persist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FIGURES = (".svg", ".png")
 
 @click.command("calibrate")
 @click.option("--replicates", type=click.IntRange(min=1), required=True, metavar="N", help="Simulated patients.")
-@click.option("--chunk", metavar="I/N", help="Only this share of them; put together by persist merge.")
+@chunk_option
 @click.option("--model", default="spr", show_default=True, help="Model variant, as of fit.")
 @click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro.")
 @click.option("--chains", type=click.IntRange(min=2, max=16), metavar="N", help="Chains.  [default: as of fit]")
@@ -56,7 +56,7 @@ FIGURES = (".svg", ".png")
 @common_options
 def command(
     replicates: int,
-    chunk: str | None,
+    chunk: tuple[int, int],
     model: str,
     pack: str,
     chains: int | None,
@@ -85,7 +85,7 @@ def command(
     use_device(device)
     use_float64()
     keep_compiled()
-    from persist.inference.fit import Settings
+    from persist.inference.settings import Settings
     from persist.validation import calibrate
     from persist.validation.replicate import study
 
@@ -93,8 +93,7 @@ def command(
     effort = (chains or usual.chains, warmup or usual.warmup, draws or usual.draws)
     more = usual.doublings if doublings is None else doublings
     asked = study(Settings(model, pack, None, *effort, seed, doublings=more), ranks, plant)
-    share = calibrate.Chunk() if chunk is None else calibrate.chunk(chunk)
-    result = calibrate.calibrate(asked, replicates, share, partial=partial, progress=teller(quiet))
+    result = calibrate.calibrate(asked, replicates, calibrate.Chunk(*chunk), partial=partial, progress=teller(quiet))
     save(result, output, figure)
     shutil.rmtree(partial, ignore_errors=True)
     tell(result, output, figure, as_json=as_json, quiet=quiet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,18 +22,20 @@ from persist.cli.common import (
 )
 from persist.cli.diagnose import print_health
 from persist.cli.options import (
+    chunk_option,
     common_options,
     device_option,
     effort_options,
     model_options,
     output_options,
+    scheduler_option,
     table_options,
 )
 from persist.cli.stages import Stages
 from persist.errors import UsageError
 
 if TYPE_CHECKING:
-    from persist.inference.fit import Progress
+    from persist.inference.settings import Progress
     from persist.types import Table
 
 
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     "--pool/--no-pool", help="Fit the patients as a cohort, which learns how they are spread.  [default: no-pool]"
 )
 @effort_options(chains=4, warmup=960, draws=640)
+@chunk_option
+@scheduler_option
 @device_option
 @output_options
 @common_options
@@ -62,6 +67,8 @@ def command(
     chains: int,
     warmup: int,
     draws: int,
+    chunk: tuple[int, int],
+    scheduler: str | None,
     device: str,
     output: Path,
     force: bool,
@@ -71,12 +78,15 @@ def command(
 ) -> int:
     """Fit every patient in BURDEN, on their own or as a cohort, and write the posterior.
 
-    A run that was stopped goes on from the finished patients, kept in OUTPUT.partial/. Leaves with code 3 if the
-    file was written but a posterior cannot be trusted.
+    A run that was stopped goes on from the finished patients, kept in OUTPUT.partial/. A patient that cannot be fitted
+    is named, and the others are. Leaves with code 3 if so, or if a posterior cannot be trusted; the file is written.
     """
     if pool and population is not None:
         remedy = "leave one of them out: --pool learns a population, --population uses one"
         raise UsageError("--pool and --population cannot go together", remedy=remedy)
+    if pool and (scheduler is not None or chunk != (1, 1)):
+        what = "a cohort is drawn together, in one process"
+        raise UsageError(what, where="--pool", remedy="leave --chunk and --scheduler out, or fit without --pool")
     claim_output(output, force, [burden, treatments, population])
     partial = output.with_name(output.name + ".partial")
     claim_folder(partial)
@@ -87,41 +97,52 @@ def command(
     use_float64()
     keep_compiled()
     from persist.inference import store
-    from persist.inference.fit import Settings, fit
+    from persist.inference.fit import fit
     from persist.inference.pooled import fit_cohort, fit_next
     from persist.inference.priors import known
-    from persist.validation import health, populations
+    from persist.inference.settings import Settings
 
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed)
+    how: dict[str, Any] = {"partial": partial, "scheduler": scheduler, "chunk": chunk}
     earlier = None if population is None else store.load(population, "fit")
     with Stages(quiet) as stages, _Bar(quiet) as bar:
         if pool:
             result = fit_cohort(table, settings, partial=partial, progress=stages.cohort)
         elif earlier is not None:
-            result = fit_next(table, settings, earlier, partial=partial, progress=bar.show)
+            result = fit_next(table, settings, earlier, progress=bar.show, **how)
         else:
-            result = fit(table, settings, partial=partial, progress=bar.show)
-    report, known_of = health.as_json(result), populations.examine(result)
-    shared = [] if known_of is None else [f"the population: {problem}" for problem in known_of["problems"]]
+            result = fit(table, settings, progress=bar.show, **how)
+    code = conclude(result, output, table.notes, about={"command": "fit", "seed": seed}, as_json=as_json, quiet=quiet)
+    shutil.rmtree(partial, ignore_errors=True)
+    return code
+
+
+def conclude(
+    result: Any, output: Path, notes: Sequence[str], *, about: dict[str, Any], as_json: bool, quiet: bool
+) -> int:
+    """Judge a fit, write it with its problems, and tell of it; the exit code."""
+    from persist.inference import store
+    from persist.validation import health, populations
+
+    report, population = health.as_json(result), populations.examine(result)
+    shared = [] if population is None else [f"the population: {problem}" for problem in population["problems"]]
     marked = {name: one["problems"] + shared for name, one in report.items()}
+    unfit = store.attribute(result, "unfit")
     result.attrs["problems"] = store.as_attribute(marked)
     store.save(result, output)
-    shutil.rmtree(partial, ignore_errors=True)
     if as_json:
-        spent = {name: result.attrs[name] for name in ("seconds", "compile_seconds", "wall_seconds")}
-        emit_json(
-            {"command": "fit", "output": output, "seed": seed}
-            | spent
-            | {"patients": report, "population": known_of, "notes": table.notes}
-        )
+        told = about | {"output": output} | {name: result.attrs[name] for name in store.SECONDS}
+        emit_json(told | {"patients": report, "unfit": unfit, "population": population, "notes": notes})
     elif not quiet:
-        for note in table.notes:
+        for note in notes:
             click.echo(f"- {note}")
-        print_health(report, known_of)
-        click.echo(f"\nWritten: {output} (seed {seed})")
+        print_health(report, population)
+        click.echo(f"\nWritten: {output} (seed {about['seed']})")
+    for name, why in unfit.items():
+        click.echo(f"persist: warning: patient {name} could not be fitted and is not in the file: {why}", err=True)
     if as_json or quiet:
         warn_marked(marked)
-    return 3 if any(marked.values()) else 0
+    return 3 if unfit or any(marked.values()) else 0
 
 
 def _left_out(table: Table, drug: str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""``persist merge``: puts the shares of a chunked command together."""
+"""``persist merge``: puts the shares of a chunked command together, fits or calibrations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from persist.cli.calibrate import claim_figure, save, tell
-from persist.cli.common import claim_output
+from persist.cli.common import claim_output, keep_compiled, use_float64
+from persist.cli.fit import conclude
 from persist.cli.options import common_options
 from persist.errors import UsageError
 
@@ -22,24 +23,41 @@ from persist.errors import UsageError
 @common_options
 def command(
     output: Path, files: tuple[Path, ...], figure: Path | None, force: bool, seed: int, as_json: bool, quiet: bool
-) -> None:
-    """Put the FILEs that `persist calibrate --chunk` wrote together into OUT, as one run would have written it.
+) -> int:
+    """Put the FILEs that --chunk wrote together into OUT, as one run would have written it: fits (.nc), or calibrations.
 
-    The seed is that of the files. Shares of different runs are refused; replicates that no file has are said.
+    The seed is that of the files. Shares of different runs are refused; what no file has is said. Leaves with code 3 where
+    a fit cannot be trusted.
     """
     del seed
     claim_output(output, force, files)
+    twice = [str(path) for path in files if files.count(path) > 1]
+    if twice:
+        raise UsageError("it is named twice", where=twice[0], remedy="give each share once")
+    if all(path.suffix == ".nc" for path in files):
+        if figure is not None:
+            raise UsageError("a fit has no figure of ranks", where="--figure", remedy="leave it out")
+        return _fits(output, files, as_json=as_json, quiet=quiet)
     claim_figure(figure, output, force)
-    parts = {}
-    for path in files:
-        if str(path) in parts:
-            raise UsageError("it is named twice", where=str(path), remedy="give each share once")
-        parts[str(path)] = read(path)
+    parts = {str(path): read(path) for path in files}
     from persist.validation.join import join
 
     result = join(parts)
     save(result, output, figure)
     tell(result, output, figure, as_json=as_json, quiet=quiet)
+    return 0
+
+
+def _fits(output: Path, files: tuple[Path, ...], *, as_json: bool, quiet: bool) -> int:
+    """Fits of shares of the patients."""
+    use_float64()
+    keep_compiled()
+    from persist.inference import store
+    from persist.inference.gather import gather
+
+    result = gather({str(path): store.load(path, "fit") for path in files})
+    about = {"command": "merge", "seed": store.attribute(result, "settings")["seed"]}
+    return conclude(result, output, store.attribute(result, "notes"), about=about, as_json=as_json, quiet=quiet)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -79,6 +79,29 @@ output_options = stack(
 )
 """Adds the arguments ``output: Path, force: bool``; call `claim_output` on them before any work."""
 
+
+def _chunk(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int]:
+    if value is None:
+        return 1, 1
+    place, _, of = value.partition("/")
+    if not (place.isdecimal() and of.isdecimal() and 1 <= int(place) <= int(of)):
+        remedy = "write i/n with 1 <= i <= n, such as 1/4"
+        raise UsageError(f"{value!r} is no share of the work", where="--chunk", remedy=remedy)
+    return int(place), int(of)
+
+
+chunk_option = click.option(
+    "--chunk", callback=_chunk, metavar="I/N", help="Only this share of the work; put together by persist merge."
+)
+"""Adds the argument ``chunk: tuple[int, int]``, place and number of shares; (1, 1) is all of the work."""
+
+scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Work on the Dask cluster of this scheduler (tcp://HOST:8786), or on workers of our own (local).",
+)
+"""Adds the argument ``scheduler: str | None``."""
+
 device_option = click.option(
     "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where to compute."
 )

@@ -1,30 +1,28 @@
-"""From a table to a posterior: every patient through one compiled sampler, finished patients kept on disk.
-
-A patient's draws depend on the seed, the patient's id, the data and the settings only, so a run that was killed goes on from
-the finished patients and gives the same numbers as an unbroken one.
-"""
+"""From a table to a posterior: every patient through one compiled sampler, and all that follows from the draws."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist import keys
-from persist.errors import FitError, PrecisionError
-from persist.inference import resume
-from persist.inference.cohort import Case, Reference, case, observable, one_schedule, pad
+from persist.errors import FitError, PrecisionError, UsageError
+from persist.inference.cohort import Case, case, observable, one_schedule, pad
+from persist.inference.crew import Failure
 from persist.inference.curve import derive, resistant_share, trace_curves
 from persist.inference.fate import SIZE, by_chance
 from persist.inference.model import sampled
+from persist.inference.one_by_one import finished
 from persist.inference.population import UNKNOWN, Population
 from persist.inference.posterior import assemble
 from persist.inference.priors import load_pack
-from persist.inference.sampler import Draws, Effort, Report, draw, total_rounds
+from persist.inference.sampler import Draws
+from persist.inference.settings import Settings
+from persist.inference.store import as_attribute
 from persist.inference.target import Member, Target
 
 if TYPE_CHECKING:
@@ -32,37 +30,9 @@ if TYPE_CHECKING:
 
     from jax import Array
 
+    from persist.inference.settings import Progress
     from persist.inference.store import DataTree
     from persist.types import Table
-
-
-class Settings(NamedTuple):
-    """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed.
-
-    ``reference``: the burdens that the priors of `burden_0` and `settled_burden` count in (None: the series' own).
-    ``doublings``: how often sampling may be doubled where chains disagree or give few effective draws.
-    """
-
-    model: str = "spr"
-    pack: str = "clinical"
-    drug: str | None = None
-    chains: int = 4
-    warmup: int = 960
-    draws: int = 640
-    seed: int = 0
-    reference: Reference | None = None
-    doublings: int = 4
-
-
-class Progress(NamedTuple):
-    """Where a fit is: patient ``number`` (from 0) of ``patients``, iterations ``done`` of ``total``, seconds left or None."""
-
-    patient_id: str
-    number: int
-    patients: int
-    done: int
-    total: int
-    seconds_left: float | None
 
 
 def fit(
@@ -72,26 +42,49 @@ def fit(
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     population: Population = UNKNOWN,
+    scheduler: str | None = None,
+    chunk: tuple[int, int] = (1, 1),
 ) -> DataTree:
     """Posterior of every series in ``table``, as a DataTree with ArviZ's groups (see `inference.store`).
 
     ``partial`` is a folder that keeps finished patients; those of the same data, settings and seed are taken from it.
-    ``population``: the law of other patients' scores that these have as their prior (`inference.pooled`).
-    Raises `DataError` and `UsageError` for series that cannot be fitted, `PrecisionError` without float64.
+    ``population``: the law of other patients' scores that these have as their prior (`inference.pooled`). ``scheduler``: the
+    address of a Dask scheduler, or "local" (`inference.crew`). ``chunk`` (i, n): every n-th series from the i-th on, a share
+    that `inference.gather` puts together with the others.
+
+    Patients without a finite density anywhere are named in the attribute ``unfit``; `FitError` if they are all. Raises
+    `DataError` and `UsageError` for series that cannot be read as a patient, `PrecisionError` without float64.
     """
     settings = settings or Settings()
     if not jax.config.jax_enable_x64:
         raise PrecisionError("JAX runs in float32", remedy='call jax.config.update("jax_enable_x64", True) first')
+    names = [series.patient_id for series in table.series]
+    table = table._replace(series=table.series[chunk[0] - 1 :: chunk[1]])
+    if not table.series:
+        what = f"{len(names)} patients have no {chunk[1]} shares"
+        raise UsageError(what, where="--chunk", remedy="give fewer shares")
     everyone = members(table, settings, population)
     began = time.perf_counter()
-    results, fresh = [], 0.0
-    for number, one in enumerate(everyone):
-        started = time.perf_counter()
-        found, new = _draws(settings, one, partial, _watch(progress, one.patient_id, number, len(everyone)))
-        fresh += time.perf_counter() - started - found.seconds if new else 0.0
-        results.append(found)
-    result = described(table, settings, everyone, results)
-    run = sum(found.seconds for found in results)
+    drawn: dict[str, Draws] = {}
+    lost: dict[str, Failure] = {}
+    fresh = 0.0
+    for name, found, spent in finished(settings, everyone, partial, progress, scheduler):
+        if isinstance(found, Failure):
+            lost[name] = found
+        else:
+            drawn[name] = found
+        fresh += spent
+    if not drawn:
+        name, why = next(iter(lost.items()))
+        raise FitError(why.what, where=f"patient {name}: {why.where}", remedy=why.remedy)
+    table = table._replace(series=tuple(one for one in table.series if one.patient_id in drawn))
+    there = [one for one in everyone if one.patient_id in drawn]
+    result = described(table, settings, there, [drawn[one.patient_id] for one in there])
+    result.attrs |= {
+        "unfit": as_attribute({name: why.what for name, why in lost.items()}),
+        "everyone": as_attribute(names),
+    }
+    run = sum(found.seconds for found in drawn.values())
     result.attrs |= {"seconds": run, "compile_seconds": fresh, "wall_seconds": time.perf_counter() - began}
     return result
 
@@ -129,26 +122,6 @@ def _alike(results: list[Draws]) -> list[Draws]:
     return [found._replace(values=values) for found, values in zip(results, sized, strict=True)]
 
 
-def _draws(
-    settings: Settings, one: Member, partial: str | Path | None, watch: Callable[[Report], None] | None
-) -> tuple[Draws, bool]:
-    """One patient's draws, and whether they are new (rather than taken from ``partial``)."""
-    keep = None if partial is None else _Kept(Path(partial), settings, one)
-    found = keep.read() if keep else None
-    if found is not None:
-        return found, False
-    effort = Effort(settings.chains, settings.warmup, settings.draws, settings.doublings)
-    if watch is not None:
-        watch(Report(0, total_rounds(effort)))
-    try:
-        found = draw(keys.key(settings.seed, one.patient_id, "fit"), one.target, effort, one.case, watch)
-    except FitError as error:
-        raise FitError(error.what, where=f"patient {one.patient_id}: {error.where}", remedy=error.remedy) from None
-    if keep:
-        keep.write(found)
-    return found, True
-
-
 def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:
     """Of every draw: level and pointwise log-likelihood ``(chains, draws, n_visits)``, that of measured fractions ``(chains,
     draws, n_specimens)``, shares of S, P, R at the visits ``(..., 3)``, and the mean share of R ``(chains, draws)``.
@@ -172,47 +145,3 @@ def _traced(values: dict[str, Any], one: Any, power: float) -> dict[str, Array]:
 
     found: dict[str, Array] = jax.lax.map(run, values)
     return found
-
-
-def _watch(
-    progress: Callable[[Progress], None] | None, patient_id: str, index: int, patients: int
-) -> Callable[[Report], None] | None:
-    """A callback for the sampler that adds the patient and the time left, from the speed since the first block ended."""
-    if progress is None:
-        return None
-    marks: list[tuple[float, int]] = []
-
-    def report(at: Report) -> None:
-        marks.append((time.perf_counter(), at.done))
-        left = None
-        if len(marks) > 3:  # the first block is mostly compiling
-            pace = (marks[-1][0] - marks[1][0]) / (marks[-1][1] - marks[1][1])
-            left = pace * (at.total - at.done + at.total * (patients - index - 1))
-        progress(Progress(patient_id, index, patients, at.done, at.total, left))
-
-    return report
-
-
-class _Kept:
-    """One patient's finished draws on disk."""
-
-    def __init__(self, folder: Path, settings: Settings, one: Member) -> None:
-        self.path, self.fingerprint = (
-            resume.named(folder, one.patient_id),
-            resume.fingerprint([one], settings),
-        )
-
-    def read(self) -> Draws | None:
-        """The draws, or None where there are none that these settings and data would give."""
-        parts = resume.read(self.path, self.fingerprint)
-        if parts is None or "log_evidence" not in parts:
-            return None
-        values, stats = (resume.under(parts, head) for head in ("value.", "stat."))
-        return Draws(values, stats, parts["log_evidence"], float(parts["seconds"]))
-
-    def write(self, draws: Draws) -> None:
-        """Keep the draws."""
-        columns: dict[str, Any] = {f"value.{name}": value for name, value in draws.values.items()}
-        columns |= {f"stat.{name}": value for name, value in draws.stats.items()}
-        more = {"log_evidence": draws.log_evidence, "seconds": draws.seconds}
-        resume.write(self.path, self.fingerprint, columns | more)

@@ -19,8 +19,8 @@ from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
 
 if TYPE_CHECKING:
-    from persist.inference.fit import Settings
     from persist.inference.priors import Pack
+    from persist.inference.settings import Settings
     from persist.types import Table
 
 GROUP = "population"

@@ -21,7 +21,7 @@ from persist.inference.walkers import WALKERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from persist.inference.fit import Progress, Settings
+    from persist.inference.settings import Progress, Settings
     from persist.types import Table
 
 LANES = 8
@@ -67,8 +67,7 @@ def fit_cohort(
         for one, kept in zip(everyone, found.patients, strict=True)
     ]
     result = described(table, settings, everyone, results)
-    names = leaning.names_of(result)
-    _lean(result, leaning.group(names, found.pooled, found.shown, found.laws, settings.chains))
+    lean(result, leaning.group(leaning.names_of(result), found.pooled, found.shown, found.laws, settings.chains))
     spent = time.perf_counter() - began
     fresh = max(0.0, spent - found.seconds)  # a run that went on counts its earlier seconds too
     result.attrs |= {"seconds": found.seconds, "compile_seconds": fresh, "wall_seconds": spent}
@@ -82,15 +81,18 @@ def fit_next(
     *,
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    scheduler: str | None = None,
+    chunk: tuple[int, int] = (1, 1),
 ) -> store.DataTree:
     """Posterior of patients who have the population of an ``earlier`` pooled fit as their prior; one value is enough."""
     known = leaning.for_others(earlier, table, settings)
-    result = fit(table, settings, partial=partial, progress=progress, population=leaning.mixture(known))
-    _lean(result, known)
+    law = leaning.mixture(known)
+    result = fit(table, settings, partial=partial, progress=progress, population=law, scheduler=scheduler, chunk=chunk)
+    lean(result, known)
     return result
 
 
-def _lean(result: store.DataTree, known: store.Dataset) -> None:
+def lean(result: store.DataTree, known: store.Dataset) -> None:
     """Put a population into a fit of its patients: the group, and draws of the prior that it is to each of them."""
     names, pack, law = leaning.names_of(result), leaning.pack_of(result), leaning.mixture(known)
     entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}

@@ -72,6 +72,9 @@ def assemble(
         "settings": settings,
         "notes": list(dict.fromkeys([*table.notes, *composition.assumed(table.series)])),
         "provenance": store.provenance(settings["seed"], table.sha256),
+        "everyone": names,
+        "unfit": {},
+        "problems": {},
     }
     return store.tree("fit", groups | more, attrs)
 

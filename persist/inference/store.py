@@ -58,6 +58,8 @@ ATTRIBUTES = {
 """Root attributes without which a file of a kind cannot be used."""
 _OBJECTS = ("settings", "provenance", "summary", "fit")
 """Attributes that hold a JSON object."""
+SECONDS = ("seconds", "compile_seconds", "wall_seconds")
+"""Attributes of a fit: run time without compiling, what compiling took, and both with all else."""
 _DAMAGED = "it is damaged; make it again"
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
 _PACKAGES = ("numpy", "jax", "numpyro", "arviz", "xarray")

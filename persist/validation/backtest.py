@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from persist import keys
-from persist.errors import DataError, FitError
+from persist.errors import DataError
 from persist.forecast.ahead import ahead
 from persist.forecast.landmark import landmark
-from persist.inference import resume
+from persist.inference import crew, resume
 from persist.inference.cohort import observable
 from persist.inference.fit import members
 from persist.inference.pooling import Pace, pool
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from persist.inference.fit import Settings
+    from persist.inference.settings import Settings
     from persist.inference.target import Member
 
 FOLDS = 10
@@ -122,33 +122,57 @@ def judge_model(
     known: list[Population],
     folder: Path | None,
     progress: Callable[[int, int], None] | None = None,
+    scheduler: str | None = None,
 ) -> tuple[list[Judged], dict[str, str]]:
-    """The model's forecast at every landmark, scored, and of those that cannot be fitted the reason, by patient and day."""
-    found, unfit = [], {}
-    for number, place in enumerate(where):
-        try:
-            found.append(_one(place, plan, known[place.fold], folder))
-        except FitError as error:
-            unfit[f"{place.name} at {place.cut.day:g}"] = error.what
+    """The model's forecast at every landmark, scored, and of those that cannot be fitted the reason, by patient and day.
+
+    ``scheduler``: who does the work, as of `fit`.
+    """
+    kept = {
+        number: kept for number, place in enumerate(where) if (kept := _kept(place, plan, known, folder)) is not None
+    }
+    todo = [number for number in range(len(where)) if number not in kept]
+    jobs = [_job(where[number], plan, known) for number in todo]
+    unfit = {}
+    for count, (at, made) in enumerate(crew.each(_forecast, jobs, scheduler), start=len(kept) + 1):
+        place = where[todo[at]]
+        if isinstance(made, crew.Failure):
+            unfit[_label(place)] = made.what
+        else:
+            kept[todo[at]] = made
+            if folder is not None:
+                resume.write(resume.named(folder, _label(place)), _mark(place, plan, known), made)
         if progress is not None:
-            progress(number + 1, len(where))
-    return found, unfit
+            progress(count, len(where))
+    return [_judged(where[number], plan, kept[number]) for number in sorted(kept)], unfit
 
 
-def _one(place: Place, plan: Plan, known: Population, folder: Path | None) -> Judged:
-    """One landmark: fitted, carried on, scored."""
-    member = members(Table((place.cut.series,), (), ""), plan.settings, known)[0]
-    label = f"{place.name} at {place.cut.day:g}"
-    path = None if folder is None else resume.named(folder, label)
+def _label(place: Place) -> str:
+    return f"{place.name} at {place.cut.day:g}"
+
+
+def _job(place: Place, plan: Plan, known: list[Population]) -> tuple[str, Cut, Plan, Member]:
+    """What is to be done of a landmark: `_forecast`."""
+    member = members(Table((place.cut.series,), (), ""), plan.settings, known[place.fold])[0]
+    return _label(place), place.cut, plan, member
+
+
+def _mark(place: Place, plan: Plan, known: list[Population]) -> str:
+    """Of all that decides the forecast of a landmark."""
     later = [part.tolist() for part in (*place.cut.given, place.cut.days)]
-    mark = "" if path is None else resume.fingerprint([member], plan.settings, later, DRAWS, source())
-    kept = None if path is None else resume.read(path, mark)
-    if kept is None:
-        kept = _forecast(label, place.cut, plan, member)
-        if path is not None:
-            resume.write(path, mark, kept)
+    return resume.fingerprint([_job(place, plan, known)[-1]], plan.settings, later, DRAWS, source())
+
+
+def _kept(place: Place, plan: Plan, known: list[Population], folder: Path | None) -> dict[str, Any] | None:
+    """The forecast of a landmark that an earlier run left, if one did."""
+    path = None if folder is None else resume.named(folder, _label(place))
+    return None if path is None or not path.exists() else resume.read(path, _mark(place, plan, known))
+
+
+def _judged(place: Place, plan: Plan, kept: dict[str, Any]) -> Judged:
+    """A landmark, scored."""
     forecast = Forecast(kept["measured"], kept["level"], kept["sd"])
-    rng = np.random.default_rng(keys.seed_of(plan.settings.seed, label, "score"))
+    rng = np.random.default_rng(keys.seed_of(plan.settings.seed, _label(place), "score"))
     period = place.cut.period
     failing = float(fails(np.maximum(forecast.measured, place.cut.floor)[:, period]).mean()) if period.any() else np.nan
     return Judged(place, score(forecast, place.cut, rng), failing, float(kept["max_rhat"]), int(kept["divergences"]))

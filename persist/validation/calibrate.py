@@ -45,15 +45,6 @@ class Progress(NamedTuple):
     seconds_left: float | None
 
 
-def chunk(text: str) -> Chunk:
-    """The chunk that ``i/n`` names; `UsageError` for one that is none."""
-    place, _, of = text.partition("/")
-    if not (place.isdecimal() and of.isdecimal() and 1 <= int(place) <= int(of)):
-        remedy = "write i/n with 1 <= i <= n, such as 1/4"
-        raise UsageError(f"{text!r} is no share of the replicates", where="--chunk", remedy=remedy)
-    return Chunk(int(place), int(of))
-
-
 def calibrate(
     asked: Study,
     replicates: int,

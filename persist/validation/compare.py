@@ -15,6 +15,7 @@ from persist.forecast import outcome
 from persist.forecast.stack import stack
 from persist.inference import fit as fitting
 from persist.inference import left_out, posterior, store
+from persist.inference.settings import made_with
 from persist.types import Table
 from persist.validation.health import examine
 from persist.validation.held_out import LEAST_DRAWS, first_cut, leave_future_out, leave_one_out
@@ -132,9 +133,7 @@ def _again(
     """A fit of the first values of a series, made as its own was and by the same priors, for `leave_future_out`. What is wrong
     with one is added to ``problems``.
     """
-    made = store.attribute(fit, "settings")
-    settings = fitting.Settings(**{key: value for key, value in made.items() if key in fitting.Settings._fields})
-    settings = settings._replace(drug=None, reference=left_out.reference(fit, series))
+    settings = made_with(fit)._replace(drug=None, reference=left_out.reference(fit, series))
 
     def refit(cut: int) -> left_out.Terms:
         tell(f"patient {series.patient_id}, fitted anew to the first {cut} values")

@@ -25,9 +25,10 @@ from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
 from persist.inference.curve import trace_curves
 from persist.inference.fate import SIZE
-from persist.inference.fit import Settings, fit
+from persist.inference.fit import fit
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack
+from persist.inference.settings import Settings
 from persist.inference.subject import laws
 from persist.types import Cells
 from persist.validation.bands import rank
