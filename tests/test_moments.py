@@ -12,6 +12,7 @@ from scipy.linalg import expm
 
 from persist.dynamics.moments import mean_field
 from persist.dynamics.reactions import CHANGES, REACTIONS, propensities, scaled, within
+from persist.inference.cohort import MAX_STEP_DAYS, SETTLING_DAYS
 from persist.inference.curve import patient
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
@@ -44,9 +45,13 @@ def steady(dose: float, steps: int, days: float = 1.0) -> tuple[np.ndarray, Expo
     return np.full(steps, days), Exposure(level, level, np.zeros(steps))
 
 
-def along(cells: Cells, rates: Rates, max_step: float) -> Cells:
-    """Cells of patients ``(n,)`` at `VISITS`, each ``(n_visits, n)``."""
-    cut, index = grid(ON_OFF, VISITS, start=0.0, stop=float(VISITS[-1]), max_step=max_step)
+def along(cells: Cells, rates: Rates, max_step: float, more: tuple[float, ...] = ()) -> Cells:
+    """Cells of patients ``(n,)`` at `VISITS`, each ``(n_visits, n)``; steps end ``more`` days after changes of dose too."""
+    changes = np.concatenate([ON_OFF.start, ON_OFF.stop])
+    settling = (changes[:, None] + np.array(more)).ravel()
+    marks = np.concatenate([VISITS, settling[(settling > 0.0) & (settling < VISITS[-1])]])
+    cut, index = grid(ON_OFF, marks, start=0.0, stop=float(VISITS[-1]), max_step=max_step)
+    index = index[: len(VISITS)]
 
     def one(cells, rates):
         return mean_field(cells, rates, cut.length, relax(cut, rates.onset_days, rates.washout_days))
@@ -96,9 +101,9 @@ def reference(drawn):
     return fine(drawn.cells, drawn.rates)
 
 
-def errors(drawn, reference: np.ndarray, max_step: float) -> np.ndarray:
+def errors(drawn, reference: np.ndarray, max_step: float, more: tuple[float, ...] = ()) -> np.ndarray:
     """Of each draw, the largest relative error of the total at any visit."""
-    return np.abs(along(drawn.cells, drawn.rates, max_step).total / reference - 1.0).max(axis=0)
+    return np.abs(along(drawn.cells, drawn.rates, max_step, more).total / reference - 1.0).max(axis=0)
 
 
 @pytest.mark.parametrize("dose", [0.0, 0.3, 1.0])
@@ -132,6 +137,14 @@ def test_the_whole_equations_at_steps_of_a_week(drawn, reference) -> None:
     off = errors(drawn, reference, 7.0)
     assert np.quantile(off, 0.95) < 0.03
     assert np.median(off) < 0.01
+
+
+def test_the_steps_of_a_fit(drawn, reference) -> None:
+    """Seen: median 0.8 %, 95th percentile 4 %; without the steps after changes of dose 5 % and 22 %."""
+    off = errors(drawn, reference, MAX_STEP_DAYS["clinical"], SETTLING_DAYS["clinical"])
+    assert np.quantile(off, 0.95) < 0.05
+    assert np.median(off) < 0.012
+    assert np.quantile(errors(drawn, reference, MAX_STEP_DAYS["clinical"]), 0.95) > 0.1
 
 
 def test_the_error_falls_with_the_square_of_the_step(drawn, reference) -> None:

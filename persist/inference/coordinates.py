@@ -9,8 +9,8 @@ like a hockey stick, so the sampler moves in the sum and in how it splits. With 
     R's loss        a = -log(1 - cost_r),   b = -log(1 - kill_r_share); the total is softplus^-1(a + b): R's growth is
                     lambda exp(-(a + b)), so that a large loss is seen by itself, not by its log
     P's loss        a = death_p + k_P,      b = r_0 (1 - phi), what turns back on drug; a splits into d_P and k_P. What is seen
-                    is the loss less b_P: a + b is l softplus(u + b_P / l), l a usual loss, about b_P + l u unless small;
-                    and since losses can be many times as large as usual, u = v for v < 0 and k sinh(v / k) over it
+                    is the loss less b_P: a + b is l softplus(u + b_P / l), l a usual loss and b_P together, about b_P + l u
+                    unless small; and since losses can be many times as large, u = v for v < 0 and k sinh(v / k) over it
     P's seed        a = persister_0,        b = (s_0 + s_1) / |decline_s|, which splits into s_0 and s_1
     R's seed        a = resistant_0,        b = mutation b_S / |decline_s|
 
@@ -71,6 +71,8 @@ STRETCH = 8.0
 
 REACH = 2.0
 """Net losses of P over so many usual ones are sampled about by their log."""
+FAR = 300.0
+"""So many `REACH` are the largest net loss of all: beyond it, numbers would have no end."""
 _NEWTON = 8
 
 
@@ -101,12 +103,13 @@ def starting_range(names: tuple[str, ...], pack: Pack) -> dict[str, tuple[float,
     found: dict[str, tuple[float, float]] = {}
     if "persister_0" in names:
         own, loss = _usual_losses(pack)
+        lost, unit = float(np.exp(np.logaddexp(*loss))), loss_unit(pack)
         supply = float(np.logaddexp(middle["tolerance_base"], middle["tolerance_drug"])) - decline
         found |= {
             "persister_seen": (0.0, 4.0),
             "persister_origin": (middle["persister_0"] - supply, 2.5),
             "tolerance_split": (middle["tolerance_base"] - middle["tolerance_drug"], 3.0),
-            "persister_loss": (0.4, 1.5),
+            "persister_loss": (float(np.log(np.expm1(lost / unit))) - (unit - lost) / unit, 1.5),
             "persister_loss_back": (loss[0] - loss[1], 2.0),
             "persister_loss_split": (own[0] - own[1], 1.5),
         }
@@ -134,16 +137,18 @@ def _usual_losses(pack: Pack) -> tuple[tuple[float, float], tuple[float, float]]
     return own, (float(np.logaddexp(*own)), back)
 
 
-def usual_loss(pack: Pack) -> float:
-    """A usual loss of P on drug, 1/day."""
-    return float(np.exp(np.logaddexp(*_usual_losses(pack)[1])))
+def loss_unit(pack: Pack) -> float:
+    """What P usually lose on drug and what their divisions usually add, together, 1/day."""
+    share = pack.entries["birth_p_share"]
+    divisions = share.upper / (1.0 + np.exp(-share.location)) * np.exp(pack.entries["net_growth_s"].location)
+    return float(np.exp(np.logaddexp(*_usual_losses(pack)[1])) + divisions)
 
 
 def place_persisters(
     at: Callable[[str], Array], values: dict[str, Any], case: Case, pack: Pack, power: float
 ) -> Placed:
     """Start, tolerance, loss and reversion of P from their sites, given growth and decline of S, P's division and the block."""
-    unit = usual_loss(pack)
+    unit = loss_unit(pack)
     net, drawn_in = reach_out(at("persister_loss"))
     loss, bend = _log_softplus(net + values["birth_p_share"] * values["net_growth_s"] / unit)
     own, back = _split(loss + np.log(unit), at("persister_loss_back"))
@@ -181,8 +186,8 @@ def _split(total: Array, split: Array) -> tuple[Array, Array]:
 
 def reach_out(site: Array) -> tuple[Array, Array]:
     """``site`` where negative, k sinh(site / k) over 0, k = `REACH`; and the log of its derivative."""
-    over = jnp.maximum(site, 0.0) / REACH
-    return jnp.where(site > 0, REACH * jnp.sinh(over), site), jnp.log(jnp.cosh(over))
+    over = jnp.clip(site / REACH, 0.0, FAR)
+    return jnp.where(site > 0, REACH * jnp.sinh(over), site), jnp.logaddexp(over, -over) - np.log(2.0)
 
 
 def _log_softplus(site: Array) -> tuple[Array, Array]:

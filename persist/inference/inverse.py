@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from numpyro.infer.util import unconstrain_fn
 
-from persist.inference.coordinates import LUCK, REACH, STRETCH, clone_growth, persisters_left, placed, usual_loss
+from persist.inference.coordinates import LUCK, REACH, STRETCH, clone_growth, loss_unit, persisters_left, placed
 from persist.inference.fate import SIZE, living_founders, log_sized
 from persist.inference.model import model, sampled
 from persist.inference.priors import load_pack
@@ -47,7 +47,7 @@ def located(target: Target, case: Case, values: dict[str, Any]) -> Array:
 
 
 def _persisters(values: dict[str, Any], case: Case, pack: Pack, power: float) -> dict[str, Array]:
-    unit, decline = usual_loss(pack), -values["decline_s"]
+    unit, decline = loss_unit(pack), -values["decline_s"]
     death, share, turn = (
         _log_part(pack.entries[name], values[name]) for name in ("death_p", "kill_p_share", "reversion")
     )
