@@ -10,6 +10,9 @@ from click.testing import CliRunner
 
 import fakes
 from persist.cli.main import main
+from persist.inference import leaning, pooled, store
+from persist.inference.population import Law
+from persist.types import Table
 from persist.validation import backtest
 from persist.validation.baselines import RULES
 
@@ -67,7 +70,7 @@ def test_a_run_that_was_stopped_gives_the_same(alone, tmp_path, monkeypatch) -> 
     assert json.loads(path.read_text())["rows"] == alone["rows"]
 
 
-def test_patients_are_forecast_from_a_population_of_the_others(alone, tmp_path, monkeypatch) -> None:
+def test_patients_are_forecast_from_a_population_that_is_learned(alone, tmp_path, monkeypatch) -> None:
     """With a population the numbers are others, and are forecasts still."""
     monkeypatch.setattr(backtest, "PACE", backtest.Pace(alone=10, warmup=10, rounds=20, thin=20))
     monkeypatch.setattr(backtest, "LANES", 1)
@@ -81,7 +84,40 @@ def test_patients_are_forecast_from_a_population_of_the_others(alone, tmp_path, 
     assert np.isfinite(one).all()
 
 
-def test_a_population_is_learned_or_given_not_both(tmp_path) -> None:
-    arguments = ["--pool", "--population", "pop.nc", "-o", str(tmp_path / "scores.json")]
+@pytest.fixture
+def others(tmp_path):
+    """A pooled fit of a patient A, whose kind declines fast on drug."""
+    made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")})
+    names = leaning.names_of(made)
+    law = Law(np.full((4, 8, 1), -2.0), np.full((4, 8, 1, 1), 0.3))
+    pooled.lean(made, leaning.group(names, np.isin(names, "decline_s"), np.zeros(len(names)), law, chains=2))
+    store.save(made, tmp_path / "pop.nc")
+    return tmp_path / "pop.nc"
+
+
+def test_a_population_of_others_is_leaned_on(alone, others, tmp_path) -> None:
+    path = tmp_path / "scores.json"
+    run("--population", str(others), "-o", str(path))
+    leant = json.loads(path.read_text())
+    assert leant["population"]["patients"] == ["A"]
+    assert alone["population"] is None
+    one, other = (np.array([row["crps"] for row in of["rows"]]) for of in (leant, alone))
+    assert one.shape == other.shape
+    assert not np.allclose(one, other)
+
+
+def test_patients_of_the_population_are_refused(others, tmp_path) -> None:
+    """The tested patients must not have been seen."""
+    table = tmp_path / "b.csv"
+    table.write_text("patient_id,time_days,burden\n" + "".join(f"A,{28 * k},{9 - 0.5 * k}\n" for k in range(12)))
+    arguments = ["backtest", str(table), "--observable", "psa", "--landmark", "after:8", "--population", str(others)]
+    done = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "scores.json")])
+    assert done.exit_code == 2
+    assert "patient A is among those that the population was learned from" in done.stderr
+
+
+def test_a_population_is_learned_or_given_not_both(others, tmp_path) -> None:
+    arguments = ["--pool", "--population", str(others), "-o", str(tmp_path / "scores.json")]
     done = CliRunner().invoke(main, ["backtest", *TABLES, *arguments])
     assert done.exit_code == 2
+    assert "cannot go together" in done.stderr

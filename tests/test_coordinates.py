@@ -11,11 +11,11 @@ import pytest
 
 import fakes
 from persist.dynamics.observe import OBSERVABLES
-from persist.inference import coordinates, model
+from persist.inference import coordinates, inverse, model
 from persist.inference.cohort import case, pad
 from persist.inference.fate import Fate
 from persist.inference.model import VARIANTS, sampled
-from persist.inference.priors import load_pack
+from persist.inference.priors import load_pack, quantile
 from persist.inference.target import Target, by_site, flat_potential, order, problem, reference
 from persist.types import Schedule
 
@@ -101,6 +101,27 @@ def points(what: str) -> list[np.ndarray]:
 @pytest.mark.parametrize("what", CASES)
 def test_the_density_is_that_of_the_named_priors(what: str) -> None:
     np.testing.assert_allclose(gap(what, points(what)), 0.0, atol=1e-8)
+
+
+@pytest.mark.usefixtures("priors_alone")
+@pytest.mark.parametrize("loss", [-15.0, -5.0, 0.0, 3.0, 5.0])
+def test_the_density_where_losses_of_persisters_are_small_and_large(loss: float) -> None:
+    what = "clinical spr psa"
+    at = points(what)[0]
+    at[order(problem_of(*CASES[what])[0]).index("persister_loss")] = loss
+    np.testing.assert_allclose(gap(what, [at]), 0.0, atol=1e-7)
+
+
+@pytest.mark.parametrize("pack", ["clinical", "in-vitro"])
+def test_tempering_starts_about_where_the_prior_has_the_loss_of_persisters(pack: str) -> None:
+    _, found, one = problem_of(pack, "spr", "psa")
+    entries = {**found.entries, "cells_per_unit": found.cells_per_unit}
+    names, rng = sampled(found, "spr"), np.random.default_rng(0)
+    drawn = {name: jnp.asarray(quantile(entries[name], rng.uniform(1e-6, 1 - 1e-6, 2000))) for name in names}
+    site = np.asarray(jax.vmap(lambda row: inverse._persisters(row, one, found, 1.0)["persister_loss"])(drawn))
+    location, scale = coordinates.starting_range(names, found)["persister_loss"]
+    assert abs(np.median(site) - location) < 0.3 * scale
+    assert 0.6 * scale < site.std() < 1.5 * scale
 
 
 def test_the_density_with_its_series() -> None:

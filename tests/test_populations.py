@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import fakes
-from persist.cli.diagnose import print_health
-from persist.inference import leaning, pooled
+from persist.cli.main import main
+from persist.inference import leaning, pooled, store
 from persist.inference.population import Law
 from persist.types import Table
-from persist.validation import health, populations
+from persist.validation import populations
 
 MEAN, COVARIANCE = np.array([0.8, -0.6]), np.array([[0.5, 0.2], [0.2, 0.8]])
 ROUNDS, LANES, CHAINS = 40, 32, 4
 
 
-def leaning_on(mean: np.ndarray, covariance: np.ndarray):
-    """A fit whose population has these draws ``(rounds, lanes, ...)`` of two scores."""
+def leaning_on(mean: np.ndarray, covariance: np.ndarray, *, own: bool = True):
+    """A fit whose population, its ``own`` or another's, has these draws ``(rounds, lanes, ...)`` of two scores."""
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=CHAINS)
+    made.attrs["pooled"] = store.as_attribute(own)
     names = leaning.names_of(made)
     taken = np.isin(names, ("net_growth_s", "decline_s"))
     pooled.lean(made, leaning.group(names, taken, np.where(taken, 0.7, 0.1), Law(mean, covariance), chains=CHAINS))
@@ -45,11 +49,48 @@ def test_good_draws_pass_and_are_told() -> None:
         assert one["spread"]["q05"] < np.sqrt(variance) < one["spread"]["q95"]
 
 
-@pytest.mark.parametrize("planted", [{"drift": 1.0}, {"apart": 0.5}])
-def test_draws_that_have_not_settled_are_found(planted) -> None:
+@pytest.mark.parametrize(
+    ("planted", "what"), [({"drift": 1.0}, "mean of net_growth_s"), ({"apart": 0.5}, "mean of decline_s")]
+)
+def test_means_that_have_not_settled_are_found(planted, what) -> None:
     found = populations.examine(leaning_on(*draws(**planted)))
     assert found is not None
-    assert any("chains disagree: R-hat of mean of" in problem for problem in found["problems"])
+    assert [problem for problem in found["problems"] if f"the population: chains disagree: R-hat of {what}" in problem]
+
+
+def test_spreads_that_have_not_settled_are_found() -> None:
+    mean, covariance = draws()
+    covariance = covariance * np.linspace(1.0, 3.0, ROUNDS)[:, None, None, None]
+    found = populations.examine(leaning_on(mean, covariance))
+    assert found is not None
+    assert any("R-hat of spread of" in problem for problem in found["problems"])
+    assert found["correlations"]["max_rhat"] is None or not found["correlations"]["max_rhat"] > 1.01
+
+
+def test_correlations_are_those_of_the_covariance() -> None:
+    """Their R-hat is told; here they drift while means and spreads do not."""
+    mean, covariance = draws()
+    covariance[..., 0, 1] = covariance[..., 1, 0] = np.linspace(-0.3, 0.3, ROUNDS)[:, None]
+    made = leaning_on(mean, covariance)
+    columns = populations._correlations(made[leaning.GROUP].to_dataset())
+    kept = made[leaning.GROUP].to_dataset()["covariance"].values
+    want = [
+        np.corrcoef(np.linalg.cholesky(one) @ np.array([[1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]]))[0, 1]
+        for one in kept[0]
+    ]
+    np.testing.assert_allclose(columns["net_growth_s and decline_s"][1][0], want, atol=1e-9)
+    found = populations.examine(made)
+    assert found is not None
+    assert found["ok"], found["problems"]
+    assert found["correlations"]["max_rhat"] > 1.1
+
+
+def test_the_remedy_is_that_of_the_cohort_where_it_was_another() -> None:
+    own, others = (populations.examine(leaning_on(*draws(drift=1.0), own=own)) for own in (True, False))
+    assert own is not None
+    assert others is not None
+    assert "fit the cohort that it was learned from longer" in others["problems"][0]
+    assert "fit the cohort" not in own["problems"][0]
 
 
 def test_few_draws_are_found() -> None:
@@ -66,11 +107,12 @@ def test_a_plain_fit_has_none() -> None:
     assert populations.examine(made) is None
 
 
-def test_it_stands_beneath_the_patients(capsys) -> None:
-    made = leaning_on(*draws(drift=1.0))
-    found = health.whole(made)
-    print_health(found["patients"], found["population"])
-    lines = capsys.readouterr().out.splitlines()
-    at = next(number for number, line in enumerate(lines) if line.startswith("population"))
-    assert "CANNOT BE TRUSTED YET" in lines[at]
-    assert "chains disagree" in lines[at + 1]
+def test_it_marks_the_patients_that_lean_on_it_and_is_told_once(tmp_path) -> None:
+    store.save(leaning_on(*draws(drift=1.0)), tmp_path / "fit.nc")
+    told = CliRunner().invoke(main, ["diagnose", str(tmp_path / "fit.nc")])
+    assert told.exit_code == 3
+    assert told.stdout.count("the population: chains disagree") == 1
+    told = CliRunner().invoke(main, ["diagnose", str(tmp_path / "fit.nc"), "--json"])
+    patient = json.loads(told.stdout)["patients"]["A"]
+    assert not patient["ok"]
+    assert patient["problems"][-1].startswith("the population: ")

@@ -44,7 +44,7 @@ from persist.errors import DataError, UsageError
 @click.option(
     "--pool/--no-pool",
     default=None,
-    help="Learn a population from the patients of other folds.  [default: pool, but with --population]",
+    help="Learn a population from the patients of other folds.  [default: pool; no-pool with --population]",
 )
 @effort_options(chains=2, warmup=640, draws=320)
 @scheduler_option
@@ -91,6 +91,7 @@ def command(
     use_float64()
     keep_compiled()
     from persist.inference import leaning, store
+    from persist.inference.posterior import patients as patients_of
     from persist.inference.priors import known
     from persist.inference.settings import Settings
     from persist.report import page
@@ -99,14 +100,11 @@ def command(
 
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1)
     plan = backtest.Plan(settings, landmark, population is None and pool is not False)
-    earlier = (
-        None
-        if population is None
-        else leaning.mixture(leaning.for_others(store.load(population, "fit"), table, settings))
-    )
+    others = None if population is None else store.load(population, "fit")
+    given = None if others is None else leaning.mixture(leaning.for_others(others, table, settings))
     where = backtest.places(table, plan)
     with Stages(quiet) as bar:
-        law = backtest.populations(table, plan, partial, bar.cohort) if earlier is None else backtest.of_all(earlier)
+        law = backtest.populations(table, plan, partial, bar.cohort) if given is None else backtest.of_all(given)
         tested, unfit = backtest.judge_model(where, plan, law, partial, bar.landmarks, scheduler)
     if not tested:
         raise DataError("no landmark can be fitted", where="landmarks", remedy=next(iter(unfit.values())))
@@ -121,6 +119,7 @@ def command(
         "provenance": store.provenance(seed, table.sha256),
         "notes": table.notes,
         "unfit": unfit,
+        "population": None if others is None else {"file": population, "patients": patients_of(others)},
     } | told(tested, backtest.judge_rules(where, seed), seed)
     page.write({output: json.dumps(plain(content), allow_nan=False, ensure_ascii=False) + "\n"})
     shutil.rmtree(partial, ignore_errors=True)

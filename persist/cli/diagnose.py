@@ -31,11 +31,9 @@ def command(fit: Path, seed: int, as_json: bool, quiet: bool) -> int:
         print_health(report, found["population"])
         print_rates(report)
         print_pooled(found["residuals"])
-    together = {} if found["population"] is None else {"the population": found["population"]}
-    problems = {name: one["problems"] for name, one in (report | together).items()}
     if as_json or quiet:
-        warn_marked(problems)
-    return 3 if any(problems.values()) else 0
+        warn_marked({name: one["problems"] for name, one in report.items()})
+    return 0 if all(one["ok"] for one in report.values()) else 3
 
 
 def print_health(report: dict[str, Any], population: dict[str, Any] | None = None) -> None:
@@ -48,7 +46,8 @@ def print_health(report: dict[str, Any], population: dict[str, Any] | None = Non
         sizes = f"{one['min_ess_bulk']:>10.0f}{one['min_ess_tail']:>10.0f}{divergent}"
         click.echo(f"{name:<12}{one['max_rhat']:>8.3f}{sizes}  {verdict}")
         for problem in one["problems"]:
-            click.echo(f"    - {problem}")
+            if one is population or population is None or problem not in population["problems"]:
+                click.echo(f"    - {problem}")
 
 
 def print_rates(report: dict[str, Any]) -> None:

@@ -125,8 +125,7 @@ def conclude(
     from persist.validation import health, populations
 
     report, population = health.as_json(result), populations.examine(result)
-    shared = [] if population is None else [f"the population: {problem}" for problem in population["problems"]]
-    marked = {name: one["problems"] + shared for name, one in report.items()}
+    marked = {name: one["problems"] for name, one in report.items()}
     unfit = store.attribute(result, "unfit")
     result.attrs["problems"] = store.as_attribute(marked)
     store.save(result, output)

@@ -24,18 +24,16 @@ if TYPE_CHECKING:
     from persist.inference.settings import Progress, Settings
     from persist.types import Table
 
-LANES = 8
-"""Lanes of a chain; twice as many where chains are odd, so that walkers fill up whole groups."""
-
 LEAST = 2
 """Patients of a cohort."""
 
 
 def pace_of(settings: Settings) -> Pace:
-    """How long to draw: as many lanes to a chain, and so many rounds, that a patient has the points that were asked for."""
-    lanes = LANES if settings.chains % 2 == 0 else WALKERS
-    kept = -(-settings.draws // lanes)
-    pace = Pace(lanes=lanes * settings.chains, warmup=-(-settings.warmup // lanes))
+    """How long to draw: so many rounds that a patient has the points that were asked for. A chain has as many lanes as
+    tempering has walkers that start together, so that chains start apart.
+    """
+    kept = -(-settings.draws // WALKERS)
+    pace = Pace(lanes=WALKERS * settings.chains, warmup=-(-settings.warmup // WALKERS))
     return pace._replace(rounds=pace.thin * kept)
 
 
@@ -70,7 +68,12 @@ def fit_cohort(
     lean(result, leaning.group(leaning.names_of(result), found.pooled, found.shown, found.laws, settings.chains))
     spent = time.perf_counter() - began
     fresh = max(0.0, spent - found.seconds)  # a run that went on counts its earlier seconds too
-    result.attrs |= {"seconds": found.seconds, "compile_seconds": fresh, "wall_seconds": spent}
+    result.attrs |= {
+        "pooled": store.as_attribute(True),
+        "seconds": found.seconds,
+        "compile_seconds": fresh,
+        "wall_seconds": spent,
+    }
     return result
 
 

@@ -75,6 +75,7 @@ def assemble(
         "everyone": names,
         "unfit": {},
         "problems": {},
+        "pooled": False,
     }
     return store.tree("fit", groups | more, attrs)
 

@@ -2,8 +2,10 @@
 
 Groups of a posterior file: ``posterior`` and ``sample_stats`` (chain, draw, patient), ``prior`` (chain, draw, patient),
 ``log_likelihood`` and ``posterior_predictive`` (chain, draw, patient, visit), ``observed_data`` (patient, visit) and
-``constant_data`` (patient, segment). A fit with measured fractions has more (`inference.fractions`). Attributes of the root:
-``persist_kind``, ``persist_schema``, ``provenance`` and ``settings`` (JSON).
+``constant_data`` (patient, segment). A fit with measured fractions has more (`inference.fractions`); one that leans on a
+population has ``population`` (chain, draw, score; `inference.leaning`). Attributes of the root: ``persist_kind``,
+``persist_schema``, and as JSON ``provenance``, ``settings``, ``notes``, ``everyone`` (patients of the table), ``unfit`` and
+``problems`` (reasons by patient), ``pooled`` (whether its population was learned here).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from persist.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 4
+SCHEMA = 5
 GROUPS = {
     "fit": (
         "posterior",
@@ -103,7 +105,8 @@ def tree(kind: str, groups: dict[str, Dataset], attrs: dict[str, Any]) -> DataTr
 
 def as_attribute(value: Any) -> Any:
     """A value as an attribute holds it: text and numbers as they are, the rest as JSON."""
-    return value if isinstance(value, (str, int, float)) else json.dumps(value)
+    plain = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return value if plain else json.dumps(value)
 
 
 def attribute(result: DataTree, name: str) -> Any:

@@ -45,20 +45,18 @@ def convergence(columns: xr.Dataset, walkers: int) -> Convergence:
     return Convergence(np.maximum(*rhats), alone[["ess_bulk", "ess_tail"]].astype(float))
 
 
-def problems(found: Convergence) -> list[str]:
-    """What is wrong, each with its number and the remedy."""
+LONGER, MORE = "run longer with --warmup and --draws, or suspect more than one mode", "use --draws"
+
+
+def problems(found: Convergence, longer: str = LONGER, more: str = MORE) -> list[str]:
+    """What is wrong, each with its number and the remedy: to run ``longer``, to keep ``more`` draws."""
     told, rhat = [], found.rhat
     if not found.max_rhat <= MAX_RHAT:
-        told.append(
-            f"chains disagree: R-hat of {rhat.idxmax()} is {rhat.max():.3f} (over {MAX_RHAT}); "
-            "run longer with --warmup and --draws, or suspect more than one mode"
-        )
+        told.append(f"chains disagree: R-hat of {rhat.idxmax()} is {rhat.max():.3f} (over {MAX_RHAT}); {longer}")
     for kind, least in (("ess_bulk", MIN_ESS), ("ess_tail", MIN_TAIL)):
         low = found.sizes[kind]
         if not low.min() >= least:
-            told.append(
-                f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {least:.0f}); use --draws"
-            )
+            told.append(f"few effective draws: {kind} of {low.idxmin()} is {low.min():.0f} (under {least:.0f}); {more}")
     return told
 
 

@@ -147,8 +147,10 @@ def units(fit: xr.DataTree) -> dict[str, str]:
 
 
 def as_json(fit: xr.DataTree) -> dict[str, Any]:
-    """The `patients` object of `fit` and `diagnose`."""
-    return {patient: _as_json(fit, patient) for patient in patients(fit)}
+    """The `patients` object of `fit` and `diagnose`. What is wrong with the population that they lean on is wrong with each."""
+    population = populations.examine(fit)
+    shared = [] if population is None else population["problems"]
+    return {patient: _as_json(fit, patient, shared) for patient in patients(fit)}
 
 
 def whole(fit: xr.DataTree) -> dict[str, Any]:
@@ -158,8 +160,9 @@ def whole(fit: xr.DataTree) -> dict[str, Any]:
     return {"patients": report, "residuals": together, "population": populations.examine(fit)}
 
 
-def _as_json(fit: xr.DataTree, patient: str) -> dict[str, Any]:
+def _as_json(fit: xr.DataTree, patient: str, shared: list[str]) -> dict[str, Any]:
     health, series = examine(fit, patient), subject(fit, patient).series
+    health = health._replace(problems=(*health.problems, *shared))
     seen = visible(series)
     found = rates(fit, patient, seen)
     drawn = fit["posterior"].to_dataset().sel(patient=patient)
