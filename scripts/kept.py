@@ -1,26 +1,46 @@
-"""Rows of results that are kept as they are found, one JSON object a line, so that a run that was stopped goes on from them."""
+"""Rows of results that are kept as they are found, one JSON object a line, so that a run that was stopped goes on from them.
+
+A file tells what its rows are about: seed, a digest of the priors, and what else a script names. Rows of something else are not
+taken for its own.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from persist.inference.priors import load_pack
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows found so far; none where there is no file."""
-    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+
+def about(seed: int, pack: str, cells: str, **more: Any) -> dict[str, Any]:
+    """What rows are about: ``seed``, a digest of the priors of a ``pack`` and of all that is given besides."""
+    told = repr(load_pack(pack, cells)) + json.dumps(more, sort_keys=True, default=str)
+    return {"seed": seed, "digest": hashlib.sha256(told.encode()).hexdigest()[:16]}
+
+
+def read(path: Path, what: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows found so far of ``what``; none where there is no file. Leaves with a message where the file is of another."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict) or found.get("about") != what:
+        raise SystemExit(
+            f"{path}: its rows are of another seed, prior or truth; move it away, or choose another output by -o"
+        )
+    rows: list[dict[str, Any]] = found["rows"]
     return rows
 
 
-def keep(path: Path, rows: list[dict[str, Any]]) -> None:
+def keep(path: Path, what: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write the rows, numbers to four digits; whole or not at all."""
     lines = ",\n".join(json.dumps(_short(row)) for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(f"[\n{lines}\n]\n")
+    beside.write_text(f'{{"about": {json.dumps(what)}, "rows": [\n{lines}\n]}}\n')
     beside.replace(path)
 
 

@@ -161,14 +161,15 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/misfit.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    rows = kept.read(asked.output)
+    about = kept.about(asked.seed, "clinical", "psa", horizon=HORIZON, course=COURSE, pause=PAUSE)
+    rows = kept.read(asked.output, about)
     done = {row["patient"] for row in rows}
     for family in asked.family or FAMILIES:
         for number in range(asked.patients):
             series = patient(family, number, asked.seed)
             if series.patient_id not in done:
                 rows.append(score(series, asked.seed))
-                kept.keep(asked.output, rows)
+                kept.keep(asked.output, about, rows)
                 print(
                     f"{series.patient_id}: {np.mean(rows[-1]['held']):.0%} of {len(rows[-1]['held'])} held", flush=True
                 )

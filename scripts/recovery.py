@@ -134,12 +134,13 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/recovery.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    rows = kept.read(asked.output)
+    about = kept.about(asked.seed, PACK, "psa", truth=TRUTH, arms=ARMS)
+    rows = kept.read(asked.output, about)
     for number in range(len(rows), asked.patients):
         series, counted, true = measured(asked.seed, number)
         fits = {name: judge(with_markers(series, counted, arm), true, asked.seed) for name, arm in ARMS.items()}
         rows.append({"patient": number} | fits)
-        kept.keep(asked.output, rows)
+        kept.keep(asked.output, about, rows)
     print(f"{'rate':<16}" + "".join(f"{name:>18} covers   width" for name in ARMS))
     for name in WATCHED:
         told = ""

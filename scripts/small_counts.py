@@ -118,12 +118,13 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/small_counts.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    rows = kept.read(asked.output)
+    about = kept.about(asked.seed, "in-vitro", "one", truth=TRUTH)
+    rows = kept.read(asked.output, about)
     for number in range(asked.patients):
         if any(row["well"] == number for row in rows):
             continue
         rows.append(one(asked.seed, number, asked.particles))
-        kept.keep(asked.output, rows)
+        kept.keep(asked.output, about, rows)
         row = rows[-1]
         print(
             f"well {number}: R {row['resistant'][0]:.0f} -> {row['resistant'][1]:.0f}; gap {row['loglik_gap']:+.2f} ± "

@@ -62,4 +62,5 @@ def test_the_page_tells_both() -> None:
     page = benchmark_fit.written(about | {"patients": rows})
     assert "| P04 | persist | 10.0 | 30 | 500 | `reversion` | 50.00 | 1.004 | 0 | 960, 640 | 50.0 |" in page
     assert "|  | plain NUTS | 100.0 | 30 | 100 | `reversion` | 1.00 | 1.200 | 7 | 960, 640 |  |" in page
+    assert "of the 0 patients without, nothing can be said" in page
     assert "**10.0 times** as many effective draws a second (geometric mean; from 2.0 to 50.0)" in page

@@ -106,7 +106,8 @@ def by_chance(pack: Pack, variant_names: tuple[str, ...], case: Case, power: flo
     founders have lines that live.
 
     With more, the size over its expectation varies by at most (2 / `FEW`)^(1/2), 14 %, about what a value errs by and little
-    beside what is not known of the start, and the mean field is taken.
+    beside what is not known of the start, and the mean field is taken; where the rarer draws are the true ones, chance is
+    missed.
     """
     if "resistant_0" not in variant_names:
         return False

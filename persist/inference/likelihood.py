@@ -53,7 +53,9 @@ class Visits(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A visit, the level of the curve there, and what the days since the visit before do to the wander."""
+    """A visit, the level of the curve there, and what the days since the visit before do to the wander, the ``fresh``
+    covariance in units of the log (`passage` has it in those of sd^2).
+    """
 
     visit: Visits
     level: Any
@@ -115,8 +117,8 @@ def _start(wander_sd: ArrayLike) -> Wander:
 
 
 def _drifted(state: Wander, over: Passage) -> Wander:
-    """What is known of the wander after days without a value; ``fresh`` is in units of the log here. Written out: products of
-    matrices this small take the time of hundreds of numbers.
+    """What is known of the wander after days without a value. Written out: products of matrices this small take the time of
+    hundreds of numbers.
     """
     (a, b), (c, d) = over.kept
     first, shared = a * state.variance + b * state.shared, a * state.shared + b * state.slope_variance

@@ -36,8 +36,8 @@ ACCEPT = 0.85
 """Acceptance that the common step size aims at."""
 
 TIME = 3.0
-"""Longest trajectory in whitened space, half a turn of a normal law. They last from a third of it to all of it: a step less is
-wasted in the middle of these than of shorter ones, whose points are alike."""
+"""Longest trajectory in whitened space, half a turn of a normal law; the shortest is a third of it. Longer ones end farther
+from their start: an effective draw takes about half the steps that it took with two thirds of this time."""
 
 HASTE = 0.5
 """Share of that time in the first half of the warm-up, which need not come so far."""
