@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import fakes
 from persist.cli.main import main
 from persist.inference import leaning, pooled, store
-from persist.inference.population import Law
+from persist.inference.population import one_kind
 from persist.types import Table
 from persist.validation import backtest
 from persist.validation.baselines import RULES
@@ -89,7 +89,7 @@ def others(tmp_path):
     """A pooled fit of a patient A, whose kind declines fast on drug."""
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")})
     names = leaning.names_of(made)
-    law = Law(np.full((4, 8, 1), -2.0), np.full((4, 8, 1, 1), 0.3))
+    law = one_kind(np.full((4, 8, 1), -2.0), np.full((4, 8, 1, 1), 0.3))
     pooled.lean(made, leaning.group(names, np.isin(names, "decline_s"), np.zeros(len(names)), law, chains=2))
     store.save(made, tmp_path / "pop.nc")
     return tmp_path / "pop.nc"

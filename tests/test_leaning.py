@@ -11,7 +11,7 @@ import fakes
 import laws
 from persist.errors import StoreError, UsageError
 from persist.inference import leaning, pooled, store
-from persist.inference.population import COMPONENTS, Law, log_ratio
+from persist.inference.population import COMPONENTS, log_ratio, one_kind
 from persist.inference.posterior import one_patient
 from persist.inference.priors import at_score, load_pack, moved, quantile, score
 from persist.inference.subject import laws as laws_of
@@ -26,7 +26,7 @@ def known(names: tuple[str, ...], spread: float = 0.0) -> store.Dataset:
     """A population of two scores whose draws of the mean are spread about `MEAN`."""
     rng = np.random.default_rng(1)
     mean = MEAN + spread * rng.standard_normal((40, 8, 2))
-    law = Law(mean, np.tile(COVARIANCE, (40, 8, 1, 1)))
+    law = one_kind(mean, np.tile(COVARIANCE, (40, 8, 1, 1)))
     taken = np.array([name in POOLED for name in names])
     return leaning.group(names, taken, np.where(taken, 0.7, 0.1), law, chains=4)
 
@@ -67,7 +67,7 @@ def test_the_mixture_has_the_density_of_its_draws(fit) -> None:
     names = leaning.names_of(fit)
     group = known(names, 0.3)
     law = leaning.mixture(group)
-    assert law.mean.shape == (COMPONENTS, len(names))
+    assert law.mean.shape == (2 * COMPONENTS, len(names))
     at = [names.index(name) for name in POOLED]
     z = np.zeros(len(names))
     z[at] = [0.3, -1.0]

@@ -14,7 +14,7 @@ import laws
 from persist.inference import mover as module
 from persist.inference import pooling
 from persist.inference.pooling import Pace, pool
-from persist.inference.population import Population, log_ratio, renew, start
+from persist.inference.population import Law, Population, belong, log_ratio, moments, renew, start
 from persist.inference.target import Member, ReferenceLaw
 
 ERROR = np.array([0.4, 0.8, 3.0])
@@ -55,17 +55,21 @@ def exact(lanes: int = 32, rounds: int = 1500, error: np.ndarray = ERROR) -> np.
     certain = np.diag(error[:size] ** -2.0)
     for _ in range(rounds):
         law = renew(rng, z, law, np.ones((lanes, len(VALUES)), bool))
+        wide = law._replace(covariance=law.covariance + np.diag(error[:size] ** 2))  # of values, errors among them
+        among = rng.uniform(size=z.shape[:2]) < belong(np.tile(VALUES[:, :size], (lanes, 1, 1)), wide)
+        middle = law.mean[:, None] + among[..., None] * law.apart[:, None]
         precision = np.linalg.inv(law.covariance)
         total = np.linalg.inv(precision + certain)
-        pull = np.einsum("lij,lj->li", precision, law.mean)[:, None] + VALUES[None, :, :size] @ certain
+        pull = np.einsum("lij,lpj->lpi", precision, middle) + VALUES[None, :, :size] @ certain
         root = np.linalg.cholesky(total)
         z = np.einsum("lij,lpj->lpi", total, pull) + np.einsum("lij,lpj->lpi", root, rng.standard_normal(z.shape))
-        rows.append(told(law.mean, law.covariance))
+        rows.append(told(law))
     return np.moveaxis(np.array(rows[100:]), 0, 1)
 
 
-def told(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Both means, both log variances and the covariance, ``(..., 5)``."""
+def told(law: Law) -> np.ndarray:
+    """Of all patients together: both means, both log variances and the covariance, ``(..., 5)``."""
+    mean, covariance = moments(law)
     variance = np.log(np.diagonal(covariance, axis1=-2, axis2=-1))
     return np.concatenate([mean, variance, covariance[..., 0, 1, None]], axis=-1)
 
@@ -83,7 +87,7 @@ def thinned(rows: np.ndarray) -> np.ndarray:
 def test_the_law_is_that_of_exact_draws() -> None:
     found = pool(0, members(), Pace(lanes=32, alone=40, warmup=60, rounds=600, thin=5))
     assert found.pooled.tolist() == [True, True, False]
-    mine = thinned(np.moveaxis(told(found.laws.mean, found.laws.covariance), 0, 1))
+    mine = thinned(np.moveaxis(told(found.laws), 0, 1))
     right, wrong = thinned(exact()), thinned(exact(error=1.6 * ERROR))
     for j in range(5):
         laws.check_same(mine[:, j], right[:, j])
@@ -126,6 +130,9 @@ def test_a_lane_does_not_know_whom_it_leaves_out() -> None:
 def test_kept_rounds_are_every_fifth() -> None:
     found = pool(0, members(), Pace(lanes=32, alone=8, warmup=10, rounds=20, thin=5))
     assert found.laws.mean.shape == (20, 32, 2)
+    assert found.apart.shape == (32, 6)
     assert len(found.patients) == 6
     assert found.patients[0].point.shape == (4, 32, 3)
-    assert np.all((found.patients[0].accept > 0.5) & (found.patients[0].accept <= 1.0))
+    accept = found.patients[0].accept
+    assert np.all((accept >= 0.0) & (accept <= 1.0))
+    assert accept.mean() > 0.6

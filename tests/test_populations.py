@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import fakes
 from persist.cli.main import main
 from persist.inference import leaning, pooled, store
-from persist.inference.population import Law
+from persist.inference.population import one_kind
 from persist.types import Table
 from persist.validation import populations
 
@@ -25,7 +25,7 @@ def leaning_on(mean: np.ndarray, covariance: np.ndarray, *, own: bool = True):
     made.attrs["pooled"] = store.as_attribute(own)
     names = leaning.names_of(made)
     taken = np.isin(names, ("net_growth_s", "decline_s"))
-    pooled.lean(made, leaning.group(names, taken, np.where(taken, 0.7, 0.1), Law(mean, covariance), chains=CHAINS))
+    pooled.lean(made, leaning.group(names, taken, np.where(taken, 0.7, 0.1), one_kind(mean, covariance), chains=CHAINS))
     return made
 
 

@@ -14,7 +14,7 @@ from persist.errors import StoreError, UsageError
 from persist.inference import store
 from persist.inference.cohort import observable
 from persist.inference.model import sampled
-from persist.inference.population import Law, Population, blend, shared
+from persist.inference.population import Law, Population, blend, moments, shared
 from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
 
@@ -36,27 +36,44 @@ def names_of(fit: store.DataTree) -> tuple[str, ...]:
     return shared(sampled(pack_of(fit), store.attribute(fit, "settings")["model"]))
 
 
-def group(names: tuple[str, ...], pooled: np.ndarray, shown: np.ndarray, laws: Law, chains: int) -> store.Dataset:
+def group(
+    names: tuple[str, ...],
+    pooled: np.ndarray,
+    shown: np.ndarray,
+    laws: Law,
+    chains: int,
+    apart: dict[str, np.ndarray] | None = None,
+) -> store.Dataset:
     """The group of laws ``(rounds, lanes, ...)`` of those of the scores ``names`` (n,) that are ``pooled`` (n,), with how far
-    the patients' own data show each of all; draws are lane after lane.
+    the patients' own data show each of all, and of every patient by lane the probability to be ``apart``; draws are lane after
+    lane.
     """
 
     def by_chain(rows: np.ndarray) -> np.ndarray:
         own = rows.reshape(len(rows), chains, -1, *rows.shape[2:])
         return np.moveaxis(own, 0, 2).reshape(chains, -1, *rows.shape[2:])
 
-    mean, covariance = by_chain(laws.mean), by_chain(laws.covariance)
+    kept, members = Law(*(by_chain(part) for part in laws)), apart or {}
     own = [name for name, taken in zip(names, pooled, strict=True) if taken]
-    draws = {"chain": np.arange(chains), "draw": np.arange(mean.shape[1])}
+    draws = {"chain": np.arange(chains), "draw": np.arange(kept.mean.shape[1])}
+    likely = [np.mean(row.reshape(chains, -1), axis=1) for row in members.values()]
     return store.dataset(
         {
-            "mean": (("chain", "draw", "score"), mean),
-            "covariance": (("chain", "draw", "score", "other"), covariance),
-            "lane": (("draw",), np.repeat(np.arange(mean.shape[1] // len(laws.mean)), len(laws.mean))),
+            "mean": (("chain", "draw", "score"), kept.mean),
+            "covariance": (("chain", "draw", "score", "other"), kept.covariance),
+            "apart": (("chain", "draw", "score"), kept.apart),
+            "share": (("chain", "draw"), kept.share),
+            "lane": (("draw",), np.repeat(np.arange(kept.mean.shape[1] // len(laws.mean)), len(laws.mean))),
             "shown": (("parameter",), shown),
+            "is_apart": (("member", "chain"), np.array(likely).reshape(len(members), chains)),
         },
-        draws | {"score": own, "other": own, "parameter": list(names)},
+        draws | {"score": own, "other": own, "parameter": list(names), "member": list(members)},
     )
+
+
+def law_of(known: store.Dataset) -> Law:
+    """The draws of the law that a group holds, each ``(chains, draws, ...)``."""
+    return Law(*(known[name].values for name in Law._fields))
 
 
 def population_of(fit: store.DataTree, model: str, pack: str, kind: str) -> store.Dataset:
@@ -88,25 +105,19 @@ def for_others(earlier: store.DataTree, table: Table, settings: Settings) -> sto
 
 def mixture(known: store.Dataset) -> Population:
     """The prior of the next patient over the n scores (`population.blend`)."""
-    pooled = np.isin(known["parameter"].values, known["score"].values)
-    return blend(Law(known["mean"].values, known["covariance"].values), pooled)
+    return blend(law_of(known), np.isin(known["parameter"].values, known["score"].values))
 
 
 def marginals(known: store.Dataset) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation of each pooled score of the next patient."""
-    mean = known["mean"].stack(all=("chain", "draw"))
-    spread = {name: known["covariance"].sel(score=name, other=name) for name in known["score"].values}
-    return {
-        str(name): (
-            float(mean.sel(score=name).mean()),
-            float(np.sqrt(spread[name].mean() + mean.sel(score=name).var())),
-        )
-        for name in known["score"].values
-    }
+    found, names = moments(law_of(known)), known["score"].values
+    variance = np.diagonal(found.covariance, axis1=-2, axis2=-1).mean(axis=(0, 1)) + found.mean.var(axis=(0, 1))
+    middle = found.mean.mean(axis=(0, 1))
+    return {str(name): (float(middle[at]), float(np.sqrt(variance[at]))) for at, name in enumerate(names)}
 
 
 def drawn(rng: np.random.Generator, law: Population, count: int) -> np.ndarray:
     """Scores ``(count, n)`` of patients of a population."""
-    component = rng.integers(len(law.mean), size=count)
+    component = rng.choice(len(law.mean), size=count, p=np.exp(law.log_weight))
     z = rng.standard_normal((count, law.mean.shape[1]))
     return np.asarray(law.mean[component] + np.linalg.solve(law.whiten[component], z[..., None])[..., 0])

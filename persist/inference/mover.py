@@ -10,13 +10,14 @@ import numpy as np
 
 from persist import keys
 from persist.inference import resume
-from persist.inference.population import Population
+from persist.inference.population import populated, start
 from persist.inference.sampler import ACCEPT, CAUTION, FIRST, LEAST, Effort, Kept, one_round, warm
 from persist.inference.target import Member, flat_potential, reference, scored
 from persist.inference.tempering import adapted, temper
 from persist.inference.walkers import WALKERS, Crowd, Stride, Walkers, root_of_metric
 
 if TYPE_CHECKING:
+    from persist.inference.population import Population
     from persist.inference.walkers import Moved
 
 
@@ -27,7 +28,7 @@ class Mover:
         target, case, self.name = member.target, member.case, member.patient_id
         self.case, self.scored = case, scored(target)
         size = int(self.scored(case, jnp.zeros((lanes, len(reference(target, case).location)))).shape[1])
-        nothing = Population(np.zeros((lanes, 1, size)), np.tile(np.eye(size), (lanes, 1, 1, 1)))
+        nothing = populated(start(lanes, 0), np.zeros(size, bool))
         own = keys.seed_of(seed, member.patient_id, "pool")
         self.walkers = Walkers(own, flat_potential(target), case, reference(target, case), lanes, (nothing,))
         self.past: list[np.ndarray] = []

@@ -65,7 +65,9 @@ def fit_cohort(
         for one, kept in zip(everyone, found.patients, strict=True)
     ]
     result = described(table, settings, everyone, results)
-    lean(result, leaning.group(leaning.names_of(result), found.pooled, found.shown, found.laws, settings.chains))
+    apart = {one.patient_id: row for one, row in zip(everyone, found.apart.T, strict=True)}
+    names = leaning.names_of(result)
+    lean(result, leaning.group(names, found.pooled, found.shown, found.laws, settings.chains, apart))
     spent = time.perf_counter() - began
     fresh = max(0.0, spent - found.seconds)  # a run that went on counts its earlier seconds too
     result.attrs |= {

@@ -58,12 +58,14 @@ class Pace(NamedTuple):
 
 class Pooled(NamedTuple):
     """A cohort's draws: which of the n scores are ``pooled`` (n,) and how far the patients' data show them (``shown``, (n,));
-    laws of the k pooled ones by round, each ``(rounds, lanes, ...)``; of every patient the kept rounds; run time in seconds.
+    laws of the k pooled ones by round, each ``(rounds, lanes, ...)``; the probability of each patient to be among those apart,
+    by lane ``(lanes, patients)``; of every patient the kept rounds; run time in seconds.
     """
 
     pooled: np.ndarray
     shown: np.ndarray
     laws: Law
+    apart: np.ndarray
     patients: tuple[Kept, ...]
     seconds: float
 
@@ -101,6 +103,7 @@ class _Run:
         self.mark = resume.fingerprint(members, "pool", seed, pace, who.tolist())
         self.number, self.seconds, self.laws = -pace.warmup, 0.0, list[Law]()
         self.shown, self.law = np.zeros(0), population.start(pace.lanes, 0)
+        self.apart = np.zeros(who.shape)
 
     def alone(self, tell: Callable[[str, float], None]) -> None:
         """Every patient to its own posterior, or to where an earlier run left off."""
@@ -154,6 +157,7 @@ class _Run:
         """The laws anew, then every patient."""
         z = np.stack([mover.scores for mover in self.movers], axis=1)[..., self.pooled]
         self.law = population.renew(self.rng, z, self.law, self.who)
+        self.apart += population.belong(z, self.law) if self.number >= 0 else 0.0
         laws, number, pace = populated(self.law, self.pooled), self.number, self.pace
         list(threads.map(lambda mover: mover.go(laws, number, pace.warmup, pace.thin), self.movers))
         self.laws += [self.law] if number >= 0 else []
@@ -162,17 +166,18 @@ class _Run:
     def result(self) -> Pooled:
         """What was drawn."""
         laws = Law(*(np.stack(part) for part in zip(*self.laws, strict=True)))
-        return Pooled(self.pooled, self.shown, laws, tuple(mover.kept() for mover in self.movers), self.seconds)
+        apart = self.apart / max(1, len(self.laws))
+        return Pooled(self.pooled, self.shown, laws, apart, tuple(mover.kept() for mover in self.movers), self.seconds)
 
     def _save(self) -> None:
         """All of it in one file, so that no part is newer than another."""
         if self.folder is None:
             return
         columns: dict[str, Any] = {"number": self.number, "seconds": self.seconds, "random": random_state(self.rng)}
-        columns |= {"mean": self.law.mean, "covariance": self.law.covariance}
+        columns |= {"apart": self.apart} | {f"law.{name}": part for name, part in self.law._asdict().items()}
         if self.laws:
-            means, covariances = zip(*self.laws, strict=True)
-            columns |= {"means": np.stack(means), "covariances": np.stack(covariances)}
+            every = Law(*(np.stack(part) for part in zip(*self.laws, strict=True)))
+            columns |= {f"laws.{name}": part for name, part in every._asdict().items()}
         for place, mover in enumerate(self.movers):
             columns |= {f"{place}.{name}": value for name, value in mover.state().items()}
         resume.write(self.folder / COHORT, self.mark, columns)
@@ -184,8 +189,9 @@ class _Run:
             return
         self.number, self.seconds = int(kept["number"]), float(kept["seconds"])
         self.rng.bit_generator.state = json.loads(str(kept["random"]))
-        self.law = Law(kept["mean"], kept["covariance"])
-        if "means" in kept:
-            self.laws = [Law(*pair) for pair in zip(kept["means"], kept["covariances"], strict=True)]
+        self.apart, self.law = kept["apart"], Law(**resume.under(kept, "law."))
+        every = resume.under(kept, "laws.")
+        if every:
+            self.laws = [Law(*row) for row in zip(*(every[name] for name in Law._fields), strict=True)]
         for place, mover in enumerate(self.movers):
             mover.restore(resume.under(kept, f"{place}."))

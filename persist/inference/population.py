@@ -1,13 +1,16 @@
-"""How the patients of a cohort are spread: a normal law of their scores, learned with them and given to the next.
+"""How the patients of a cohort are spread: a law of their scores, learned with them and given to the next.
 
 A score is a parameter on the scale on which its prior of the pack is standard normal (`priors.score`). In a cohort of k scores
+most patients are about m, and a share w of them, those apart, about m + d:
 
-    z_i ~ Normal(m, C),      m ~ Normal(0, CENTRE^2 I),      C ~ inverse Wishart(k + FREEDOM - 1, SCALE I)
+    z_i ~ Normal(m + c_i d, C),    c_i ~ Bernoulli(w),    w ~ Beta(APART_0, APART_1),    d ~ Normal(0, DISTANCE^2 I),
+    m ~ Normal(0, CENTRE^2 I),     C ~ inverse Wishart(k + FREEDOM - 1, SCALE I)
 
-so that one patient's score alone has about the prior that the pack has (CENTRE^2 + SCALE / (FREEDOM - 2) = 1), and a spread of
-under 0.4 or over 1.1 of that prior's has 5 % each: patients differ in everything, and a cohort of few must not pretend that
-they do not. What a new patient leans on is the mixture over draws of (m, C), which holds that a cohort does not tell
-them exactly.
+so that one patient's score alone has about the prior that the pack has (CENTRE^2 + SCALE / (FREEDOM - 2) + mean of w times
+DISTANCE^2 = 1.06), and a spread of under 0.4 or over 1.1 of that prior's has 5 % each: patients differ in everything, and a
+cohort of few must not pretend that they do not. A few may respond far better than the rest, or carry a clone from the start
+that others have not: one normal law can hold neither. What a new patient leans on is the mixture over draws of the law, which
+holds that a cohort does not tell them exactly.
 """
 
 from __future__ import annotations
@@ -25,8 +28,14 @@ if TYPE_CHECKING:
 
     from persist.inference.priors import Pack
 
-CENTRE = 0.7
+CENTRE = 0.6
 """Prior standard deviation of the population's mean, in that of the pack's prior."""
+
+DISTANCE = 1.0
+"""Prior standard deviation of each score's distance between those apart and the others."""
+
+APART_0, APART_1 = 2.0, 8.0
+"""Of the prior of the share of those apart: a fifth on average, and half or more in 2 %."""
 
 FREEDOM, SCALE = 6.0, 2.0
 """Of the prior of the population's variances: each is inverse gamma (FREEDOM / 2, SCALE / 2)."""
@@ -40,23 +49,47 @@ scores have no end."""
 
 
 class Population(NamedTuple):
-    """An equal mixture of m normal laws of n scores: ``mean`` (..., m, n), ``whiten`` (..., m, n, n), the inverse of the root
-    of the covariance. m = 0 stands for the pack's prior.
+    """A mixture of m normal laws of n scores: ``mean`` (..., m, n), ``whiten`` (..., m, n, n), the inverse of the root of the
+    covariance, and ``log_weight`` (..., m). m = 0 stands for the pack's prior.
     """
 
     mean: Any
     whiten: Any
+    log_weight: Any
 
 
-UNKNOWN = Population(np.zeros((0, 0)), np.zeros((0, 0, 0)))
+UNKNOWN = Population(np.zeros((0, 0)), np.zeros((0, 0, 0)), np.zeros(0))
 """No cohort to lean on: the pack's prior."""
 
 
 class Law(NamedTuple):
-    """A state of the population's law in each of some lanes: mean ``(lanes, k)``, covariance ``(lanes, k, k)``."""
+    """A state of the population's law in each of some lanes: mean of most ``(lanes, k)``, covariance ``(lanes, k, k)``, how far
+    off those apart are ``(lanes, k)``, and their share ``(lanes,)``.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
+    apart: np.ndarray
+    share: np.ndarray
+
+
+class Moments(NamedTuple):
+    """Mean ``(..., k)`` and covariance ``(..., k, k)`` of all patients of a law together."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def one_kind(mean: np.ndarray, covariance: np.ndarray) -> Law:
+    """The law of a population in which none is apart."""
+    return Law(mean, covariance, np.zeros_like(mean), np.zeros(np.shape(mean)[:-1]))
+
+
+def moments(law: Law) -> Moments:
+    """m + w d, and C + w (1 - w) d d^T."""
+    share = law.share[..., None]
+    between = (share * (1.0 - share) * law.apart)[..., None] * law.apart[..., None, :]
+    return Moments(law.mean + share * law.apart, law.covariance + between)
 
 
 def shared(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -74,33 +107,59 @@ def log_ratio(z: Array, law: Population) -> Array:
     """Log density ``()`` of scores ``(n,)`` under the mixture, less that under the pack's prior (standard normal)."""
     away = jnp.einsum("mij,mj->mi", law.whiten, z[None, :] - law.mean)
     scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(law.whiten, axis1=-2, axis2=-1))), axis=-1)
-    each = scale - 0.5 * jnp.sum(away**2, axis=-1)
-    return jax.nn.logsumexp(each) - jnp.log(1.0 * each.shape[0]) + 0.5 * jnp.sum(z**2)
+    each = scale - 0.5 * jnp.sum(away**2, axis=-1) + law.log_weight
+    return jax.nn.logsumexp(each) + 0.5 * jnp.sum(z**2)
 
 
 def start(lanes: int, size: int) -> Law:
-    """The law that a cohort begins with: about the pack's prior."""
-    return Law(np.zeros((lanes, size)), np.tile(np.eye(size), (lanes, 1, 1)))
+    """The law that a cohort begins with: about the pack's prior, nobody far apart."""
+    share = np.full(lanes, APART_0 / (APART_0 + APART_1))
+    return Law(np.zeros((lanes, size)), np.tile(np.eye(size), (lanes, 1, 1)), np.zeros((lanes, size)), share)
+
+
+def belong(z: np.ndarray, law: Law) -> np.ndarray:
+    """Probability ``(lanes, patients)`` that patients of scores ``(lanes, patients, k)`` are among those apart."""
+    toward = np.linalg.solve(law.covariance, law.apart[..., None])[..., 0]
+    middle = law.mean + 0.5 * law.apart
+    with np.errstate(divide="ignore"):
+        odds = np.log(law.share) - np.log1p(-law.share)
+    log_odds = odds[:, None] + np.einsum("lpk,lk->lp", z - middle[:, None], toward)
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * log_odds)))
 
 
 def renew(rng: np.random.Generator, z: np.ndarray, law: Law, counted: np.ndarray) -> Law:
     """One round of exact conditional draws of the law given scores ``(lanes, patients, k)``, lane by lane.
 
-    ``counted`` (lanes, patients) tells which n patients belong to the cohort of a lane.
+    ``counted`` (lanes, patients) tells which n patients belong to the cohort of a lane. In this order: who is apart, their
+    share, C, m, d; each given all others,
 
-        C | z, m  ~  inverse Wishart(k + FREEDOM - 1 + n, SCALE I + sum of (z - m)(z - m)^T),      m | z, C  ~  normal
+        C | z, m, d, c  ~  inverse Wishart(k + FREEDOM - 1 + n, SCALE I + sum of (z - m - c d)(z - m - c d)^T)
     """
-    size = z.shape[-1]
-    number = counted.sum(axis=1)
-    off = np.where(counted[..., None], z - law.mean[:, None], 0.0)
+    size, number = z.shape[-1], counted.sum(axis=1)
+    apart = (rng.uniform(size=counted.shape) < belong(z, law)) & counted
+    share = rng.beta(APART_0 + apart.sum(axis=1), APART_1 + (counted & ~apart).sum(axis=1))
+    off = np.where(counted[..., None], z - law.mean[:, None] - apart[..., None] * law.apart[:, None], 0.0)
     sums = np.einsum("lpi,lpj->lij", off, off) + SCALE * np.eye(size)
     precision = wishart(rng, size + FREEDOM - 1.0 + number, np.linalg.inv(sums))
-    total = np.where(counted[..., None], z, 0.0).sum(axis=1)
-    certain = number[:, None, None] * precision + np.eye(size) / CENTRE**2
-    root = np.linalg.cholesky(certain)
+    near = np.where(counted[..., None], z - apart[..., None] * law.apart[:, None], 0.0).sum(axis=1)
+    mean = _normal(rng, precision, near, number, CENTRE)
+    far = np.where(apart[..., None], z - mean[:, None], 0.0).sum(axis=1)
+    distance = _normal(rng, precision, far, apart.sum(axis=1), DISTANCE)
+    return Law(mean, np.linalg.inv(precision), distance, share)
+
+
+def _normal(
+    rng: np.random.Generator, precision: np.ndarray, total: np.ndarray, number: np.ndarray, sd: float
+) -> np.ndarray:
+    """Draws ``(lanes, k)`` of a mean of which ``number`` (lanes,) values of this precision sum to ``total`` (lanes, k); its
+    prior is normal about 0 with this standard deviation.
+    """
+    certain = number[:, None, None] * precision + np.eye(total.shape[-1]) / sd**2
     centre = np.linalg.solve(certain, np.einsum("lij,lj->li", precision, total)[..., None])
+    root = np.linalg.cholesky(certain)
     noise = np.linalg.solve(np.swapaxes(root, -1, -2), rng.standard_normal((*total.shape, 1)))
-    return Law((centre + noise)[..., 0], np.linalg.inv(precision))
+    drawn: np.ndarray = (centre + noise)[..., 0]
+    return drawn
 
 
 def wishart(rng: np.random.Generator, degrees: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -114,23 +173,26 @@ def wishart(rng: np.random.Generator, degrees: np.ndarray, scale: np.ndarray) ->
 
 
 def populated(law: Law, pooled: np.ndarray) -> Population:
-    """The laws of all n scores, each a population of one, ``(lanes, 1, n)``: those that are not ``pooled`` (n,) keep the
-    pack's prior.
+    """The laws of all n scores, each a population of two, most and those apart, ``(lanes, 2, n)``: scores that are not
+    ``pooled`` (n,) keep the pack's prior.
     """
     lanes, size = len(law.mean), len(pooled)
     at = np.flatnonzero(pooled)
-    mean = np.zeros((lanes, 1, size))
-    mean[:, 0, at] = law.mean
-    whiten = np.tile(np.eye(size), (lanes, 1, 1, 1))
+    mean = np.zeros((lanes, 2, size))
+    mean[:, 0, at], mean[:, 1, at] = law.mean, law.mean + law.apart
+    whiten = np.tile(np.eye(size), (lanes, 2, 1, 1))
     if len(at):
-        whiten[:, 0, at[:, None], at[None, :]] = np.linalg.inv(np.linalg.cholesky(law.covariance))
-    return Population(mean, whiten)
+        whiten[:, :, at[:, None], at[None, :]] = np.linalg.inv(np.linalg.cholesky(law.covariance))[:, None]
+    with np.errstate(divide="ignore"):
+        log_weight = np.stack([np.log1p(-law.share), np.log(law.share)], axis=1)
+    return Population(mean, whiten, log_weight)
 
 
 def blend(laws: Law, pooled: np.ndarray) -> Population:
     """The mixture of at most `COMPONENTS` of many laws ``(..., k)``, evenly taken, over all n scores; k are ``pooled``."""
-    mean = laws.mean.reshape(-1, laws.mean.shape[-1])
-    covariance = laws.covariance.reshape(-1, *laws.covariance.shape[-2:])
-    take = np.unique(np.linspace(0, len(mean) - 1, min(COMPONENTS, len(mean))).round().astype(int))
-    found = populated(Law(mean[take], covariance[take]), pooled)
-    return Population(found.mean[:, 0], found.whiten[:, 0])
+    lead = laws.share.ndim
+    flat = Law(*(part.reshape(-1, *part.shape[lead:]) for part in laws))
+    take = np.unique(np.linspace(0, len(flat.share) - 1, min(COMPONENTS, len(flat.share))).round().astype(int))
+    found = populated(Law(*(part[take] for part in flat)), pooled)
+    each = Population(*(part.reshape(-1, *part.shape[2:]) for part in found))
+    return each._replace(log_weight=each.log_weight - np.log(len(take)))

@@ -1,7 +1,7 @@
 """The population of a pooled fit: whether its draws can be trusted, and what it says of how patients are spread.
 
-Judged are mean and standard deviation of every score that patients share a law of. Of the correlations of each two of them, of
-which there are many, the worst R-hat and the least effective size are told.
+Judged are mean and standard deviation of every score that patients share a law of, over all patients, those apart among them.
+Of the correlations of each two of them, of which there are many, the worst R-hat and the least effective size are told.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persist.inference import leaning, store
+from persist.inference.population import moments
 from persist.validation.chains import convergence, problems
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ LONGER = "fit the cohort that it was learned from longer (persist fit --pool --w
 
 def examine(fit: xr.DataTree) -> dict[str, Any] | None:
     """R-hat, effective sizes, ``problems`` in sentences and, by parameter, quantiles of mean and spread in standard deviations
-    of the pack's prior; None for a fit that leans on no population.
+    of the pack's prior; the share of patients apart, how far they are, and how likely each patient of the cohort is one of
+    them. None for a fit that leans on no population.
     """
     if leaning.GROUP not in fit.children:
         return None
@@ -51,22 +53,25 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
             str(name): {kind: _quantiles(columns[f"{kind} of {name}"][1]) for kind in ("mean", "spread")}
             for name in group["score"].values
         },
+        "share_apart": _quantiles(group["share"].values),
+        "apart": {str(name): _quantiles(group["apart"].sel(score=name).values) for name in group["score"].values},
+        "is_apart": {str(name): float(group["is_apart"].sel(member=name).mean()) for name in group["member"].values},
     }
 
 
 def _columns(group: xr.Dataset) -> Columns:
     """Mean and spread of the scores, each ``(chain, draw)``."""
-    names = group["score"].values
+    names, every = group["score"].values, moments(leaning.law_of(group))
     found: Columns = {}
-    spread = np.sqrt(np.diagonal(group["covariance"].values, axis1=-2, axis2=-1))
-    for kind, rows in (("mean", group["mean"].values), ("spread", spread)):
+    spread = np.sqrt(np.diagonal(every.covariance, axis1=-2, axis2=-1))
+    for kind, rows in (("mean", every.mean), ("spread", spread)):
         found |= {f"{kind} of {name}": (("chain", "draw"), rows[..., at]) for at, name in enumerate(names)}
     return found
 
 
 def _correlations(group: xr.Dataset) -> Columns:
     """The correlation of each two scores, ``(chain, draw)``."""
-    names, covariance = group["score"].values, group["covariance"].values
+    names, covariance = group["score"].values, moments(leaning.law_of(group)).covariance
     found: Columns = {}
     spread = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
     for one, other in combinations(range(len(names)), 2):
