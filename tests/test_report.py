@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from persist.cli.main import main
 from persist.errors import StoreError
 from persist.forecast import decide
-from persist.inference import store
+from persist.inference import leaning, pooled, store
 from persist.inference.curve import DERIVED
 from persist.inference.model import sampled
+from persist.inference.population import Law
 from persist.inference.priors import load_pack, quantile
 from persist.report import inline, page, words
 from persist.report.rates import density, ticks
@@ -294,6 +295,32 @@ def test_what_the_fit_says_about_itself_is_on_the_page(report: page.Report) -> N
     assert text.count("values under the floor") == 2
     assert "derived from net_growth_s and turnover_s; not informed: turnover_s" in text
     assert "derived from net_growth_s and decline_s, all informed" in text
+
+
+def test_many_patients_stand_together_and_few_do_not(report: page.Report) -> None:
+    """A cohort of five: the forest plot, the population, and who is apart."""
+    assert "The patients together" not in report.html
+    names = ("A", "B", "C", "D", "E")
+    many = made_fit(names)
+    many.attrs["pooled"] = store.as_attribute(True)
+    scores = leaning.names_of(many)
+    rng = np.random.default_rng(0)
+    law = Law(
+        np.array([0.5, -0.5]) + 0.1 * rng.standard_normal((40, 32, 2)),
+        np.tile(0.4 * np.eye(2), (40, 32, 1, 1)) * np.exp(0.1 * rng.standard_normal((40, 32, 1, 1))),
+        np.tile([2.0, 0.5], (40, 32, 1)),
+        np.full((40, 32), 0.2) + 0.01 * rng.standard_normal((40, 32)),
+    )
+    apart = {name: np.full(32, 0.9 if name == "D" else 0.1) for name in names}
+    taken = np.isin(scores, ("decline_s", "reversion"))
+    pooled.lean(many, leaning.group(scores, taken, np.full(len(scores), 0.5), law, CHAINS, apart))
+    html = page.build(many).html
+    assert "The patients together" in html
+    assert "Rates of 5 patients" in html
+    assert "more likely than not these do: D." in html
+    assert "under the population" in html
+    assert "The patients together" in page.build(made_fit(names)).html
+    assert "more likely than not" not in page.build(made_fit(names)).html
 
 
 def test_strong_correlations_are_told(lonely: store.DataTree) -> None:

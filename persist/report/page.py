@@ -20,7 +20,7 @@ from persist.errors import StoreError
 from persist.inference import posterior, store
 from persist.inference.priors import load_pack
 from persist.inference.subject import laws
-from persist.report import plots, words
+from persist.report import cohort, plots, words
 from persist.report.patient import Sources, section
 from persist.report.read import futures, history
 from persist.validation import chains, health
@@ -103,7 +103,8 @@ def _render(fit: store.DataTree, forecast: store.DataTree | None, content: dict[
     variant = store.attribute(fit, "settings")["model"]
     text = {"models": words.model(variant), "joined": words.joined, "burden": plots.axis_name(first), "limits": limits}
     sources = (*words.SOURCES, *_prior_sources(fit))
-    return template.render(content, patients=sections, marked=marked, sources=sources, **text)
+    together = cohort.section(fit, content["fit"])
+    return template.render(content, cohort=together, patients=sections, marked=marked, sources=sources, **text)
 
 
 def _prior_sources(fit: store.DataTree) -> list[str]:
