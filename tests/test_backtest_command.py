@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -68,6 +69,23 @@ def test_a_run_that_was_stopped_gives_the_same(alone, tmp_path, monkeypatch) -> 
     assert fitted[0] not in again
     assert len(again) == alone["landmarks"] - 1
     assert json.loads(path.read_text())["rows"] == alone["rows"]
+
+
+def test_shares_come_together_to_the_same(alone, tmp_path) -> None:
+    parts = [str(tmp_path / f"{place}.json") for place in (1, 2)]
+    for place, path in enumerate(parts, start=1):
+        run("--no-pool", "--chunk", f"{place}/2", "-o", path)
+    done = CliRunner().invoke(main, ["merge", str(tmp_path / "all.json"), *reversed(parts), "--quiet"])
+    assert done.exit_code == 0, done.output
+    whole = json.loads((tmp_path / "all.json").read_text())
+    for key in ("model", "baselines", "difference", "fits", "rows", "landmarks", "patients", "missing"):
+        assert whole[key] == alone[key], key
+    done = CliRunner().invoke(main, ["merge", str(tmp_path / "some.json"), parts[0]])
+    assert f"{alone['landmarks'] // 2} landmarks are in no file" in done.stdout
+    again = shutil.copy(parts[0], tmp_path / "again.json")
+    done = CliRunner().invoke(main, ["merge", str(tmp_path / "twice.json"), parts[0], str(again)])
+    assert done.exit_code == 2
+    assert "is in another of them too" in done.stderr
 
 
 def test_patients_are_forecast_from_a_population_that_is_learned(alone, tmp_path, monkeypatch) -> None:

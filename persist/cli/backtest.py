@@ -20,6 +20,7 @@ from persist.cli.common import (
     use_float64,
 )
 from persist.cli.options import (
+    chunk_option,
     common_options,
     device_option,
     effort_options,
@@ -47,6 +48,7 @@ from persist.errors import DataError, UsageError
     help="Learn a population from the patients of other folds.  [default: pool; no-pool with --population]",
 )
 @effort_options(chains=2, warmup=640, draws=320)
+@chunk_option
 @scheduler_option
 @device_option
 @output_options
@@ -68,6 +70,7 @@ def command(
     chains: int,
     warmup: int,
     draws: int,
+    chunk: tuple[int, int],
     scheduler: str | None,
     device: str,
     output: Path,
@@ -94,41 +97,73 @@ def command(
     from persist.inference.posterior import patients as patients_of
     from persist.inference.priors import known
     from persist.inference.settings import Settings
-    from persist.report import page
     from persist.validation import backtest
+    from persist.validation.backtest_shares import share
     from persist.validation.backtest_table import as_json as told
 
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1)
     plan = backtest.Plan(settings, landmark, population is None and pool is not False)
     others = None if population is None else store.load(population, "fit")
     given = None if others is None else leaning.mixture(leaning.for_others(others, table, settings))
-    where = backtest.places(table, plan)
+    every = backtest.places(table, plan)
+    numbers = list(range(len(every)))[chunk[0] - 1 :: chunk[1]]
+    if not numbers:
+        what = f"{len(every)} landmarks have no {chunk[1]} shares"
+        raise UsageError(what, where="--chunk", remedy="give fewer shares")
     with Stages(quiet) as bar:
         law = backtest.populations(table, plan, partial, bar.cohort) if given is None else backtest.of_all(given)
-        tested, unfit = backtest.judge_model(where, plan, law, partial, bar.landmarks, scheduler)
+        mine = [every[number] for number in numbers]
+        tested, unfit = backtest.judge_model(mine, plan, law, partial, bar.landmarks, scheduler)
     if not tested:
         raise DataError("no landmark can be fitted", where="landmarks", remedy=next(iter(unfit.values())))
-    where = [one.place for one in tested]
-    content: dict[str, Any] = {
+    numbers = [number for number in numbers if backtest.label(every[number]) not in unfit]
+    rules = backtest.judge_rules(every, seed)
+    rules = {name: [scores[number] for number in numbers] for name, scores in rules.items()}
+    about: dict[str, Any] = {
         "command": "backtest",
         "output": output,
         "seed": seed,
-        "patients": len({place.name for place in where}),
-        "landmarks": len(where),
+        "patients": len({one.place.name for one in tested}),
+        "landmarks": len(tested),
         "settings": plan._asdict() | {"settings": plan.settings._asdict()},
         "provenance": store.provenance(seed, table.sha256),
         "notes": table.notes,
         "unfit": unfit,
         "population": None if others is None else {"file": population, "patients": patients_of(others)},
-    } | told(tested, backtest.judge_rules(where, seed), seed)
-    page.write({output: json.dumps(plain(content), allow_nan=False, ensure_ascii=False) + "\n"})
+    }
+    if chunk == (1, 1):
+        content = about | {"missing": 0} | told(tested, rules, seed)
+    else:
+        content = about | {"of": chunk[1], "all": len(every), "share": share(numbers, tested, rules)}
+    save(content, output)
     shutil.rmtree(partial, ignore_errors=True)
+    tell(content, output, as_json=as_json, quiet=quiet)
+    return 0
+
+
+def save(content: dict[str, Any], output: Path) -> None:
+    """Write a back-test or a share of one, whole or not at all."""
+    from persist.report import page
+
+    page.write({output: json.dumps(plain(content), allow_nan=False, ensure_ascii=False) + "\n"})
+
+
+def tell(content: dict[str, Any], output: Path, *, as_json: bool, quiet: bool) -> None:
+    """Say on standard output what was found."""
     if as_json:
         emit_json(content)
-    elif not quiet:
+        return
+    for label, why in content["unfit"].items():
+        click.echo(f"persist: warning: landmark {label} could not be fitted: {why}", err=True)
+    if quiet:
+        return
+    if "share" in content:
+        click.echo(f"{content['landmarks']} of {content['all']} landmarks; put the shares together by persist merge")
+    else:
+        if content["missing"]:
+            click.echo(f"{content['missing']} landmarks are in no file")
         _print(content)
-        click.echo(f"\nWritten: {output} (seed {seed})")
-    return 0
+    click.echo(f"\nWritten: {output} (seed {content['seed']})")
 
 
 def _print(content: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``persist merge``: puts the shares of a chunked command together, fits or calibrations."""
+"""``persist merge``: puts the shares of a chunked command together: fits, back-tests, calibrations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from persist.errors import UsageError
 def command(
     output: Path, files: tuple[Path, ...], figure: Path | None, force: bool, seed: int, as_json: bool, quiet: bool
 ) -> int:
-    """Put the FILEs that --chunk wrote together into OUT, as one run would have written it: fits (.nc), or calibrations.
+    """Put the FILEs that --chunk wrote together into OUT, as one run would have written it: fits (.nc), back-tests or
+    calibrations.
 
     The seed is that of the files. Shares of different runs are refused; what no file has is said. Leaves with code 3 where
     a fit cannot be trusted.
@@ -38,13 +39,26 @@ def command(
         if figure is not None:
             raise UsageError("a fit has no figure of ranks", where="--figure", remedy="leave it out")
         return _fits(output, files, as_json=as_json, quiet=quiet)
-    claim_figure(figure, output, force)
     parts = {str(path): read(path) for path in files}
+    if all(part.get("command") == "backtest" for part in parts.values()):
+        return _backtests(output, parts, as_json=as_json, quiet=quiet)
+    claim_figure(figure, output, force)
     from persist.validation.join import join
 
     result = join(parts)
     save(result, output, figure)
     tell(result, output, figure, as_json=as_json, quiet=quiet)
+    return 0
+
+
+def _backtests(output: Path, parts: dict[str, Any], *, as_json: bool, quiet: bool) -> int:
+    """Shares of the landmarks of a back-test."""
+    from persist.cli import backtest
+    from persist.validation.backtest_shares import join
+
+    content = join(parts) | {"output": output}
+    backtest.save(content, output)
+    backtest.tell(content, output, as_json=as_json, quiet=quiet)
     return 0
 
 
@@ -62,7 +76,7 @@ def _fits(output: Path, files: tuple[Path, ...], *, as_json: bool, quiet: bool) 
 
 def read(path: Path) -> dict[str, Any]:
     """The JSON object of a file; `UsageError` where there is none."""
-    remedy = "give files that persist calibrate --chunk wrote"
+    remedy = "give files that --chunk wrote"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

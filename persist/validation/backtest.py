@@ -137,24 +137,25 @@ def judge_model(
     for count, (at, made) in enumerate(crew.each(_forecast, jobs, scheduler), start=len(kept) + 1):
         place = where[todo[at]]
         if isinstance(made, crew.Failure):
-            unfit[_label(place)] = made.what
+            unfit[label(place)] = made.what
         else:
             kept[todo[at]] = made
             if folder is not None:
-                resume.write(resume.named(folder, _label(place)), _mark(place, plan, known), made)
+                resume.write(resume.named(folder, label(place)), _mark(place, plan, known), made)
         if progress is not None:
             progress(count, len(where))
     return [_judged(where[number], plan, kept[number]) for number in sorted(kept)], unfit
 
 
-def _label(place: Place) -> str:
+def label(place: Place) -> str:
+    """A landmark's name: patient and day."""
     return f"{place.name} at {place.cut.day:g}"
 
 
 def _job(place: Place, plan: Plan, known: list[Population]) -> tuple[str, Cut, Plan, Member]:
     """What is to be done of a landmark: `_forecast`."""
     member = members(Table((place.cut.series,), (), ""), plan.settings, known[place.fold])[0]
-    return _label(place), place.cut, plan, member
+    return label(place), place.cut, plan, member
 
 
 def _mark(place: Place, plan: Plan, known: list[Population]) -> str:
@@ -165,29 +166,29 @@ def _mark(place: Place, plan: Plan, known: list[Population]) -> str:
 
 def _kept(place: Place, plan: Plan, known: list[Population], folder: Path | None) -> dict[str, Any] | None:
     """The forecast of a landmark that an earlier run left, if one did."""
-    path = None if folder is None else resume.named(folder, _label(place))
+    path = None if folder is None else resume.named(folder, label(place))
     return None if path is None or not path.exists() else resume.read(path, _mark(place, plan, known))
 
 
 def _judged(place: Place, plan: Plan, kept: dict[str, Any]) -> Judged:
     """A landmark, scored."""
     forecast = Forecast(kept["measured"], kept["level"], kept["sd"])
-    rng = np.random.default_rng(keys.seed_of(plan.settings.seed, _label(place), "score"))
+    rng = np.random.default_rng(keys.seed_of(plan.settings.seed, label(place), "score"))
     period = place.cut.period
     failing = float(fails(np.maximum(forecast.measured, place.cut.floor)[:, period]).mean()) if period.any() else np.nan
     return Judged(place, score(forecast, place.cut, rng), failing, float(kept["max_rhat"]), int(kept["divergences"]))
 
 
-def _forecast(label: str, cut: Cut, plan: Plan, member: Member) -> dict[str, Any]:
+def _forecast(name: str, cut: Cut, plan: Plan, member: Member) -> dict[str, Any]:
     """Draws of the fit up to a landmark, and what they come to on the days after it."""
     settings = plan.settings
     effort = Effort(settings.chains, settings.warmup, settings.draws, settings.doublings)
-    drawn = draw(keys.key(settings.seed, label, "back-test"), member.target, effort, member.case)
+    drawn = draw(keys.key(settings.seed, name, "back-test"), member.target, effort, member.case)
     take = np.linspace(0, next(iter(drawn.values.values())).size - 1, DRAWS).round().astype(int)
     values = {name: value.ravel()[take] for name, value in drawn.values.items()}
     kind, last = observable(cut.series.observable), float(cut.series.day[-1])
     at = landmark(values, member.case, (last, float(cut.series.burden[-1])), kind, None)
-    path = ahead(settings.seed, label, at, cut.given, cut.days)
+    path = ahead(settings.seed, name, at, cut.given, cut.days)
     counting = np.exp(-np.maximum(path.level, 0.0)) if kind.counted else 0.0
     told = {"max_rhat": worst_rhat(drawn), "divergences": int(drawn.stats["diverging"].sum())}
     return told | {
