@@ -5,6 +5,7 @@ A patient's coordinates depend on its series, so a posterior is carried over to 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,12 +13,16 @@ import jax.numpy as jnp
 from numpyro.infer.util import unconstrain_fn
 
 from persist.inference.coordinates import LUCK, REACH, STRETCH, clone_growth, loss_unit, persisters_left, placed
+from persist.inference.curve import follow
 from persist.inference.fate import SIZE, living_founders, log_sized
 from persist.inference.model import model, sampled
-from persist.inference.priors import load_pack
-from persist.inference.target import order
+from persist.inference.population import shared
+from persist.inference.priors import at_score, load_pack
+from persist.inference.target import named_at, order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax import Array
 
     from persist.inference.cohort import Case
@@ -44,6 +49,37 @@ def located(target: Target, case: Case, values: dict[str, Any]) -> Array:
     given = {"pack": pack, "variant": target.variant, "power": target.power, "chance": target.chance}
     free = unconstrain_fn(model, (case,), given, own)
     return jnp.stack([free[site] for site in order(target)])
+
+
+def at_scores(target: Target, case: Case, point: Array, z: Array) -> dict[str, Any]:
+    """The parameters ``()`` by name at a point ``(n,)``; those that patients may share have the scores ``z`` (k,) instead."""
+    pack = load_pack(target.pack, target.cells)
+    entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    names = shared(sampled(pack, target.variant))
+    moved = {name: at_score(entries[name], z[at], jnp.exp) for at, name in enumerate(names)}
+    return named_at(target, case, point) | moved
+
+
+@cache
+def weighed(target: Target) -> Callable[..., Array]:
+    """Compiled: log-likelihoods ``(lanes,)`` of a series at points ``(lanes, n)`` but other scores ``(lanes, k)``, by the mean
+    field: not where the clone's size is sampled.
+    """
+
+    def at(case: Case, point: Array, z: Array) -> Array:
+        return follow(at_scores(target, case, point, z), case, target.power).log_likelihood
+
+    return jax.jit(jax.vmap(at, in_axes=(None, 0, 0)))
+
+
+@cache
+def relocated(target: Target) -> Callable[..., Array]:
+    """Compiled: points ``(lanes, n)`` with other scores ``(lanes, k)``."""
+
+    def at(case: Case, point: Array, z: Array) -> Array:
+        return located(target, case, at_scores(target, case, point, z))
+
+    return jax.jit(jax.vmap(at, in_axes=(None, 0, 0)))
 
 
 def _persisters(values: dict[str, Any], case: Case, pack: Pack, power: float) -> dict[str, Array]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from persist import keys
 from persist.inference import resume
+from persist.inference.inverse import relocated, weighed
 from persist.inference.population import populated, start
 from persist.inference.sampler import ACCEPT, CAUTION, FIRST, LEAST, Effort, Kept, one_round, warm
 from persist.inference.target import Member, flat_potential, reference, scored
@@ -26,7 +27,8 @@ class Mover:
 
     def __init__(self, seed: int, member: Member, lanes: int) -> None:
         target, case, self.name = member.target, member.case, member.patient_id
-        self.case, self.scored = case, scored(target)
+        self.case, self.scored, self.chance = case, scored(target), target.chance
+        self.weighed, self.relocated = weighed(target), relocated(target)
         size = int(self.scored(case, jnp.zeros((lanes, len(reference(target, case).location)))).shape[1])
         nothing = populated(start(lanes, 0), np.zeros(size, bool))
         own = keys.seed_of(seed, member.patient_id, "pool")
@@ -73,6 +75,15 @@ class Mover:
     def scores(self) -> np.ndarray:
         """Where the walkers are, as scores ``(lanes, n)``."""
         return self.scores_at(self.crowd.point)
+
+    def weigh(self, z: np.ndarray) -> np.ndarray:
+        """Log-likelihood of the series ``(lanes,)`` where the walkers are, but with the scores ``z`` (lanes, n)."""
+        return np.asarray(self.weighed(self.case, jnp.asarray(self.crowd.point), jnp.asarray(z)))
+
+    def take_along(self, z: np.ndarray) -> None:
+        """Bring the walkers to scores ``(lanes, n)``; their energies are found by the next trajectory."""
+        point = self.relocated(self.case, jnp.asarray(self.crowd.point), jnp.asarray(z))
+        self.crowd = self.crowd._replace(point=np.asarray(point))
 
     def go(self, laws: Population, number: int, warmup: int, thin: int) -> None:
         """One trajectory under populations of the lanes; before round 0 the stride adapts, later it is fixed."""

@@ -1,10 +1,11 @@
 """A cohort and its population, drawn together: Gibbs, with one Hamiltonian trajectory of every patient a round.
 
 Each of `Pace.lanes` lanes is a state of the whole cohort. A round renews the population of every lane by exact conditional
-draws (`inference.population`), then moves every patient by one trajectory in which each walker, one a lane, has its lane's
-population for a prior. Patients depend on each other only through the population, so their programs are those of a fit alone,
-side by side on all cores. First each patient is led to its posterior alone, and its metric and step size adapt there; a
-second warm-up goes with the cohort.
+draws (`inference.population`), moves it together with its patients (`inference.interweave`; not where the size of a clone is
+sampled), then moves every patient by one trajectory in which each walker, one a lane, has its lane's population for a prior.
+Patients depend on each other only through the population, so their programs are those of a fit alone, side by side on all
+cores. First each patient is led to its posterior alone, and its metric and step size adapt there; a second warm-up goes with
+the cohort.
 
 What the patients' own data say nothing of, the cohort cannot tell either, and there draws would creep: parameters of whose
 prior variance the patients' own posteriors take away less than `SHOWN` on average keep the pack's prior.
@@ -26,6 +27,7 @@ import numpy as np
 from persist import keys
 from persist.errors import DataError, FitError
 from persist.inference import population, resume
+from persist.inference.interweave import Sizes, State, first, interweave
 from persist.inference.mover import Mover, random_state
 from persist.inference.population import Law, populated
 
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
 SHOWN = 0.25
 """Share of its prior variance that patients' own data must take from a parameter, on average, for a population of it."""
+
+LEARN = 0.5
+"""How fast the sizes of the laws' moves learn in the first round of warm-up."""
 
 SAVE = 20
 """Rounds after which it is kept where a run stands."""
@@ -103,7 +108,7 @@ class _Run:
         self.mark = resume.fingerprint(members, "pool", seed, pace, who.tolist())
         self.number, self.seconds, self.laws = -pace.warmup, 0.0, list[Law]()
         self.shown, self.law = np.zeros(0), population.start(pace.lanes, 0)
-        self.apart = np.zeros(who.shape)
+        self.apart, self.sizes = np.zeros(who.shape), first(0)
 
     def alone(self, tell: Callable[[str, float], None]) -> None:
         """Every patient to its own posterior, or to where an earlier run left off."""
@@ -117,7 +122,7 @@ class _Run:
         if not self.pooled.any():
             what = "the patients' own data show no parameter well enough to learn how it is spread"
             raise DataError(what, where="--pool", remedy="give more values or patients, or fit them without --pool")
-        self.law = population.start(self.pace.lanes, int(self.pooled.sum()))
+        self.law, self.sizes = population.start(self.pace.lanes, int(self.pooled.sum())), first(int(self.pooled.sum()))
         self.seconds += time.perf_counter() - began
 
     @property
@@ -155,13 +160,35 @@ class _Run:
 
     def _round(self, threads: ThreadPoolExecutor) -> None:
         """The laws anew, then every patient."""
-        z = np.stack([mover.scores for mover in self.movers], axis=1)[..., self.pooled]
+        every = np.stack([mover.scores for mover in self.movers], axis=1)
+        z = every[..., self.pooled]
         self.law = population.renew(self.rng, z, self.law, self.who)
+        if not any(mover.chance for mover in self.movers):
+            z = self._take_along(threads, every, z)
         self.apart += population.belong(z, self.law) if self.number >= 0 else 0.0
         laws, number, pace = populated(self.law, self.pooled), self.number, self.pace
         list(threads.map(lambda mover: mover.go(laws, number, pace.warmup, pace.thin), self.movers))
         self.laws += [self.law] if number >= 0 else []
         self.number += 1
+
+    def _take_along(self, threads: ThreadPoolExecutor, every: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """The laws moved together with their patients (`inference.interweave`); where the pooled scores are then."""
+
+        def among(z: np.ndarray) -> np.ndarray:
+            found = every.copy()
+            found[..., self.pooled] = z
+            return found
+
+        def weigh(z: np.ndarray) -> np.ndarray:
+            at = np.moveaxis(among(z), 1, 0)
+            return np.stack(list(threads.map(lambda mover, mine: mover.weigh(mine), self.movers, at)), axis=1)
+
+        learn = LEARN / (1.0 + 0.1 * (self.pace.warmup + self.number)) if self.number < 0 else 0.0
+        state = State(self.law, z, weigh(z))
+        state, self.sizes = interweave(self.rng, state, self.who, weigh, self.sizes, learn)
+        self.law, at = state.law, np.moveaxis(among(state.z), 1, 0)
+        list(threads.map(lambda mover, mine: mover.take_along(mine), self.movers, at))
+        return state.z
 
     def result(self) -> Pooled:
         """What was drawn."""
@@ -174,7 +201,9 @@ class _Run:
         if self.folder is None:
             return
         columns: dict[str, Any] = {"number": self.number, "seconds": self.seconds, "random": random_state(self.rng)}
-        columns |= {"apart": self.apart} | {f"law.{name}": part for name, part in self.law._asdict().items()}
+        columns |= {"apart": self.apart, "sizes": np.stack(self.sizes)} | {
+            f"law.{name}": part for name, part in self.law._asdict().items()
+        }
         if self.laws:
             every = Law(*(np.stack(part) for part in zip(*self.laws, strict=True)))
             columns |= {f"laws.{name}": part for name, part in every._asdict().items()}
@@ -189,7 +218,7 @@ class _Run:
             return
         self.number, self.seconds = int(kept["number"]), float(kept["seconds"])
         self.rng.bit_generator.state = json.loads(str(kept["random"]))
-        self.apart, self.law = kept["apart"], Law(**resume.under(kept, "law."))
+        self.apart, self.sizes, self.law = kept["apart"], Sizes(*kept["sizes"]), Law(**resume.under(kept, "law."))
         every = resume.under(kept, "laws.")
         if every:
             self.laws = [Law(*row) for row in zip(*(every[name] for name in Law._fields), strict=True)]

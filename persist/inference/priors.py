@@ -21,6 +21,8 @@ from numpyro.distributions import transforms
 from persist.errors import RatesError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax import Array
 
 _Z95 = 1.6448536269514722
@@ -121,11 +123,11 @@ def moved(prior: Prior, mean: float, sd: float) -> Prior:
     return prior._replace(low=low, centre=centre, high=high)
 
 
-def _unlink(prior: Prior, normal: Any) -> Any:
+def _unlink(prior: Prior, normal: Any, exp: Callable[[Any], Any] = np.exp) -> Any:
     """Values of the scale on which a prior is normal on its own (of a negative one, its size)."""
     if prior.kind == "logit-normal":
-        return prior.lower + (prior.upper - prior.lower) / (1.0 + np.exp(-normal))
-    return prior.lower + np.exp(normal) if prior.kind == "log-normal" else np.exp(normal)
+        return prior.lower + (prior.upper - prior.lower) / (1.0 + exp(-normal))
+    return prior.lower + exp(normal) if prior.kind == "log-normal" else exp(normal)
 
 
 def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
@@ -144,10 +146,12 @@ def quantile(prior: Prior, probability: np.ndarray) -> np.ndarray:
     return -value if prior.kind == "negative-log-normal" else value
 
 
-def at_score(prior: Prior, z: np.ndarray) -> np.ndarray:
-    """Values ``(...)`` that have the scores ``z``, however far out; the inverse of `score`. Not for a half-normal entry."""
+def at_score(prior: Prior, z: Any, exp: Callable[[Any], Any] = np.exp) -> Any:
+    """Values ``(...)`` that have the scores ``z``, however far out; the inverse of `score`. Not for a half-normal entry.
+    ``exp``: NumPy's, or JAX's for arrays of its own.
+    """
     negative = prior.kind == "negative-log-normal"
-    value: np.ndarray = _unlink(prior, prior.location + prior.scale * (-z if negative else z))
+    value = _unlink(prior, prior.location + prior.scale * (-z if negative else z), exp)
     return -value if negative else value
 
 

@@ -1,0 +1,109 @@
+"""Moves of a population with its patients leave the joint law as it is, and go farther than rounds of patients do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpyro.diagnostics import effective_sample_size
+
+import laws
+from persist.inference import interweave as module
+from persist.inference.interweave import State, first, interweave
+from persist.inference.population import Law, renew
+from test_population import LANES, PATIENTS, SIZE, check, joint, patients_of
+
+ERROR = np.array([0.5, 1.0, 2.0])
+
+
+def weigh_at(values: np.ndarray):
+    """The log-likelihood of scores of which ``values`` (lanes, patients, k) were measured."""
+    return lambda z: -0.5 * (((z - values) / ERROR) ** 2).sum(axis=-1)
+
+
+def moved(rounds: int = 4) -> Law:
+    """Laws, patients and their data from the prior; the law moved with its patients; then data anew from the patients, and
+    patients from the law: the joint law stays, so the prior of the law does.
+    """
+    rng = np.random.default_rng(1)
+    law, z = joint(rng)
+    counted, sizes = np.ones((LANES, PATIENTS), bool), first(SIZE)
+    for _ in range(rounds):
+        weigh = weigh_at(z + ERROR * rng.standard_normal(z.shape))
+        state, sizes = interweave(rng, State(law, z, weigh(z)), counted, weigh, sizes, 0.0)
+        law = renew(rng, state.z, state.law, counted)
+        z = patients_of(rng, law)
+    return law
+
+
+@pytest.mark.law
+def test_moves_leave_the_joint_law_as_it_is() -> None:
+    check(moved())
+
+
+@pytest.mark.law
+@pytest.mark.parametrize(
+    ("what", "wrong"),
+    [
+        ("_log_prior", lambda right: lambda law, at: 0.0 * right(law, at)),
+        ("_mean", lambda right: lambda *given: (*right(*given)[:2], np.zeros(LANES))),
+        (
+            "_spread",
+            lambda right: lambda state, at, t, who: (*(made := right(state, at, t, who))[:2], made[2] - (SIZE + 2) * t),
+        ),
+    ],
+)
+def test_a_forgotten_term_would_be_seen(what: str, wrong, monkeypatch) -> None:
+    monkeypatch.setattr(module, what, wrong(getattr(module, what)))
+    laws.must_fail(lambda: check(moved()))
+
+
+def test_who_is_not_counted_stays() -> None:
+    rng = np.random.default_rng(2)
+    law, z = joint(rng)
+    counted = np.ones((LANES, PATIENTS), bool)
+    counted[:, -1] = False
+    weigh = weigh_at(z)
+    state, _ = interweave(rng, State(law, z, weigh(z)), counted, weigh, first(SIZE), 0.0)
+    np.testing.assert_array_equal(state.z[:, -1], z[:, -1])
+    assert not np.array_equal(state.z[:, 0], z[:, 0])
+    np.testing.assert_allclose(state.likelihood, weigh(state.z), atol=1e-9)
+
+
+def test_sizes_learn() -> None:
+    """Of scores that are measured well moves become small, of others they grow."""
+    rng = np.random.default_rng(3)
+    law, z = joint(rng)
+    values = np.array([0.02, 1.0, 50.0])
+    counted, sizes = np.ones((LANES, PATIENTS), bool), first(SIZE)
+    weigh = lambda at: -0.5 * (((at - z) / values) ** 2).sum(axis=-1)  # noqa: E731
+    state = State(law, z, weigh(z))
+    for _ in range(30):
+        state, sizes = interweave(rng, state, counted, weigh, sizes, 0.5)
+    assert sizes.mean[0] < 0.05 < sizes.mean[1] < sizes.mean[2]
+
+
+def test_they_go_farther_than_rounds_alone() -> None:
+    """Thirty patients who each tell little: the mean of the population forgets many times as fast."""
+
+    def effective(with_moves: bool) -> float:
+        rng, lanes, patients = np.random.default_rng(4), 16, 30
+        values = np.random.default_rng(5).normal(0.5, 3.0, (1, patients, 1)) * np.ones((lanes, 1, 1))
+        error, kept = 3.0, []
+        law = Law(
+            np.zeros((lanes, 1)), np.tile(0.1 * np.eye(1), (lanes, 1, 1)), np.zeros((lanes, 1)), np.full(lanes, 0.1)
+        )
+        counted, sizes = np.ones((lanes, patients), bool), first(1)
+        z = np.zeros((lanes, patients, 1))
+        for number in range(400):
+            law = renew(rng, z, law, counted)
+            weigh = lambda at: -0.5 * (((at - values) / error) ** 2).sum(axis=-1)  # noqa: E731
+            if with_moves:
+                state, sizes = interweave(rng, State(law, z, weigh(z)), counted, weigh, sizes, 0.3 / (1 + number))
+                law, z = state.law, state.z
+            precision = 1.0 / law.covariance[:, :, 0] + error**-2
+            centre = (law.mean / law.covariance[:, :, 0])[:, None] + values / error**2
+            z = centre / precision[:, None] + rng.standard_normal(z.shape) / np.sqrt(precision)[:, None]
+            kept.append(law.mean[:, 0])
+        return float(effective_sample_size(np.array(kept[50:]).T))
+
+    assert effective(True) > 4.0 * effective(False)
