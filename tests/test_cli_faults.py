@@ -326,7 +326,8 @@ def judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     report = {"A": HEALTH | TOLD | {"ok": False, "problems": ["chains disagree"]}}
     monkeypatch.setattr("persist.inference.fit.fit", made)
-    monkeypatch.setattr("persist.validation.health.as_json", lambda _: report)
+    found = {"patients": report, "residuals": {"patients": 1, "autocorrelation": None}, "population": None}
+    monkeypatch.setattr("persist.validation.health.whole", lambda _: found)
     return folder
 
 

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from persist.errors import DataError, PrecisionError, UsageError
+from persist.errors import DataError, FitError, PrecisionError, UsageError
 from persist.inference import fit as fitting
-from persist.inference import one_by_one, store
+from persist.inference import one_by_one, posterior, store
 from persist.inference.curve import DERIVED
 from persist.inference.fate import SIZE
 from persist.inference.fit import fit
@@ -144,6 +144,30 @@ def test_a_damaged_file_is_not_taken(folder, monkeypatch, tmp_path, spoil: str) 
         fit(table(A), SHORT, partial=tmp_path)
 
 
+def test_a_patient_that_cannot_be_fitted_is_named_and_the_others_are_fitted(folder, monkeypatch) -> None:
+    """A's draws are kept, BB has no density anywhere."""
+
+    def nowhere(*_args, **_rest):
+        raise FitError("no starting point", where="starts", remedy="look at the values")
+
+    monkeypatch.setattr(one_by_one, "draw", nowhere)
+    found = fit(table(B, A), SHORT, partial=folder[0])
+    assert posterior.patients(found) == ["A"]
+    assert store.attribute(found, "unfit") == {"BB": "no starting point"}
+    assert store.attribute(found, "everyone") == ["BB", "A"]
+    with pytest.raises(FitError, match="patient BB: starts: no starting point; look at the values"):
+        fit(table(B), SHORT)
+
+
+def test_a_share_has_its_patients_and_knows_of_the_others(folder, monkeypatch) -> None:
+    monkeypatch.setattr(one_by_one, "draw", never)
+    found = fit(table(B, A), SHORT, partial=folder[0], chunk=(2, 2))
+    assert posterior.patients(found) == ["A"]
+    assert store.attribute(found, "everyone") == ["BB", "A"]
+    with pytest.raises(UsageError, match="2 patients have no 3 shares"):
+        fit(table(B, A), SHORT, chunk=(3, 3))
+
+
 def test_the_clone_has_a_size_in_all_patients_of_a_file_or_in_none() -> None:
     """Where it is no matter of chance it is as large as expected."""
     plain = Draws({"decline_s": np.full(SHAPE, -0.03)}, {}, np.zeros(2), 1.0)
@@ -201,6 +225,37 @@ from persist.inference import store
 from persist.inference.fit import fit
 store.save(fit(test_fit.table(test_fit.A, test_fit.B), test_fit.SHORT, partial=sys.argv[1]), sys.argv[2])
 """
+
+
+DEVICES = """
+from persist.inference import walkers
+print(len({at for _, (_, at, *_) in walkers._PROGRAMS}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_two_devices_share_the_patients_and_give_the_same_numbers(both, tmp_path) -> None:
+    here = Path(__file__).resolve().parent
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": paths}
+    out = tmp_path / "fit.nc"
+    command = [sys.executable, "-c", PROGRAM + DEVICES, str(tmp_path / "partial"), str(out)]
+    run = subprocess.run(command, env=os.environ | flags, check=True, timeout=600, capture_output=True, text=True)
+    assert run.stdout.split() == ["2"]
+    shared = store.load(out, "fit")
+    same(both, shared, "A")
+    same(both, shared, "BB")
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_dask_workers_give_the_same_numbers(both) -> None:
+    """They begin with JAX as it comes, in float32."""
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    found = fit(table(A, B), SHORT, scheduler="local")
+    same(both, found, "A")
+    same(both, found, "BB")
 
 
 @pytest.mark.slow

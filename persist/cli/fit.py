@@ -122,9 +122,10 @@ def conclude(
 ) -> int:
     """Judge a fit, write it with its problems, and tell of it; the exit code."""
     from persist.inference import store
-    from persist.validation import health, populations
+    from persist.validation import health
 
-    report, population = health.as_json(result), populations.examine(result)
+    found = health.whole(result)
+    report, population = found["patients"], found["population"]
     marked = {name: one["problems"] for name, one in report.items()}
     unfit = store.attribute(result, "unfit")
     result.attrs["problems"] = store.as_attribute(marked)

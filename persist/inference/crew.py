@@ -67,7 +67,7 @@ def _on_devices(work: Work, jobs: list[tuple[Any, ...]], devices: list[Any]) -> 
     def run(job: tuple[Any, ...]) -> Any:
         device = free.get()
         try:
-            with jax.enable_x64(True), jax.default_device(device):  # settings of a thread do not reach another
+            with jax.default_device(device):
                 return tried(work, *job)
         finally:
             free.put(device)
@@ -89,9 +89,9 @@ def _on_dask(work: Work, jobs: list[tuple[Any, ...]], address: str) -> Iterator[
 
 
 def _there(work: Work, job: tuple[Any, ...]) -> Any:
-    """A piece in a worker's process, which has JAX as it comes."""
-    with jax.enable_x64(True):
-        return tried(work, *job)
+    """A piece in a worker's process, which has JAX as it comes: float64 in all its threads, those of the walkers too."""
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+    return tried(work, *job)
 
 
 def _distributed() -> Any:

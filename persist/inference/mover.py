@@ -81,9 +81,12 @@ class Mover:
         return np.asarray(self.weighed(self.case, jnp.asarray(self.crowd.point), jnp.asarray(z)))
 
     def take_along(self, z: np.ndarray) -> None:
-        """Bring the walkers to scores ``(lanes, n)``; their energies are found by the next trajectory."""
-        point = self.relocated(self.case, jnp.asarray(self.crowd.point), jnp.asarray(z))
-        self.crowd = self.crowd._replace(point=np.asarray(point))
+        """Bring the walkers to scores ``(lanes, n)``; their energies are found by the next trajectory. One that would come to
+        no number stays where it is.
+        """
+        point = np.asarray(self.relocated(self.case, jnp.asarray(self.crowd.point), jnp.asarray(z)))
+        there = np.isfinite(point).all(axis=1, keepdims=True)
+        self.crowd = self.crowd._replace(point=np.where(there, point, self.crowd.point))
 
     def go(self, laws: Population, number: int, warmup: int, thin: int) -> None:
         """One trajectory under populations of the lanes; before round 0 the stride adapts, later it is fixed."""

@@ -97,7 +97,8 @@ class Walkers:
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.case, self.reference, self.lanes, self.own = case, reference, lanes, own
-        self.run = _program(energy, case, len(reference.location), jax.tree.map(lambda leaf: leaf[0], own))
+        self.device = jax.config.jax_default_device  # of this thread; the walkers' own threads have to be told
+        self.run = _program(energy, case, len(reference.location), jax.tree.map(lambda leaf: leaf[0], own), self.device)
         self.leaps = 0
 
     def start(self) -> Crowd:
@@ -143,8 +144,9 @@ class Walkers:
         shared = (self.case, self.reference, root, np.asarray(leaps), np.asarray(beta, float))
 
         def work(at: int) -> Any:
-            mine = jax.tree.map(lambda part: jnp.asarray(part[at : at + TOGETHER]), rows)
-            return jax.tree.map(np.asarray, self.run(*mine, *shared))
+            with jax.default_device(self.device):
+                mine = jax.tree.map(lambda part: jnp.asarray(part[at : at + TOGETHER]), rows)
+                return jax.tree.map(np.asarray, self.run(*mine, *shared))
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             parts = list(threads.map(work, range(0, len(point) + more, TOGETHER)))
@@ -200,9 +202,11 @@ _COMPILING = Lock()
 """Held while a program is compiled, so that threads do not all compile the same one."""
 
 
-def _program(energy: Energy, case: Any, size: int, mine: tuple[Any, ...]) -> Any:
-    """The trajectory compiled for points ``(size,)``, cases of these padded sizes and what a walker has for itself, once."""
-    shapes = (size, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((case, mine))))
+def _program(energy: Energy, case: Any, size: int, mine: tuple[Any, ...], device: Any) -> Any:
+    """The trajectory compiled for points ``(size,)``, cases of these padded sizes, what a walker has for itself and the device,
+    once.
+    """
+    shapes = (size, device, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((case, mine))))
     with _COMPILING:
         if (energy, shapes) not in _PROGRAMS:
             own = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (TOGETHER, *np.shape(leaf))), mine)

@@ -148,16 +148,17 @@ def units(fit: xr.DataTree) -> dict[str, str]:
 
 def as_json(fit: xr.DataTree) -> dict[str, Any]:
     """The `patients` object of `fit` and `diagnose`. What is wrong with the population that they lean on is wrong with each."""
-    population = populations.examine(fit)
-    shared = [] if population is None else population["problems"]
-    return {patient: _as_json(fit, patient, shared) for patient in patients(fit)}
+    found: dict[str, Any] = whole(fit)["patients"]
+    return found
 
 
 def whole(fit: xr.DataTree) -> dict[str, Any]:
     """What `diagnose` says: of each of the ``patients``, of the ``residuals`` of all together, and of the ``population``."""
-    report = as_json(fit)
+    population = populations.examine(fit)
+    shared = [] if population is None else population["problems"]
+    report = {patient: _as_json(fit, patient, shared) for patient in patients(fit)}
     together = pooled(one["residuals"] for one in report.values())
-    return {"patients": report, "residuals": together, "population": populations.examine(fit)}
+    return {"patients": report, "residuals": together, "population": population}
 
 
 def _as_json(fit: xr.DataTree, patient: str, shared: list[str]) -> dict[str, Any]:
