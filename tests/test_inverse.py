@@ -17,9 +17,9 @@ from persist.inference.target import flat_potential, named, reference, scored
 from persist.types import Table
 
 
-@pytest.mark.parametrize("chance", [True, False])
-def test_there_and_back(chance) -> None:
-    one = members(Table((fakes.FIVE_VALUES,), (), ""), Settings())[0]
+@pytest.mark.parametrize(("variant", "chance"), [("spr", True), ("spr", False), ("spr-shed", False)])
+def test_there_and_back(variant, chance) -> None:
+    one = members(Table((fakes.FIVE_VALUES,), (), ""), Settings(model=variant))[0]
     target = one.target._replace(chance=chance)
     law = reference(target, one.case)
     z = np.random.default_rng(1).standard_normal((64, len(law.location)))

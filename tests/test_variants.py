@@ -15,7 +15,8 @@ from persist.dynamics.clones import along
 from persist.dynamics.moments import mean_field
 from persist.dynamics.observe import OBSERVABLES
 from persist.dynamics.trajectories import simulate
-from persist.forecast import futures
+from persist.errors import UsageError
+from persist.forecast import ahead, futures
 from persist.forecast.endpoints import rule_for
 from persist.forecast.landmark import Landmark, Look, landmark
 from persist.forecast.outcome import ask, forecast
@@ -31,7 +32,7 @@ from persist.treatment.schedule import parse_plan
 from persist.types import Cells, Grid, Rates, Schedule, Table
 from persist.validation import health
 
-NEW = ("spr-tis", "attenuation")
+NEW = ("spr-tis", "spr-shed", "attenuation")
 SERIES = fakes.FIVE_VALUES
 ON_OFF = Schedule(np.array([0.0, 130.0]), np.array([90.0, 400.0]), np.ones(2))
 """On drug, a holiday of 40 days, and on drug again."""
@@ -82,6 +83,21 @@ def test_without_attenuation_it_is_sr() -> None:
     sr = level({name: values[name] for name in sampled(load_pack("clinical", "psa"), "sr")}, one)
     assert level(values | {"attenuation_rate": 0.0}, one) == pytest.approx(sr, abs=1e-12)
     assert np.abs(level(values, one) - sr).max() > 0.5
+
+
+def test_where_persisters_shed_as_much_as_others_it_is_spr() -> None:
+    one, values = seen_on(np.arange(0.0, 301.0, 20.0)), fakes.of_variant("spr-shed")
+    spr = level({name: values[name] for name in sampled(load_pack("clinical", "psa"), "spr")}, one)
+    assert level(values | {"shed_p": 1.0}, one) == pytest.approx(spr, abs=1e-12)
+    assert np.abs(level(values | {"shed_p": 0.1}, one) - spr).max() > 0.5
+
+
+def test_the_first_burden_is_what_its_cells_shed() -> None:
+    """The curve begins at burden_0, and the cells are those of `spr` over the share of them that is seen."""
+    values = fakes.of_variant("spr-shed") | {"persister_0": 0.3, "shed_p": 0.2}
+    assert level(values, seen_on(np.array([0.0, 20.0])))[0] == pytest.approx(np.log(values["burden_0"]), abs=1e-5)
+    start, all_seen = patient(values, 1.0), patient(values | {"shed_p": 1.0}, 1.0)
+    assert float(start.cells.total / all_seen.cells.total) == pytest.approx(1.0 / (1.0 - 0.3 * 0.8))
 
 
 def test_the_flux_at_half_signal_is_a_share_of_the_first() -> None:
@@ -149,6 +165,39 @@ def test_the_particle_filter_honours_the_fading_kill() -> None:
     assert abs(never - fast) > 1.0
 
 
+@pytest.mark.slow
+@pytest.mark.ci
+def test_the_particle_filter_sees_what_is_shed() -> None:
+    values = fakes.of_variant("spr-shed") | {"cells_per_unit": 1e15, "wander_sd": 0.3, "noise_sd": 0.2, "shed_p": 0.05}
+    values |= {"tolerance_drug": 0.01, "reversion_block": 0.99}
+    one = case(pad([SERIES], pack="clinical"), 0, counted=False)
+    row = {name: np.array([value]) for name, value in values.items()}
+    fast = float(follow({name: jnp.asarray(value) for name, value in values.items()}, one, 1.0).pointwise.sum())
+    assert particles.log_likelihood(0, "A", row, one, 1.0, 2000)[0] == pytest.approx(fast, abs=0.25)
+    all_seen = particles.log_likelihood(0, "A", row | {"shed_p": np.ones(1)}, one, 1.0, 2000)[0]
+    assert abs(all_seen - fast) > 1.0
+
+
+def test_a_forecast_shows_what_is_shed() -> None:
+    """From a landmark off drug on: the curve of one long fit; of the cells themselves it would be another."""
+    values = fakes.of_variant("spr-shed") | SURE | {"shed_p": 0.05, "tolerance_drug": 0.02, "reversion": 0.02}
+    row = {name: np.full(8, value) for name, value in values.items()}
+    at = landmark(row, seen_on(np.array([0.0, 40.0, 85.0])), (85.0, 5.0), OBSERVABLES["psa"], 5.0)
+    look, plan, rule = Look(85.0, 200.0, 20.0, 20.0), parse_plan("on 5, off 40, on"), rule_for("psa", None)
+    later = np.arange(85.0, 286.0, 20.0)
+    whole = level(values, seen_on(np.append([0.0, 40.0], later)))[2:]
+
+    def gap(mark: Landmark) -> float:
+        one = next(futures.run(0, "A", mark, ON_OFF, [plan], look, rule, 1))
+        return float(np.abs(np.log(one.burden[:, 2]) - whole).max())
+
+    assert gap(at) < 0.02
+    assert gap(at._replace(values=at.values | {"shed_p": np.ones(8)})) > 0.5
+    given = Schedule(np.array([0.0, 130.0]), np.array([90.0, 400.0]), np.ones(2))
+    path = ahead.ahead(0, "A", at, given, later[1:])
+    np.testing.assert_allclose(np.median(path.level, axis=0), whole[1:], atol=0.02)
+
+
 def test_a_forecast_goes_on_from_the_potency_reached() -> None:
     """Landmark on day 85, the rest of the drug, the holiday and the restart: the curve of one long fit."""
     values = fakes.of_variant("attenuation") | SURE
@@ -179,7 +228,11 @@ def made(request):
 def test_the_names_go_through_the_files(made, tmp_path) -> None:
     """Posterior, prior, JSON, forecast (also by a rule) and page of a fit of each variant."""
     variant, fit = made
-    own = {"spr-tis": {"secretome_boost", "secretome_share"}, "attenuation": {"attenuation_rate", "recovery_rate"}}
+    own = {
+        "spr-tis": {"secretome_boost", "secretome_share"},
+        "spr-shed": {"shed_p"},
+        "attenuation": {"attenuation_rate", "recovery_rate"},
+    }
     store.save(fit, tmp_path / "fit.nc")
     fit = store.load(tmp_path / "fit.nc", "fit")
     mine, others = own[variant], set.union(*own.values()) - own[variant]
@@ -187,7 +240,7 @@ def test_the_names_go_through_the_files(made, tmp_path) -> None:
         assert mine <= set(fit[group].data_vars)
         assert not others & set(fit[group].data_vars)
     assert ("secretome_half" in fit["posterior"]) == (variant == "spr-tis")
-    assert ("persister_0" in fit["posterior"]) == (variant == "spr-tis")
+    assert ("persister_0" in fit["posterior"]) == (variant != "attenuation")
     rates = health.as_json(fit)["P01"]["rates"]
     assert mine <= set(rates)
     assert all(rates[name]["unit"] for name in mine)
@@ -200,12 +253,20 @@ def test_the_names_go_through_the_files(made, tmp_path) -> None:
 
 
 def test_no_variant_samples_what_it_has_not() -> None:
-    pack = load_pack("in-vitro", "psa")
-    new = {"secretome_boost", "secretome_share", "attenuation_rate", "recovery_rate"}
+    pack = load_pack("clinical", "psa")
+    new = {"secretome_boost", "secretome_share", "attenuation_rate", "recovery_rate", "shed_p"}
     assert {name: new & set(sampled(pack, name)) for name in VARIANTS} == {
         "spr": set(),
         "sr": set(),
         "sp": set(),
         "spr-tis": {"secretome_boost", "secretome_share"},
+        "spr-shed": {"shed_p"},
         "attenuation": {"attenuation_rate", "recovery_rate"},
     }
+
+
+@pytest.mark.parametrize(("pack", "kind"), [("clinical", "volume"), ("clinical", "diameter"), ("in-vitro", "one")])
+def test_what_is_no_marker_is_shed_by_none(pack: str, kind: str) -> None:
+    assert "shed_p" not in load_pack(pack, kind).entries
+    with pytest.raises(UsageError, match="for a marker that cells shed"):
+        sampled(load_pack(pack, kind), "spr-shed")

@@ -1,6 +1,8 @@
 """What is measured of a tumour, and with what error.
 
-    log y = power * (log N - log cells_per_unit) + w(t) + e,   power 1 for volumes and markers, 1/3 for diameters
+    log y = power * (log V - log cells_per_unit) + w(t) + e,   power 1 for volumes and markers, 1/3 for diameters
+
+V = N, or S + shed_p P + R where the burden is a marker of which persisters shed less (`visible`).
 
 ``w`` is a stationary Gaussian process (sd ``wander_sd``) with the Matern covariance of order 3/2 (length ``wander_days``): real
 series wander from any curve, and smoothly, so that what strays goes on straying for a while. ``e`` is robust: Student's t with
@@ -83,8 +85,17 @@ OBSERVABLES: dict[str, Observable] = {
 }
 
 
+def visible(cells: Cells, shed_p: ArrayLike | None = None) -> Array:
+    """Cells as the burden counts them, ``(...)``: S + shed_p P + R, ``shed_p`` what a persister sheds of the marker over what
+    another cell does (None: as much, so N).
+    """
+    if shed_p is None:
+        return jnp.asarray(cells.total)
+    return jnp.asarray(cells.sensitive + shed_p * cells.persister + cells.resistant)
+
+
 def log_burden(total: ArrayLike, log_cells_per_unit: ArrayLike, power: ArrayLike) -> Array:
-    """log y without noise: power * (log N - log cells_per_unit); N is held at 1e-6 cells from below."""
+    """log y without noise: power * (log N - log cells_per_unit), N the visible cells, held at 1e-6 from below."""
     return jnp.asarray(power) * (jnp.log(jnp.maximum(total, 1e-6)) - log_cells_per_unit)
 
 

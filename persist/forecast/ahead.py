@@ -16,10 +16,11 @@ from persist import keys
 from persist.dynamics import stepsize
 from persist.dynamics.attenuation import attenuated
 from persist.dynamics.batches import bucket
+from persist.dynamics.observe import visible
 from persist.dynamics.sampling import stream
 from persist.dynamics.trajectories import simulate
 from persist.forecast.under import whole
-from persist.forecast.visits import Scale, chances, measure
+from persist.forecast.visits import chances, measure, scale_of
 from persist.treatment.exposure import relax
 from persist.treatment.schedule import grid
 from persist.types import Grid
@@ -73,7 +74,8 @@ def _measured(seed: int, name: str, at: Landmark, path: Cells, days: np.ndarray,
     since, shared = np.pad(days - at.day, (0, more), mode="edge"), np.ones(len(days) + more, bool)
     chance = chances(streams, since, shared, (at.wander_mean, at.wander_root), some)
     chance = jax.tree.map(lambda part: part[: len(days)] if np.ndim(part) else part, chance)
-    total = jnp.asarray(path.total).T
-    burden, seen = measure(total, Scale(jnp.asarray(at.log_unit), at.power, at.counted), chance)
+    scale = scale_of(at)
+    total = visible(path, None if scale.shed_p is None else np.asarray(scale.shed_p)[:, None]).T
+    burden, seen = measure(total, scale, chance)
     with np.errstate(divide="ignore"):
         return Ahead(np.log(np.asarray(burden)).T, np.log(np.asarray(seen)).T, np.asarray(some["noise_sd"]))

@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from persist.dynamics.batches import bucket
+from persist.dynamics.observe import visible
 from persist.forecast.agenda import last_course
 from persist.forecast.endpoints import Rule, time_to_progression
 from persist.forecast.visits import measure
 from persist.treatment.schedule import course_at, dose_at
+from persist.types import Cells
 
 if TYPE_CHECKING:
     from persist.dynamics.paths import Lanes, Steered
@@ -46,8 +48,9 @@ def part(who: Patient, one: Agenda, members: np.ndarray, lanes: Lanes, path: Ste
     """Burdens, endpoints and sums of a chunk."""
     here = len(members)
     cells, dose, course = _on_days(who, one, lanes, path, here)
-    total = cells.sum(axis=-1)
-    filled = _filled(total.T, lanes.seen.drift.shape)
+    total, shed = cells.sum(axis=-1), lanes.memory.scale.shed_p
+    seen = visible(Cells(*np.moveaxis(cells, -1, 0)), None if shed is None else np.asarray(shed)[:here, None])
+    filled = _filled(np.asarray(seen).T, lanes.seen.drift.shape)
     burden, measured = (np.asarray(value).T[:here] for value in _measured(filled, lanes.memory.scale, lanes.seen))
     burden, measured = burden[:, : len(one.day)], measured[:, : len(one.day)]
     dense, visited = np.isin(one.day, one.dense), np.isin(one.day, one.visits)

@@ -16,7 +16,7 @@ from persist.dynamics.sampling import poisson, stream
 from persist.dynamics.trajectories import steered
 from persist.forecast.agenda import course, days_on_drug_before
 from persist.forecast.kept import Part, part
-from persist.forecast.visits import Chance, Scale, chances, look, watch
+from persist.forecast.visits import Chance, chances, look, scale_of, watch
 from persist.inference.fate import SIZE
 from persist.types import Cells
 
@@ -61,7 +61,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     def lanes(members: np.ndarray) -> Lanes:
         mine, seen = _of(who, members, one)
         cells = whole(who.seed, who.name, members, mine)
-        memory = watch(one.plan.rule, Scale(mine.log_unit, mine.power, mine.counted), first)
+        memory = watch(one.plan.rule, scale_of(mine), first)
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> Part:

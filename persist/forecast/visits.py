@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist import keys
-from persist.dynamics.observe import Passage, log_burden, noise, passage, times, wander
+from persist.dynamics.observe import Passage, log_burden, noise, passage, times, visible, wander
 from persist.dynamics.sampling import draws, normal_quantile, substream
 from persist.treatment.rules import Memory, decide, remember
 
@@ -21,16 +21,25 @@ if TYPE_CHECKING:
     from jax import Array
     from jax.typing import ArrayLike
 
+    from persist.forecast.landmark import Landmark
     from persist.treatment.grammar import Adaptive
     from persist.types import Cells
 
 
 class Scale(NamedTuple):
-    """How cells become a burden: ``log_unit`` ``(n,)``, ``power``, and whether cells are ``counted``; as of `observe`."""
+    """How cells become a burden: ``log_unit`` ``(n,)``, ``power``, and whether cells are ``counted``; as of `observe`; and
+    ``shed_p`` ``(n,)``, None where P shed as much as others.
+    """
 
     log_unit: Any
     power: Any
     counted: Any
+    shed_p: Any = None
+
+
+def scale_of(at: Landmark) -> Scale:
+    """The scale of a landmark's draws."""
+    return Scale(at.log_unit, at.power, at.counted, at.values.get("shed_p"))
 
 
 class Chance(NamedTuple):
@@ -68,11 +77,12 @@ def watch(rule: Adaptive | None, scale: Scale, first: float | None) -> Watch:
 
 def look(memory: Watch, cells: Cells, seen: Chance) -> Watch:
     """The memory after a visit; for `trajectories.steered`."""
-    return memory._replace(rule=decide(memory.rule, measure(cells.total, memory.scale, seen)[1]))
+    total = visible(cells, memory.scale.shed_p)
+    return memory._replace(rule=decide(memory.rule, measure(total, memory.scale, seen)[1]))
 
 
 def measure(total: Array, scale: Scale, chance: Chance) -> tuple[Array, Array]:
-    """Burden, and burden as measured, of ``total`` cells; both in the shape of the chance. No cells: exactly 0."""
+    """Burden, and burden as measured, of ``total`` visible cells; both in the shape of the chance. No cells: exactly 0."""
     unit = jnp.expand_dims(scale.log_unit, tuple(range(total.ndim - 1)))
     level = log_burden(total, unit, scale.power)
     burden = jnp.where(total > 0.0, jnp.exp(level + chance.drift), 0.0)

@@ -19,7 +19,7 @@ thin curved ridge with the rates that ends in a cliff, so in place of the log x0
 
     u = x + k sigmoid(x)
 
-    P:  x = x0 + log f(days on drug before the lowest value) + log(burden at the restart / lowest value),
+    P:  x = x0 + log f(days on drug before the lowest value) + log(burden at the restart / lowest value) + log shed_p,
         f what is left of the seed while P leaves at L = d_P + k_P + r_0 (1 - phi) - b_P and S declines (`persisters_left`)
     R:  x = x0 + G(t*) + log(burden_0 / y(t*)),   G the growth of log R until t* (`clone_growth`)
 
@@ -158,7 +158,7 @@ def place_persisters(
     lost = _parts(pack, {"death_p": death, "kill_p_share": share, "reversion": back - free})
     seen, stretch = unstretch(at("persister_seen"))
     origin = at("persister_origin")
-    seed = seen - persisters_left(values | lost.values, origin, case) - case.low_fall / power
+    seed = seen - persisters_left(values | lost.values, origin, case) - case.low_fall / power - log_shed(values)
     start, supply = _split(seed, origin)
     base_rate, drug_rate = _split(supply + jnp.log(-values["decline_s"]), at("tolerance_split"))
     made = _parts(pack, {"persister_0": start, "tolerance_base": base_rate, "tolerance_drug": drug_rate})
@@ -213,6 +213,11 @@ def _part(prior: Prior, log_part: Array) -> tuple[Array, Array]:
     share = -jnp.expm1(-scaled)
     density = base(prior).log_prob(jnp.log(share) + scaled)
     return prior.upper * share, density + jnp.log(scaled) - jnp.log(share)
+
+
+def log_shed(values: dict[str, Any]) -> Array:
+    """Log of what P shed of the marker over what others do: where they shed less, they are seen as fewer than they are."""
+    return jnp.log(values["shed_p"]) if "shed_p" in values else jnp.zeros(())
 
 
 def persisters_left(values: dict[str, Any], origin: Array, case: Case) -> Array:

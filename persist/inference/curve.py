@@ -3,6 +3,7 @@
     b_S = lambda / (1 - q),  d_S = q b_S,  k_S = lambda - decline_s        b_R = (1 - c) b_S,  d_R = (1 - c) d_S
     b_P, k_P, k_R = shares of lambda, k_S, lambda_R = (1 - c) lambda       w_1 = escape_fold mutation b_S,  w_0 = 0
     K = N* / (1 - q)      (only births are crowded: a tumour left alone settles at N* = K (1 - q))
+    burden_0 is that of N(0) (1 - persister_0 (1 - shed_p)) cells (`observe.visible`; absent: shed_p is 1)
     R(0) = N(0) resistant_0,  P(0) = N(0) persister_0,  S(0) = N(0) (1 - resistant_0) (1 - persister_0)
     F_50 = secretome_share k_S S(0)     (an absolute flux of dying cells could not move between wells and patients)
 
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 
 from persist.dynamics.attenuation import FRESH, attenuated
 from persist.dynamics.moments import mean_field
-from persist.dynamics.observe import log_burden
+from persist.dynamics.observe import log_burden, visible
 from persist.dynamics.reactions import silent, within
 from persist.inference import composition
 from persist.inference.likelihood import Visits, Wander, log_likelihood
@@ -53,11 +54,14 @@ OPTIONAL = ("secretome_boost", "attenuation_rate", "recovery_rate")
 
 
 class Patient(NamedTuple):
-    """The start of one patient as the rates give it: constants, cells at the first visit, log of cells per unit burden."""
+    """The start of one patient as the rates give it: constants, cells at the first visit, log of cells per unit burden, and
+    what P shed of the marker over what others do (None: as much).
+    """
 
     rates: Rates
     cells: Cells
     log_cells_per_unit: Array
+    shed_p: Array | None = None
 
 
 class Curve(NamedTuple):
@@ -124,11 +128,13 @@ def patient(values: dict[str, Any], power: float) -> Patient:
         washout_days=of("washout_days"),
         **{name: get[name] for name in OPTIONAL if name in get},
     )
-    share_p, share_r = of("persister_0"), of("resistant_0")
+    share_p, share_r, shed = of("persister_0"), of("resistant_0"), get.get("shed_p")
+    if shed is not None:
+        start = start / (1.0 - share_p * (1.0 - shed))
     cells = Cells(start * (1.0 - share_p) * (1.0 - share_r), start * share_p, start * share_r * size)
     if "secretome_share" in get:
         rates = rates._replace(secretome_half=get["secretome_share"] * kill_s * cells.sensitive)
-    return Patient(rates, cells, log_unit)
+    return Patient(rates, cells, log_unit, shed)
 
 
 def run(values: dict[str, Any], case: Case, power: float) -> Run:
@@ -150,7 +156,7 @@ def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
 
     path = [from_start(first, along) for first, along in zip(one.start.cells, one.path, strict=True)]
     cells, sampled = (Cells(*(state[step] for state in path)) for step in (case.step, case.specimens.step))
-    level = log_burden(cells.total, one.start.log_cells_per_unit, power)
+    level = log_burden(visible(cells, one.start.shed_p), one.start.log_cells_per_unit, power)
     visits = Visits(case.gap, case.value, case.censoring, case.counting, case.seen)
     noise = (values["noise_sd"], values["wander_sd"], values["wander_days"])
     pointwise, wander = log_likelihood(visits, level, *noise)

@@ -12,7 +12,16 @@ import jax
 import jax.numpy as jnp
 from numpyro.infer.util import unconstrain_fn
 
-from persist.inference.coordinates import LUCK, REACH, STRETCH, clone_growth, loss_unit, persisters_left, placed
+from persist.inference.coordinates import (
+    LUCK,
+    REACH,
+    STRETCH,
+    clone_growth,
+    log_shed,
+    loss_unit,
+    persisters_left,
+    placed,
+)
 from persist.inference.curve import follow
 from persist.inference.fate import SIZE, living_founders, log_sized
 from persist.inference.model import model, sampled
@@ -95,7 +104,8 @@ def _persisters(values: dict[str, Any], case: Case, pack: Pack, power: float) ->
         _log_part(pack.entries[name], values[name]) for name in ("persister_0", "tolerance_base", "tolerance_drug")
     )
     supply = jnp.logaddexp(base, drug) - jnp.log(decline)
-    seen = jnp.logaddexp(start, supply) + persisters_left(values, start - supply, case) + case.low_fall / power
+    left = persisters_left(values, start - supply, case) + log_shed(values)
+    seen = jnp.logaddexp(start, supply) + left + case.low_fall / power
     return {
         "persister_seen": _stretched(seen),
         "persister_origin": start - supply,

@@ -32,21 +32,26 @@ _PERSISTERS = (
 _CLONE = ("mutation", "escape_fold", "resistant_0", "cost_r", "kill_r_share")
 _SECRETOME = ("secretome_boost", "secretome_share")
 _ATTENUATION = ("attenuation_rate", "recovery_rate")
+_SHED = ("shed_p",)
 
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "spr": (*_SECRETOME, *_ATTENUATION),
-    "sr": (*_PERSISTERS, *_SECRETOME, *_ATTENUATION),
-    "sp": (*_CLONE, *_SECRETOME, *_ATTENUATION),
-    "spr-tis": _ATTENUATION,
-    "attenuation": (*_PERSISTERS, *_SECRETOME),
+    "spr": (*_SECRETOME, *_ATTENUATION, *_SHED),
+    "sr": (*_PERSISTERS, *_SECRETOME, *_ATTENUATION, *_SHED),
+    "sp": (*_CLONE, *_SECRETOME, *_ATTENUATION, *_SHED),
+    "spr-tis": (*_ATTENUATION, *_SHED),
+    "spr-shed": (*_SECRETOME, *_ATTENUATION),
+    "attenuation": (*_PERSISTERS, *_SECRETOME, *_SHED),
 }
-"""Model variants by name, and the parameters that each holds at 0."""
+"""Model variants by name, and the parameters that each does without: at 0, but shed_p at 1."""
 
 
 def sampled(pack: Pack, variant: str) -> tuple[str, ...]:
     """Names of the sampled parameters, in order; `UsageError` for an unknown variant."""
     if variant not in VARIANTS:
         raise UsageError(f'no model is called "{variant}"', where="--model", remedy=f"choose {', '.join(VARIANTS)}")
+    if variant == "spr-shed" and "shed_p" not in pack.entries:
+        what = "spr-shed is for a marker that cells shed (psa), in patients"
+        raise UsageError(what, where="--model", remedy="fit spr, in which the burden follows the number of cells")
     names = [name for name in pack.entries if name not in VARIANTS[variant]]
     return (*names, *(("cells_per_unit",) if pack.cells_per_unit is not None else ()))
 

@@ -19,7 +19,7 @@ from jax.scipy.special import log_ndtr, logsumexp, ndtri
 from persist import keys
 from persist.dynamics import stepsize
 from persist.dynamics.attenuation import attenuated
-from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, log_burden, passage, times
+from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, log_burden, passage, times, visible
 from persist.dynamics.sampling import poisson, uniform
 from persist.dynamics.trajectories import simulate
 from persist.inference import composition
@@ -95,7 +95,7 @@ def log_likelihood(
             gap = float(case.gap[look.place]) if look.place else np.inf
             seen = Value(case.value[look.place], case.censoring[look.place], case.counting[look.place], gap)
             noise = {one: given[one] for one in ("noise_sd", "wander_sd", "wander_days")}
-            crowd, fresh = _weighed(fold, crowd, seen, noise, start.log_cells_per_unit, power)
+            crowd, fresh = _weighed(fold, crowd, seen, noise, (start.log_cells_per_unit, start.shed_p), power)
         total += np.asarray(fresh)
         if progress is not None:
             progress(done, len(looks))
@@ -158,12 +158,12 @@ def _moved(key: Array, crowd: Crowd, rates: Rates, steps: Grid, exposure: Exposu
 
 @jax.jit
 def _weighed(
-    key: Array, crowd: Crowd, seen: Value, noise: dict[str, Array], log_unit: Array, power: float
+    key: Array, crowd: Crowd, seen: Value, noise: dict[str, Array], scale: tuple[Array, Array | None], power: float
 ) -> tuple[Crowd, Array]:
-    """Particles after a value, and the log of their mean weight ``(n_draws,)``."""
+    """Particles after a value, and the log of their mean weight ``(n_draws,)``; ``scale``: log of cells per unit, shed_p."""
     shape = crowd.wander.shape
-    log_unit = jnp.broadcast_to(log_unit, shape[:1])
-    level = log_burden(crowd.cells.total, log_unit[:, None], power)
+    log_unit, shed = jnp.broadcast_to(scale[0], shape[:1]), None if scale[1] is None else scale[1][:, None]
+    level = log_burden(visible(crowd.cells, shed), log_unit[:, None], power)
     sd, memory = noise["wander_sd"][:, None], noise["wander_days"][:, None]
     over = passage(jnp.broadcast_to(seen.gap, memory.shape), memory)
     mean, slope = times(over.kept, jnp.stack([crowd.wander, crowd.slope]))

@@ -79,6 +79,9 @@ class Pack(NamedTuple):
     cells_per_unit: Prior | None
 
 
+SHEDDING = ("psa",)
+"""Burdens that are a marker which cells shed, of which persisters may shed less."""
+
 KINDS = ("log-normal", "logit-normal", "negative-log-normal", "half-normal")
 
 
@@ -203,6 +206,8 @@ def load_pack(name: str, cells_entry: str) -> Pack:
     if base not in packs():
         raise RatesError(f'no prior pack is called "{base}"', where="--pack", remedy=f"choose {' or '.join(packs())}")
     rows = _file()[base] | (_file()["diameter"] if cells_entry == "diameter" else {})
+    if cells_entry not in SHEDDING:
+        rows = {key: row for key, row in rows.items() if key != "shed_p"}
     if cells_entry != "one":
         rows = rows | {"cells_per_unit": _file()["cells_per_unit"][cells_entry]}
     for change in _parts_of(name)[1:]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from persist.dynamics.attenuation import attenuated
 from persist.dynamics.moments import mean_field
+from persist.dynamics.observe import visible
 from persist.errors import PrecisionError
 from persist.inference.curve import patient
 from persist.inference.model import sampled
@@ -103,7 +104,7 @@ def prior_predictive(pack: Pack, n: int = 1000, seed: int = 0, variant: str = "s
     steps = MONTHS * STEPS_A_MONTH
     length = np.full(steps, MONTH_DAYS[pack.name] / STEPS_A_MONTH)
     treated, untreated = (np.asarray(_totals(values, Grid(length, np.full(steps, dose)))) for dose in (1.0, 0.0))
-    first = np.asarray(start.cells.total)
+    first = np.asarray(visible(start.cells, start.shed_p))
     return Predictive(np.arange(steps + 1) / STEPS_A_MONTH, treated / first, untreated / first)
 
 
@@ -116,12 +117,12 @@ def _draw(pack: Pack, name: str, n: int, seed: int) -> np.ndarray:
 @jax.jit
 @partial(jax.vmap, in_axes=(0, None), out_axes=1)
 def _totals(values: dict[str, Any], grid: Grid) -> jax.Array:
-    """Total cells at the start and after every step, ``(n_steps + 1, n)``; ``values`` each ``(n,)``."""
+    """Visible cells at the start and after every step, ``(n_steps + 1, n)``; ``values`` each ``(n,)``."""
     start = patient(values, power=1.0)
     exposure = relax(grid, start.rates.onset_days, start.rates.washout_days)
     exposure, _ = attenuated(exposure, start.rates, grid.length)
-    after = mean_field(start.cells, start.rates, grid.length, exposure).total
-    return jnp.append(jnp.asarray(start.cells.total), after)
+    after = visible(mean_field(start.cells, start.rates, grid.length, exposure), start.shed_p)
+    return jnp.append(visible(start.cells, start.shed_p), after)
 
 
 def _course(month: np.ndarray, burden: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -100,7 +100,7 @@ def virtual(seed: int, number: int, pack: str, variant: str, design: Design, pla
     cells = moved(names_of(seed, number, "cells"), start, design)
     noise_sd = values["noise_sd"] * (NOISIER if plant == "noisier" else 1.0)
     wander = wandered(names_of(seed, number, "wander"), values, design.day)
-    total = np.asarray(cells.total)
+    total = np.asarray(observe.visible(cells, start.shed_p))
     level = np.asarray(observe.log_burden(total, start.log_cells_per_unit, kind.power)) + wander[:, 0]
     log_value = level + errors(names_of(seed, number, "errors"), noise_sd, np.exp(level), counted=kind.counted)
     series = seen(f"replicate {number}", np.exp(log_value), design, kind.ceiling, plant)
