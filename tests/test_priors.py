@@ -146,6 +146,15 @@ def test_the_rival_of_persisters_passes_the_gate_too(name: str) -> None:
     assert not gate(pack._replace(entries=pack.entries | {"attenuation_rate": fast}), 2000, variant="attenuation").ok
 
 
+def test_persisters_that_shed_little_pass_the_gate_too() -> None:
+    """Of the marker, not of the cells; were nearly all S soon to turn silent, the marker would not fall as it does."""
+    pack = load_pack("clinical", "psa")
+    found = gate(pack, 2000, variant="spr-shed")
+    assert found.ok, found.problems
+    silent = pack.entries["tolerance_base"]._replace(low=0.3, high=1.0)
+    assert not gate(pack._replace(entries=pack.entries | {"tolerance_base": silent}), 2000, variant="spr-shed").ok
+
+
 @pytest.mark.parametrize(
     ("entry", "change", "word"),
     [
