@@ -98,13 +98,13 @@ class Toy:
     side by side: ``lanes`` of each, of which the laws of a few late rounds are kept.
     """
 
-    def __init__(self, asked: Any, count: int, lanes: int = 20) -> None:
+    def __init__(self, asked: Any, count: int, lanes: int = 12) -> None:
         at, rng = np.flatnonzero(cohorts.pooled_of(asked)), np.random.default_rng(5)
         z = np.stack([cohorts.truth(asked, number)[1][:-1, at] for number in range(count)])
         self.value = np.repeat(z + ERROR * rng.standard_normal(z.shape), lanes, axis=0)
         self.count, self.lanes, self.laws = count, lanes, self.gibbs(rng)
 
-    def gibbs(self, rng: np.random.Generator, rounds: tuple[int, ...] = (40, 60, 80)) -> list[Law]:
+    def gibbs(self, rng: np.random.Generator, rounds: tuple[int, ...] = (36, 48, 60, 72, 84)) -> list[Law]:
         """Rounds of the law and of the patients, each given all others."""
         law, z, kept = start(len(self.value), len(POOLED)), self.value, []
         everyone = np.ones(self.value.shape[:2], bool)
@@ -157,7 +157,9 @@ def check_even(found: dict[str, Any]) -> None:
 
 @pytest.mark.law
 def test_ranks_are_even_and_errors_of_the_population_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a prior of half the variance in the fit; patients who are more alike than their law."""
+    """Planted: a prior of half the variance in the fit; and patients more alike than their law, found by the bands of the
+    program.
+    """
     right = calibrated(monkeypatch)
     check_even(right)
     assert list(right["parameters"]) == NAMES
@@ -166,7 +168,9 @@ def test_ranks_are_even_and_errors_of_the_population_are_found(monkeypatch: pyte
     laws.must_fail(lambda: check_even(narrower))
     out = [name for name, one in narrower["parameters"].items() if not one["ecdf_ok"]]
     assert set(out) >= {f"spread of {name}" for name in POOLED}
-    laws.must_fail(lambda: check_even(calibrated(monkeypatch, plant="alike")))
+    alike = calibrated(monkeypatch, plant="alike")
+    assert not alike["all_ok"]
+    assert sum(not alike["parameters"][f"spread of {name}"]["ecdf_ok"] for name in POOLED) >= 2
 
 
 def test_a_cohort_tells_of_its_law_as_much_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,9 +87,9 @@ def pool(
 ) -> Pooled:
     """Draws of the cohort and its population.
 
-    ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``pooled`` (n,): the scores that have
-    a population, whatever the data show (by default those that they show). ``folder`` keeps where the run stands, from where
-    the same run goes on and gives the same numbers. ``progress`` is told what is being done, and the share of it that is done.
+    ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``pooled`` (n,): scores that have a
+    population, whatever the data show (by default those that they show). ``folder`` keeps where the run stands, from where the
+    same run goes on and gives the same numbers. ``progress`` is told what is being done, and the share of it that is done.
     """
     who = np.ones((pace.lanes, len(members)), bool) if counted is None else counted
     run = _Run(seed, members, pace, who, pooled, folder)

@@ -48,6 +48,7 @@ from persist.validation.virtual import generator, made, names_of, prior_draw, ta
 if TYPE_CHECKING:
     from persist.inference.pooling import Pooled
     from persist.inference.target import Member
+    from persist.validation.virtual import Virtual
 
 POOLED = ("net_growth_s", "decline_s", "noise_sd", "wander_sd")
 """Scores that the calibration pools: fixed, since of a choice that looks at the data, as `pool` makes it otherwise, there is no
@@ -60,8 +61,8 @@ NEXT = "decline_s"
 
 SHARE, FORESEEN = "share_apart", f"{NEXT} of the next patient"
 
-ALIKE_BY = 0.5
-"""Share of C that patients are drawn with where that is planted."""
+ALIKE_BY = 0.25
+"""Share of C that patients are drawn with where that is planted: half of its standard deviations."""
 
 
 def ranked(asked: Study, number: int) -> dict[str, Any]:
@@ -99,16 +100,19 @@ def truth(asked: Study, number: int) -> tuple[Law, np.ndarray]:
 
 def patients(asked: Study, number: int, z: np.ndarray) -> tuple[list[Member], int]:
     """The patients of scores ``(N, n)``, simulated and measured, as the sampler reads them; how many values are censored."""
-    settings, series = asked.settings, []
+    series = tuple(patient(asked, number, place, row).series for place, row in enumerate(z))
+    return members(table_of(series), asked.settings), sum(int(np.sum(one.censoring != 0)) for one in series)
+
+
+def patient(asked: Study, number: int, place: int, z: np.ndarray) -> Virtual:
+    """One patient of scores ``(n,)``, and of burdens from the pack's prior; numbered in the cohort by ``place``."""
+    settings, own = asked.settings, f"patient {place}"
     pack = load_pack(settings.pack, observable(asked.design.observable).cells)
     entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
-    for place, row in enumerate(z):
-        own = f"patient {place}"
-        values = prior_draw(generator(settings.seed, number, own, "prior"), settings.pack, settings.model, asked.design)
-        values |= {name: float(at_score(entries[name], at)) for name, at in zip(names_in(asked), row, strict=True)}
-        names = partial(names_of, settings.seed, number, own)
-        series.append(made(f"replicate {number}, {own}", values, names, asked.design, asked.plant).series)
-    return members(table_of(tuple(series)), settings), sum(int(np.sum(one.censoring != 0)) for one in series)
+    values = prior_draw(generator(settings.seed, number, own, "prior"), settings.pack, settings.model, asked.design)
+    values |= {name: float(at_score(entries[name], at)) for name, at in zip(names_in(asked), z, strict=True)}
+    names = partial(names_of, settings.seed, number, own)
+    return made(f"replicate {number}, {own}", values, names, asked.design, asked.plant)
 
 
 def names_in(asked: Study) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ RANKS_STEP = 20
 """The number of ranks is a multiple of this, so that the middle 50 % and 90 % of them are whole numbers of ranks."""
 
 ALIKE = "alike"
-"""The error that may be planted in cohorts alone: patients half as different, in variance, as their law says."""
+"""The error that may be planted in cohorts alone: patients half as different as their law says."""
 
 PLANTS = (*virtual.PLANTS, ALIKE)
 """Errors that may be planted."""
