@@ -142,7 +142,7 @@ def apart(seed: int, count: int, rounds: int, pace: Pace) -> dict[str, Any]:
 
 def written(about: dict[str, Any]) -> str:
     """The page."""
-    names = (
+    names = [
         "patients",
         "s alone, a patient",
         "s a round",
@@ -150,14 +150,14 @@ def written(about: dict[str, Any]) -> str:
         "hours of a fit",
         "peak GB",
         "kept GB",
-    )
+    ]
     where = f"{about['cores']} cores ({about['machine']}), {about['lanes']} lanes, a dozen pooled scores"
     lines = [
         "# A pooled fit: time and memory by patients",
         "",
         f"`python scripts/benchmark_cohort.py`: {where}, 66 values a patient; rounds",
-        f"timed after compiling, the median of {about['timed']}. Seconds on the wall, and of all cores together in brackets. Hours are",
-        f"extrapolated to the default rounds of `fit --pool`. {about['beside']}".rstrip(),
+        f"timed after compiling, the median of {about['timed']}. Seconds on the wall, and of all cores together in brackets.",
+        f"Hours are extrapolated to the default rounds of `fit --pool`. {about['beside']}".rstrip(),
         "",
         f"| {' | '.join(names)} |",
         "|---" * len(names) + "|",
