@@ -33,6 +33,9 @@ TOLD_BY_ONE = {"burden_0", "noise_sd", "wander_sd"}
 EFFORT = (2, 320, 320)
 
 
+slope_at = jax.jit(jax.grad(lambda values, one: follow(values, one, 1.0).log_likelihood))
+
+
 def slopes(count: int) -> dict[str, float]:
     """What the log-likelihood of the first ``count`` values of a patient has to do with each parameter: its slope, over the
     largest.
@@ -46,7 +49,7 @@ def slopes(count: int) -> dict[str, float]:
     )
     one = case(pad([first], pack="clinical"), 0, counted=False)
     values = {name: jnp.asarray(value) for name, value in fakes.truth("P01").items()} | {"burden_0": jnp.asarray(14.0)}
-    found = jax.grad(lambda at: follow(at, one, 1.0).log_likelihood)(values)
+    found = slope_at(values, one)
     scaled = {name: abs(float(slope * values[name])) for name, slope in found.items()}
     return {name: value / max(scaled.values()) for name, value in scaled.items()}
 
@@ -58,6 +61,12 @@ def test_one_value_tells_of_the_burden_and_its_errors_alone() -> None:
     assert {"net_growth_s", "decline_s", "wander_days"} <= {name for name, slope in two.items() if slope > 1e-4}
 
 
+# ---------------------------------------------------------------- slow
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.law
 def test_weighed_draws_are_the_population_where_the_value_tells_nothing() -> None:
     """The scores that one value says nothing of keep the mean and the spread of the law; the burden comes near the value."""
     series = fallback.person(0, 1).series
@@ -75,9 +84,6 @@ def test_weighed_draws_are_the_population_where_the_value_tells_nothing() -> Non
     laws.must_fail(lambda: laws.check_mean(decline, 0.0))
     off = np.log(values["burden_0"] / cut.series.burden[0])
     assert off.std() < 0.7 * np.log(9.0) / 3.29  # of what the prior alone leaves
-
-
-# ---------------------------------------------------------------- slow
 
 
 def of_the_pack(size: int) -> Population:
