@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from persist.validation.calibrate import calibrate
     from persist.validation.compare import compare
     from persist.validation.health import as_json as diagnose
-    from persist.validation.replicate import study
+    from persist.validation.study import study
 
 __version__ = "0.1.0"
 
@@ -47,7 +47,7 @@ _HOMES = {
     "read": ("persist.records.table", "read"),
     "save": ("persist.inference.store", "save"),
     "simulate": ("persist.dynamics.trajectories", "simulate"),
-    "study": ("persist.validation.replicate", "study"),
+    "study": ("persist.validation.study", "study"),
 }
 
 __all__ = [

@@ -88,6 +88,26 @@ def test_shares_come_together_to_the_same(alone, tmp_path) -> None:
     assert "is in another of them too" in done.stderr
 
 
+def test_the_two_population_model_without_chance_has_another_beside_it(alone, tmp_path) -> None:
+    """Sensitive and resistant cells, no persisters, no wander, each patient alone; the same from finished files."""
+    (tmp_path / "alone.json").write_text(json.dumps(alone))
+    variant = ("--no-pool", "--model", "sr", "--prior", "wander_sd=1e-6..1e-5")
+    run(*variant, "--beside", f"spr={tmp_path / 'alone.json'}", "-o", str(tmp_path / "two.json"))
+    two = json.loads((tmp_path / "two.json").read_text())
+    assert all(np.isfinite(row["crps"]) and np.isfinite(row["log_score"]) for row in two["rows"])
+    assert two["settings"]["settings"]["model"] == "sr"
+    theirs, own = two["baselines"]["spr"], alone["model"]
+    assert theirs == own
+    gap = np.mean([one["crps"] - other["crps"] for one, other in zip(two["rows"], alone["rows"], strict=True)])
+    np.testing.assert_allclose(two["difference"]["spr"]["mean"], gap)
+    words = ["merge", str(tmp_path / "table.json"), str(tmp_path / "alone.json"), "--quiet", "--beside"]
+    done = CliRunner().invoke(main, [*words, f"two={tmp_path / 'two.json'}"])
+    assert done.exit_code == 0, done.output
+    table = json.loads((tmp_path / "table.json").read_text())
+    np.testing.assert_allclose(table["difference"]["two"]["mean"], -gap)
+    assert table["baselines"]["two"] == two["model"]
+
+
 def test_patients_are_forecast_from_a_population_that_is_learned(alone, tmp_path, monkeypatch) -> None:
     """With a population the numbers are others, and are forecasts still."""
     monkeypatch.setattr(backtest, "PACE", backtest.Pace(alone=10, warmup=10, rounds=20, thin=20))

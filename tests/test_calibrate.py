@@ -28,7 +28,9 @@ from persist.validation import replicate as one_replicate
 from persist.validation.bands import rank
 from persist.validation.calibrate import Chunk
 from persist.validation.designs import DESIGNS
-from persist.validation.replicate import DERIVED, Study, study, where_truth_stands
+from persist.validation.replicate import DERIVED, where_truth_stands
+from persist.validation.study import PLANTS as ALL_PLANTS
+from persist.validation.study import Study, study
 from persist.validation.virtual import NOISIER, PLANTS, generator, prior_draw, virtual
 
 TINY = Settings(chains=2, warmup=50, draws=50)
@@ -322,6 +324,7 @@ CHANGES = {
     "model": study(TINY._replace(model="sp")),
     "ranks": study(TINY, 20),
     "plant": study(TINY, plant="noisier"),
+    "cohort": study(TINY, cohort=3),
 }
 
 
@@ -436,6 +439,8 @@ FAULTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unknown model": (asked("--model", "spx"), ("--model", '"spx"', "spr")),
     "unknown pack": (asked("--pack", "mice"), ("--pack", '"mice"', "clinical or in-vitro")),
     "unknown plant": (asked("--plant", "rose"), ("--plant", "'rose'", "uncensored")),
+    "a plant of cohorts": (asked("--plant", "alike"), ("--plant", "an error of a population", "--cohort")),
+    "a cohort of one": (asked("--cohort", "1"), ("--cohort", "x>=2")),
     "odd ranks": (asked("--ranks", "30"), ("--ranks", "30", "multiple of 20")),
     "no ranks": (asked("--ranks", "0"), ("--ranks", "multiple of 20")),
     "more ranks than draws": (asked("--ranks", "120", *EFFORT), ("--ranks", "119 posterior draws, and 100", "--draws")),
@@ -451,6 +456,10 @@ FAULTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a part twice": (("merge", "o.json", "a.json", "a.json"), ("a.json", "named twice")),
     "a replicate twice": (("merge", "o.json", "a.json", "copy.json"), ("copy.json", "replicate 0 is in a.json too")),
     "parts of two seeds": (("merge", "o.json", "a.json", "seed.json"), ("seed.json", "seed is 1, and 0 in a.json")),
+    "parts of a cohort and of patients": (
+        ("merge", "o.json", "a.json", "cohort.json"),
+        ("cohort.json", "cohort is {'patients': 3", "and None in a.json"),
+    ),
     "parts of two efforts": (
         ("merge", "o.json", "a.json", "draws.json"),
         ("draws.json", "settings.draws is 60, and 50 in a.json", "one run"),
@@ -461,7 +470,7 @@ FAULTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_one_line_and_leaves_nothing(fast: list[int], folder: Path, name: str) -> None:
-    parts = {"a.json": study(TINY), "seed.json": CHANGES["seed"], "draws.json": CHANGES["draws"]}
+    parts = {"a.json": study(TINY), **{f"{name}.json": CHANGES[name] for name in ("seed", "draws", "cohort")}}
     for file, one in parts.items():
         made = calibrate.calibrate(one, 4, Chunk(1, 2))
         (folder / file).write_text(json.dumps(made), encoding="utf-8")
@@ -485,7 +494,7 @@ def test_the_plants_of_the_command_are_those_there_are() -> None:
     from persist.cli.calibrate import command
 
     found = next(option for option in command.params if option.name == "plant")
-    assert tuple(found.type.choices) == PLANTS  # type: ignore[attr-defined]
+    assert tuple(found.type.choices) == ALL_PLANTS  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- the whole

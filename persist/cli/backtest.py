@@ -15,11 +15,13 @@ from persist.cli.common import (
     emit_json,
     keep_compiled,
     plain,
+    read_json,
     read_table,
     use_device,
     use_float64,
 )
 from persist.cli.options import (
+    beside_option,
     chunk_option,
     common_options,
     device_option,
@@ -47,6 +49,7 @@ from persist.errors import DataError, UsageError
     default=None,
     help="Learn a population from the patients of other folds.  [default: pool; no-pool with --population]",
 )
+@beside_option
 @effort_options(chains=2, warmup=640, draws=320)
 @chunk_option
 @scheduler_option
@@ -67,6 +70,7 @@ def command(
     drug: str | None,
     population: Path | None,
     pool: bool | None,
+    beside: dict[str, Path],
     chains: int,
     warmup: int,
     draws: int,
@@ -81,14 +85,22 @@ def command(
 ) -> int:
     """Forecast what was measured after each landmark of the patients in BURDEN from what was known there, and score it.
 
+    A variant of the model is a back-test of its own, put into this table by --beside: without pooling (--no-pool), without
+    persisters (--model sr), without process noise (--prior wander_sd=1e-6..1e-5), or two populations without chance
+    (all three).
+
     A run that was stopped goes on from what is kept in OUTPUT.partial/.
     """
     if pool and population is not None:
         remedy = "leave one of them out: --pool learns a population, --population uses one"
         raise UsageError("--pool and --population cannot go together", remedy=remedy)
-    claim_output(output, force, [burden, treatments, population])
+    if beside and chunk != (1, 1):
+        remedy = "give it to persist merge, which puts the shares together"
+        raise UsageError("a share has no table that others can stand in", where="--beside", remedy=remedy)
+    claim_output(output, force, [burden, treatments, population, *beside.values()])
     partial = output.with_name(output.name + ".partial")
     claim_folder(partial)
+    others = others_of(beside)
     table = read_table(burden, treatments, patients, observable, floor, full_dose)
     use_device(device)
     use_float64()
@@ -98,14 +110,20 @@ def command(
     from persist.inference.priors import known
     from persist.inference.settings import Settings
     from persist.validation import backtest
+    from persist.validation import beside as side
     from persist.validation.backtest_shares import share
     from persist.validation.backtest_table import as_json as told
+    from persist.validation.backtest_table import values
+    from persist.validation.baselines import RULES
 
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1)
     plan = backtest.Plan(settings, landmark, population is None and pool is not False)
-    others = None if population is None else store.load(population, "fit")
-    given = None if others is None else leaning.mixture(leaning.for_others(others, table, settings))
+    earlier = None if population is None else store.load(population, "fit")
+    given = None if earlier is None else leaning.mixture(leaning.for_others(earlier, table, settings))
     every = backtest.places(table, plan)
+    side.check(others, RULES, table.sha256)
+    for other in others.values():
+        side.matched(other, values(every))
     numbers = list(range(len(every)))[chunk[0] - 1 :: chunk[1]]
     if not numbers:
         what = f"{len(every)} landmarks have no {chunk[1]} shares"
@@ -129,16 +147,31 @@ def command(
         "provenance": store.provenance(seed, table.sha256),
         "notes": table.notes,
         "unfit": unfit,
-        "population": None if others is None else {"file": population, "patients": patients_of(others)},
+        "population": None if earlier is None else {"file": population, "patients": patients_of(earlier)},
     }
     if chunk == (1, 1):
-        content = about | {"missing": 0} | told(tested, rules, seed)
+        content = with_others(about | {"missing": 0} | told(tested, rules, seed), others)
     else:
         content = about | {"of": chunk[1], "all": len(every), "share": share(numbers, tested, rules)}
     save(content, output)
     shutil.rmtree(partial, ignore_errors=True)
     tell(content, output, as_json=as_json, quiet=quiet)
     return 0
+
+
+def others_of(files: dict[str, Path]) -> dict[str, Any]:
+    """Back-tests that are to stand beside one, by name (`validation.beside.Other`)."""
+    from persist.validation.beside import Other
+
+    remedy = "give files that persist backtest wrote"
+    return {name: Other(str(path), read_json(path, remedy)) for name, path in files.items()}
+
+
+def with_others(content: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """A finished back-test, and others in its table where there are any."""
+    from persist.validation.beside import beside
+
+    return beside(content, others) if others else content
 
 
 def save(content: dict[str, Any], output: Path) -> None:
@@ -172,11 +205,15 @@ def _print(content: dict[str, Any]) -> None:
     click.echo(
         f"{content['landmarks']} landmarks of {content['patients']} patients; CRPS of the log burden by days ahead"
     )
-    click.echo(f"{'':<18}{spans[0]:>9}{spans[1]:>9}{'log score':>11}{'90 % holds':>12}")
+    wide = max(18, *(len(name) + 1 for name in content["baselines"]))
+    head = f"{spans[0]:>9}{spans[1]:>9}{'log score':>11}{'90 % holds':>12}{'model less it (90 %)':>26}"
+    click.echo(f"{'':<{wide}}{head}")
     for name, one in {"model": content["model"], **content["baselines"]}.items():
         numbers = [one["crps"][span] for span in spans]
         shown = "".join(f"{'-' if value is None else format(value, '.3f'):>9}" for value in numbers)
-        click.echo(f"{name:<18}{shown}{one['log_score']:>11.2f}{one['coverage']['90']:>12.0%}")
+        gap = content["difference"].get(name)
+        less = "" if gap is None else f"{gap['mean']:+.3f} ({gap['q05']:+.3f} to {gap['q95']:+.3f})"
+        click.echo(f"{name:<{wide}}{shown}{one['log_score']:>11.2f}{one['coverage']['90']:>12.0%}{less:>26}".rstrip())
     told = content["model"]["event"]
     if told["brier_skill"] is not None and told["auc"] is not None:
         click.echo(

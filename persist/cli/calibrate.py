@@ -29,7 +29,16 @@ FIGURES = (".svg", ".png")
 
 
 @click.command("calibrate")
-@click.option("--replicates", type=click.IntRange(min=1), required=True, metavar="N", help="Simulated patients.")
+@click.option(
+    "--replicates", type=click.IntRange(min=1), required=True, metavar="R", help="Simulated patients, or cohorts."
+)
+@click.option(
+    "--cohort",
+    type=click.IntRange(min=2),
+    default=None,
+    metavar="N",
+    help="Calibrate the population: each replicate is a cohort of N patients, fitted together.",
+)
 @chunk_option
 @click.option("--model", default="spr", show_default=True, help="Model variant, as of fit.")
 @click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro.")
@@ -45,10 +54,11 @@ FIGURES = (".svg", ".png")
 @click.option("--ranks", type=int, default=100, show_default=True, help="Ranks: one more than the draws compared.")
 @click.option(
     "--plant",
-    type=click.Choice(["none", "uncensored", "noisier"]),
+    type=click.Choice(["none", "uncensored", "noisier", "alike"]),
     default="none",
     show_default=True,
-    help="Plant an error that must be found: floors taken as values, or errors twice as large as said.",
+    help="Plant an error that must be found: floors taken as values, errors twice as large as said, or (with --cohort) "
+    "patients half as different as their law says.",
 )
 @click.option("--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the ranks too: .svg or .png.")
 @device_option
@@ -56,6 +66,7 @@ FIGURES = (".svg", ".png")
 @common_options
 def command(
     replicates: int,
+    cohort: int | None,
     chunk: tuple[int, int],
     model: str,
     pack: str,
@@ -73,7 +84,8 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw patients from the priors, simulate and fit them, and see whether truth and posterior are of one law.
+    """Draw patients from the priors, simulate and fit them, and see whether truth and posterior are of one law. With --cohort,
+    draw populations from their prior and patients of each, fit these together, and see it of the population.
 
     A run that was stopped goes on from the finished replicates, kept in OUTPUT.partial/. Leaves with code 0 whatever
     it finds.
@@ -87,12 +99,12 @@ def command(
     keep_compiled()
     from persist.inference.settings import Settings
     from persist.validation import calibrate
-    from persist.validation.replicate import study
+    from persist.validation.study import study
 
     usual = Settings()
     effort = (chains or usual.chains, warmup or usual.warmup, draws or usual.draws)
     more = usual.doublings if doublings is None else doublings
-    asked = study(Settings(model, pack, None, *effort, seed, doublings=more), ranks, plant)
+    asked = study(Settings(model, pack, None, *effort, seed, doublings=more), ranks, plant, cohort or 0)
     result = calibrate.calibrate(asked, replicates, calibrate.Chunk(*chunk), partial=partial, progress=teller(quiet))
     save(result, output, figure)
     shutil.rmtree(partial, ignore_errors=True)
@@ -156,7 +168,8 @@ def _print(result: dict[str, Any]) -> None:
     """A line a quantity, and what to know of the fits."""
     number, fits = result["replicates"], result["fits"]
     planted = "" if result["plant"] == "none" else f", with a planted error ({result['plant']})"
-    click.echo(f"{number} replicates, ranks 0 to {result['rank_max']}{planted}")
+    of = "" if result["cohort"] is None else f" of cohorts of {result['cohort']['patients']}"
+    click.echo(f"{number} replicates{of}, ranks 0 to {result['rank_max']}{planted}")
     click.echo(f"\n{'quantity':<30}{'50 % holds':>11}{'90 %':>7}{'off uniform':>13}{'contraction':>13}  ranks")
     for name, one in result["parameters"].items():
         shrunk = "" if one["contraction"] is None else f"{one['contraction']['q50']:.2f}"

@@ -47,6 +47,19 @@ def read_table(
     return table._replace(notes=(*table.notes, *assumed(table.series)))
 
 
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object of a file; `UsageError`, with this remedy, where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"it cannot be read ({error.strerror})", where=str(path), remedy="check the path") from None
+    except ValueError:
+        raise UsageError("it is not JSON", where=str(path), remedy=remedy) from None
+    if not isinstance(content, dict):
+        raise UsageError("it is no JSON object", where=str(path), remedy=remedy)
+    return content
+
+
 def claim_output(path: Path, force: bool, inputs: Sequence[Path | None] = ()) -> None:
     """`UsageError` unless ``path`` can be written: a folder that is there and open to us, no file unless ``force``, and
     none of the ``inputs`` or anything but a regular file ever. A link stands for the file that it leads to.

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "compare": ("persist.cli.compare", "command", "Compare models by what their fits foretell, and stack them."),
     "backtest": ("persist.cli.backtest", "command", "Forecast patients who were not seen, and score it."),
     "calibrate": ("persist.cli.calibrate", "command", "Calibrate the whole pipeline on simulated patients."),
-    "merge": ("persist.cli.merge", "command", "Put the shares of a calibration together."),
+    "merge": ("persist.cli.merge", "command", "Put shares of the work together, and back-tests side by side."),
     "report": ("persist.cli.report", "command", "Write one self-contained page on a fit and its forecasts."),
     "doctor": ("persist.cli.doctor", "command", "Show versions, devices, precision and memory, and check itself."),
 }

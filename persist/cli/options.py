@@ -95,6 +95,30 @@ chunk_option = click.option(
 )
 """Adds the argument ``chunk: tuple[int, int]``, place and number of shares; (1, 1) is all of the work."""
 
+
+def _beside(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for value in values:
+        name, _, file = value.partition("=")
+        remedy = 'write NAME=FILE, such as --beside "no pooling=alone.json"'
+        if not name.strip() or not file:
+            raise UsageError(f"{value!r} names no file", where="--beside", remedy=remedy)
+        if name in found:
+            raise UsageError(f'"{name}" is named twice', where="--beside", remedy="give each its own name")
+        found[name] = Path(file)
+    return found
+
+
+beside_option = click.option(
+    "--beside",
+    multiple=True,
+    callback=_beside,
+    metavar="NAME=FILE",
+    help="Put another finished back-test of the same data and landmarks into the table, by this name: the same model "
+    "without pooling, say (may be repeated).",
+)
+"""Adds the argument ``beside: dict[str, Path]``, files by name."""
+
 scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS",

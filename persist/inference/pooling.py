@@ -81,17 +81,18 @@ def pool(
     pace: Pace,
     *,
     counted: np.ndarray | None = None,
+    pooled: np.ndarray | None = None,
     folder: Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Pooled:
     """Draws of the cohort and its population.
 
-    ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``folder`` keeps where the run
-    stands, from where the same run goes on and gives the same numbers. ``progress`` is told what is being done, and the share
-    of it that is done.
+    ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``pooled`` (n,): scores that have a
+    population, whatever the data show (by default those that they show). ``folder`` keeps where the run stands, from where the
+    same run goes on and gives the same numbers. ``progress`` is told what is being done, and the share of it that is done.
     """
     who = np.ones((pace.lanes, len(members)), bool) if counted is None else counted
-    run = _Run(seed, members, pace, who, folder)
+    run = _Run(seed, members, pace, who, pooled, folder)
     tell = progress or (lambda _what, _share: None)
     run.alone(tell)
     run.together(tell)
@@ -101,11 +102,20 @@ def pool(
 class _Run:
     """A cohort on its way: its patients' walkers, its laws so far, and where it is kept."""
 
-    def __init__(self, seed: int, members: list[Member], pace: Pace, who: np.ndarray, folder: Path | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        members: list[Member],
+        pace: Pace,
+        who: np.ndarray,
+        chosen: np.ndarray | None,
+        folder: Path | None,
+    ) -> None:
         self.movers = [Mover(seed, member, pace.lanes) for member in members]
-        self.pace, self.who, self.folder = pace, who, folder
+        self.pace, self.who, self.chosen, self.folder = pace, who, chosen, folder
         self.rng = np.random.default_rng(keys.seed_of(seed, "population"))
-        self.mark = resume.fingerprint(members, "pool", seed, pace, who.tolist())
+        own = () if chosen is None else (chosen.tolist(),)
+        self.mark = resume.fingerprint(members, "pool", seed, pace, who.tolist(), *own)
         self.number, self.seconds, self.laws = -pace.warmup, 0.0, list[Law]()
         self.shown, self.law = np.zeros(0), population.start(pace.lanes, 0)
         self.apart, self.sizes = np.zeros(who.shape), first(0)
@@ -128,7 +138,7 @@ class _Run:
     @property
     def pooled(self) -> np.ndarray:
         """Which scores there is a population of, ``(n,)``."""
-        return np.asarray(self.shown >= SHOWN)
+        return np.asarray(self.shown >= SHOWN if self.chosen is None else self.chosen, bool)
 
     def _begin(self, mover: Mover) -> np.ndarray:
         """A patient alone; how far its data show each score, ``(n,)``."""

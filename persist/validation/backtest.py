@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from persist.inference.cohort import Case
     from persist.inference.settings import Settings
     from persist.inference.target import Member
 
@@ -72,6 +73,14 @@ class Judged(NamedTuple):
     fails: float
     max_rhat: float
     divergences: int
+
+
+class Foreseen(NamedTuple):
+    """Of each path and day ``(n_paths, n_days)``: log burden as measured, log burden, and scale of the error between them."""
+
+    measured: np.ndarray
+    level: np.ndarray
+    sd: np.ndarray
 
 
 def places(table: Table, plan: Plan) -> list[Place]:
@@ -186,16 +195,19 @@ def _forecast(name: str, cut: Cut, plan: Plan, member: Member) -> dict[str, Any]
     drawn = draw(keys.key(settings.seed, name, "back-test"), member.target, effort, member.case)
     take = np.linspace(0, next(iter(drawn.values.values())).size - 1, DRAWS).round().astype(int)
     values = {name: value.ravel()[take] for name, value in drawn.values.items()}
-    kind, last = observable(cut.series.observable), float(cut.series.day[-1])
-    at = landmark(values, member.case, (last, float(cut.series.burden[-1])), kind, None)
-    path = ahead(settings.seed, name, at, cut.given, cut.days)
-    counting = np.exp(-np.maximum(path.level, 0.0)) if kind.counted else 0.0
     told = {"max_rhat": worst_rhat(drawn), "divergences": int(drawn.stats["diverging"].sum())}
-    return told | {
-        "measured": path.measured,
-        "level": path.level,
-        "sd": np.sqrt(path.noise_sd[:, None] ** 2 + counting),
-    }
+    return told | foreseen(settings.seed, name, cut, values, member.case)._asdict()
+
+
+def foreseen(seed: int, name: str, cut: Cut, values: dict[str, np.ndarray], case: Case) -> Foreseen:
+    """What draws of a patient's parameters ``(n_draws,)`` come to on the days after a landmark, one path each; ``case`` is the
+    series up to there.
+    """
+    kind, last = observable(cut.series.observable), float(cut.series.day[-1])
+    at = landmark(values, case, (last, float(cut.series.burden[-1])), kind, None)
+    path = ahead(seed, name, at, cut.given, cut.days)
+    counting = np.exp(-np.maximum(path.level, 0.0)) if kind.counted else 0.0
+    return Foreseen(path.measured, path.level, np.sqrt(path.noise_sd[:, None] ** 2 + counting))
 
 
 def judge_rules(where: list[Place], seed: int) -> dict[str, list[Score]]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from persist.validation.backtest import Judged, Place
     from persist.validation.scoring import Score
 
+type Columns = dict[str, np.ndarray]
+
 SPANS = tuple(f"{low:g}-{high:g}" for low, high in HORIZONS)
 """Names of the horizons."""
 
@@ -20,13 +22,14 @@ SPANS = tuple(f"{low:g}-{high:g}" for low, high in HORIZONS)
 def as_json(tested: list[Judged], rules: dict[str, list[Score]], seed: int) -> dict[str, Any]:
     """``model``, ``baselines``, ``difference`` (model less baseline: under 0 the model is better) and ``rows``."""
     where = [one.place for one in tested]
-    own = [one.score for one in tested]
+    scores = [one.score for one in tested]
+    own, others = columns(where, scores), {name: columns(where, theirs) for name, theirs in rules.items()}
     return {
-        "model": summary(where, own, seed) | {"event": event(tested, seed)},
-        "baselines": {name: summary(where, scores, seed) for name, scores in rules.items()},
-        "difference": {name: difference(where, own, scores, seed) for name, scores in rules.items()},
+        "model": summary(own, seed) | {"event": event(tested, seed)},
+        "baselines": {name: summary(every, seed) for name, every in others.items()},
+        "difference": {name: difference(own, every, seed) for name, every in others.items()},
         "fits": fits(tested),
-        "rows": rows(where, own),
+        "rows": rows(where, scores),
     }
 
 
@@ -37,7 +40,7 @@ def fits(tested: list[Judged]) -> dict[str, Any]:
     return {"max_rhat": float(worst.max()), "over_1.05": int((worst > 1.05).sum()), "divergent": diverging}
 
 
-def columns(where: list[Place], scores: list[Score]) -> dict[str, np.ndarray]:
+def columns(where: list[Place], scores: list[Score]) -> Columns:
     """All scored values in one column each: patient, days after the landmark, and the scores."""
     after = [place.cut.after[place.cut.scored] for place in where]
     names = [np.full(len(days), place.name) for place, days in zip(where, after, strict=True)]
@@ -47,9 +50,8 @@ def columns(where: list[Place], scores: list[Score]) -> dict[str, np.ndarray]:
     return found
 
 
-def summary(where: list[Place], scores: list[Score], seed: int) -> dict[str, Any]:
+def summary(every: Columns, seed: int) -> dict[str, Any]:
     """Averages of one way to forecast, the CRPS by horizon with its interval."""
-    every = columns(where, scores)
     spans = {name: _in(every["after"], span) for name, span in zip(SPANS, HORIZONS, strict=True)}
     rng = np.random.default_rng(seed)
     by_span = {name: bootstrap(every["patient"][use], every["crps"][use], rng) for name, use in spans.items()}
@@ -70,11 +72,10 @@ def _in(after: np.ndarray, span: tuple[float, float]) -> np.ndarray:
     return np.asarray((after > span[0]) & (after <= span[1]))
 
 
-def difference(where: list[Place], own: list[Score], other: list[Score], seed: int) -> dict[str, Any]:
+def difference(mine: Columns, theirs: Columns, seed: int) -> dict[str, Any]:
     """CRPS of the model less that of another way, value by value: mean and interval, over all and by horizon, and the share of
     the other's that the model saves.
     """
-    mine, theirs = columns(where, own), columns(where, other)
     rng = np.random.default_rng(seed)
     gap = mine["crps"] - theirs["crps"]
     found = bootstrap(mine["patient"], gap, rng)
@@ -107,20 +108,26 @@ def event(tested: list[Judged], seed: int) -> dict[str, Any]:
 
 def rows(where: list[Place], scores: list[Score]) -> list[dict[str, Any]]:
     """One object for each value that is scored."""
-    found = []
-    for place, one in zip(where, scores, strict=True):
-        use = np.flatnonzero(place.cut.scored)
-        for k, at in enumerate(use):
-            found.append(
-                {
-                    "patient_id": place.name,
-                    "landmark": place.cut.day,
-                    "time_days": float(place.cut.days[at]),
-                    "observed": float(np.exp(place.cut.value[at])),
-                    "median": float(np.exp(one.median[k])),
-                    "crps": float(one.crps[k]),
-                    "log_score": float(one.log_score[k]),
-                    "pit": float(one.pit[k]),
-                }
-            )
-    return found
+    found = [
+        {"median": float(np.exp(median)), "crps": float(crps), "log_score": float(log_score), "pit": float(pit)}
+        for one in scores
+        for median, crps, log_score, pit in zip(one.median, one.crps, one.log_score, one.pit, strict=True)
+    ]
+    return [value | told for value, told in zip(values(where), found, strict=True)]
+
+
+def values(where: list[Place]) -> list[dict[str, Any]]:
+    """Every value that is scored: whose, from which landmark, on which day, what it was; under the ``floor`` no difference
+    counts.
+    """
+    return [
+        {
+            "patient_id": place.name,
+            "landmark": float(place.cut.day),
+            "time_days": float(place.cut.days[at]),
+            "observed": float(np.exp(place.cut.value[at])),
+            "floor": float(np.exp(place.cut.floor[at])),
+        }
+        for place in where
+        for at in np.flatnonzero(place.cut.scored)
+    ]

@@ -15,12 +15,15 @@ import numpy as np
 from persist.errors import PrecisionError, UsageError
 from persist.inference import store
 from persist.validation import bands, designs
+from persist.validation.cohorts import POOLED
 from persist.validation.finished import Finished, source
-from persist.validation.replicate import DERIVED, Study, replicate
+from persist.validation.replicate import replicate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from persist.validation.study import Study
 
 COVERAGE = (50, 90)
 """Percent of the middle ranks whose share is told."""
@@ -91,6 +94,7 @@ def about(asked: Study) -> dict[str, Any]:
         "rank_max": asked.rank_max,
         "settings": settings._asdict() | {"reference": reference},
         "plant": asked.plant,
+        "cohort": {"patients": asked.cohort, "pooled": POOLED} if asked.cohort else None,
         "design": designs.as_json(asked.design),
         "versions": store.provenance(settings.seed, "")["versions"],
         "source": source(),
@@ -136,16 +140,16 @@ def _quantity(name: str, ranked: list[dict[str, Any]], rank_max: int, each: floa
     """What the ranks of one quantity say: inside the band or not, where farthest from uniform, coverage and contraction."""
     ranks = np.array([row["ranks"][name] for row in ranked])
     off = bands.counts(ranks, rank_max) / len(ranks) - np.arange(1, rank_max + 1) / (rank_max + 1)
-    shrunk = [row["contraction"][name] for row in ranked] if name not in DERIVED else None
+    shrunk = [row["contraction"][name] for row in ranked if name in row["contraction"]]
     levels = ("q05", "q50", "q95")
     return {
         "ranks": ranks.tolist(),
         "ecdf_ok": bands.fits(ranks, rank_max, each),
         "farthest": float(off[np.argmax(np.abs(off))]),
         "coverage": {str(percent): covered(ranks, rank_max, percent) for percent in COVERAGE},
-        "contraction": None
-        if shrunk is None
-        else dict(zip(levels, np.quantile(shrunk, (0.05, 0.5, 0.95)).tolist(), strict=True)),
+        "contraction": dict(zip(levels, np.quantile(shrunk, (0.05, 0.5, 0.95)).tolist(), strict=True))
+        if shrunk
+        else None,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from persist.errors import UsageError
 from persist.validation.calibrate import assemble
 
-SAME = ("asked", "seed", "rank_max", "settings", "plant", "design", "versions", "source")
+SAME = ("asked", "seed", "rank_max", "settings", "plant", "cohort", "design", "versions", "source")
 """What all shares must have alike."""
 
 

@@ -33,8 +33,8 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
     if leaning.GROUP not in fit.children:
         return None
     group = fit[leaning.GROUP].to_dataset()
-    walkers, columns = 1 + int(group["lane"].max()), _columns(group)
-    found = convergence(store.dataset(columns, {}), walkers)
+    walkers, own = 1 + int(group["lane"].max()), columns(group)
+    found = convergence(store.dataset(own, {}), walkers)
     remedies = () if store.attribute(fit, "pooled") else (LONGER, LONGER)
     said = [f"the population: {problem}" for problem in problems(found, *remedies)]
     pairs = _correlations(group)
@@ -50,7 +50,7 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
         "problems": said,
         "ok": not said,
         "scores": {
-            str(name): {kind: _quantiles(columns[f"{kind} of {name}"][1]) for kind in ("mean", "spread")}
+            str(name): {kind: _quantiles(own[f"{kind} of {name}"][1]) for kind in ("mean", "spread")}
             for name in group["score"].values
         },
         "share_apart": _quantiles(group["share"].values),
@@ -59,7 +59,7 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
     }
 
 
-def _columns(group: xr.Dataset) -> Columns:
+def columns(group: xr.Dataset) -> Columns:
     """Mean and spread of the scores, each ``(chain, draw)``."""
     names, every = group["score"].values, moments(leaning.law_of(group))
     found: Columns = {}

@@ -1,4 +1,5 @@
-"""One replicate of a calibration: a virtual patient through the whole pipeline, and the rank of its truth.
+"""One replicate of a calibration: a virtual patient through the whole pipeline, and the rank of its truth; or a cohort of them
+(`validation.cohorts`).
 
 Of parameters, the truth is ranked among posterior draws. Of what is to come (time to progression under two plans, days gained
 by a holiday), one random future of the true cells is ranked among one random future of each posterior draw: if all is right,
@@ -10,12 +11,12 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from persist.errors import FitError, RatesError, UsageError
+from persist.errors import FitError, RatesError
 from persist.forecast import decide
 from persist.forecast.endpoints import rule_for
 from persist.forecast.futures import run as futures
@@ -26,19 +27,17 @@ from persist.inference.cohort import case, observable, pad
 from persist.inference.curve import trace_curves
 from persist.inference.fate import SIZE
 from persist.inference.fit import fit
-from persist.inference.model import sampled
-from persist.inference.priors import load_pack
-from persist.inference.settings import Settings
 from persist.inference.subject import laws
 from persist.types import Cells
+from persist.validation import cohorts
 from persist.validation.bands import rank
-from persist.validation.designs import Design, design_of
 from persist.validation.health import examine
 from persist.validation.identify import contraction, scores
-from persist.validation.virtual import PLANTS, Virtual, generator, virtual
+from persist.validation.study import short
+from persist.validation.virtual import Virtual, generator, virtual
 
-RANKS_STEP = 20
-"""The number of ranks is a multiple of this, so that the middle 50 % and 90 % of them are whole numbers of ranks."""
+if TYPE_CHECKING:
+    from persist.validation.study import Study
 
 TIME_ON, TIME_HOLIDAY, GAIN = "time_to_progression_on", "time_to_progression_holiday", "gain_days_holiday"
 LIKELIHOOD = "log_likelihood"
@@ -48,49 +47,13 @@ posterior that is but the prior passes by all parameters; by this it does not.
 """
 
 
-class Study(NamedTuple):
-    """What is asked of a calibration: how to fit (its seed is that of all), how many ``ranks`` there are (one more than the
-    posterior draws that are used), and the error that is planted (`virtual.PLANTS`).
-    """
-
-    settings: Settings
-    ranks: int = 100
-    plant: str = "none"
-
-    @property
-    def rank_max(self) -> int:
-        """The largest rank, and the number of thinned draws."""
-        return self.ranks - 1
-
-    @property
-    def design(self) -> Design:
-        """The design of the pack."""
-        return design_of(self.settings.pack)
-
-
-def study(settings: Settings, ranks: int = 100, plant: str = "none") -> Study:
-    """A `Study` that can be run, with the reference of its design; `UsageError` / `RatesError` for one that cannot."""
-    design = design_of(settings.pack)
-    sampled(load_pack(settings.pack, observable(design.observable).cells), settings.model)
-    if plant not in PLANTS:
-        raise UsageError(f'no error is called "{plant}"', where="--plant", remedy=f"choose {', '.join(PLANTS)}")
-    if ranks < RANKS_STEP or ranks % RANKS_STEP:
-        remedy = f"give a multiple of {RANKS_STEP}, such as 100"
-        raise UsageError(f"{ranks} ranks have no whole middle 50 % and 90 %", where="--ranks", remedy=remedy)
-    draws = settings.chains * settings.draws
-    if ranks > draws + 1:
-        what = f"{ranks} ranks need {ranks - 1} posterior draws, and {draws} are drawn"
-        raise UsageError(what, where="--ranks", remedy="give fewer, or more --draws")
-    return Study(settings._replace(reference=design.reference), ranks, plant)
-
-
 def replicate(asked: Study, number: int) -> dict[str, Any]:
-    """Replicate ``number`` as it stands in the file: ranks, contraction and truth by name, health and seconds; or, where the
+    """Replicate ``number`` as it stands in the file: ranks, contraction and truth by name, health and seconds; or, where a
     patient cannot be simulated or fitted, the reason as ``unfit``.
     """
     began = time.perf_counter()
     try:
-        found = _ranked(asked, number)
+        found = cohorts.ranked(asked, number) if asked.cohort else _ranked(asked, number)
     except (FitError, RatesError) as error:
         return {"replicate": number, "wall_seconds": time.perf_counter() - began, "unfit": str(error)}
     return {"replicate": number, "wall_seconds": time.perf_counter() - began} | found
@@ -113,15 +76,10 @@ def _ranked(asked: Study, number: int) -> dict[str, Any]:
         "compile_seconds": float(result.attrs["compile_seconds"]),
         "censored": int(np.sum(one.series.censoring != 0)),
         "health": _health(result, patient),
-        "truth": {name: _short(value) for name, (value, _) in (drawn | coming).items()},
+        "truth": {name: short(value) for name, (value, _) in (drawn | coming).items()},
         "ranks": ranks,
-        "contraction": {name: _short(contraction(scores(before[name], after[name].values))) for name in drawn},
+        "contraction": {name: short(contraction(scores(before[name], after[name].values))) for name in drawn},
     }
-
-
-def _short(value: float) -> float:
-    """A number as it is kept, to six digits."""
-    return float(f"{value:.6g}")
 
 
 def _likely(one: Virtual, values: dict[str, np.ndarray], pack: str) -> tuple[float, np.ndarray]:
@@ -183,5 +141,5 @@ def _health(result: store.DataTree, patient: str) -> dict[str, Any]:
     """What `diagnose` says of the fit."""
     found = examine(result, patient)
     told = {name: getattr(found, name) for name in ("max_rhat", "min_ess_bulk", "min_ess_tail")}
-    plain = {name: _short(value) if math.isfinite(value) else None for name, value in told.items()}
+    plain = {name: short(value) if math.isfinite(value) else None for name, value in told.items()}
     return plain | {"divergences": found.divergences, "ok": found.ok, "problems": list(found.problems)}

@@ -63,8 +63,12 @@ def score(found: Forecast, cut: Cut, rng: np.random.Generator) -> Score:
     x = np.sort(np.maximum(found.measured[:, use], floor), axis=0)
     below, same = np.mean(x < y, axis=0), np.mean(x == y, axis=0)
     pit = below + rng.uniform(size=len(y)) * same
-    held = np.stack([np.abs(pit - 0.5) <= share / 200.0 for share in COVERED], axis=1)
-    return Score(crps_of(x, y), -log_density(found, use, y, floor), pit, held, np.median(x, axis=0))
+    return Score(crps_of(x, y), -log_density(found, use, y, floor), pit, held(pit), np.median(x, axis=0))
+
+
+def held(pit: np.ndarray) -> np.ndarray:
+    """Whether the intervals of `COVERED` hold values of these PITs ``(n,)``; ``(n, 3)``."""
+    return np.stack([np.abs(pit - 0.5) <= share / 200.0 for share in COVERED], axis=1)
 
 
 def crps_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:

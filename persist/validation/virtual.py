@@ -8,6 +8,7 @@ errors are those of `dynamics.observe`. Nothing is left out or drawn again.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -28,6 +29,8 @@ from persist.treatment.schedule import grid
 from persist.types import Cells, Series, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from persist.inference.cohort import Reference
     from persist.validation.designs import Design
 
@@ -56,10 +59,17 @@ class Virtual(NamedTuple):
     @property
     def table(self) -> Table:
         """The series as a table of its own."""
-        digest = hashlib.sha256(self.series.patient_id.encode())
-        for part in (self.series.day, self.series.burden, self.series.censoring):
+        return table_of((self.series,))
+
+
+def table_of(series: tuple[Series, ...]) -> Table:
+    """A table of some series, with a digest of them."""
+    digest = hashlib.sha256()
+    for one in series:
+        digest.update(one.patient_id.encode())
+        for part in (one.day, one.burden, one.censoring):
             digest.update(np.ascontiguousarray(part).tobytes())
-        return Table((self.series,), (), digest.hexdigest())
+    return Table(series, (), digest.hexdigest())
 
 
 def names_of(seed: int, number: int, *what: str) -> jax.Array:
@@ -95,15 +105,22 @@ def _units(reference: Reference) -> dict[str, float]:
 def virtual(seed: int, number: int, pack: str, variant: str, design: Design, plant: str = "none") -> Virtual:
     """The patient of replicate ``number``."""
     values = prior_draw(generator(seed, number, "prior"), pack, variant, design)
+    return made(f"replicate {number}", values, partial(names_of, seed, number), design, plant)
+
+
+def made(
+    name: str, values: dict[str, float], names: Callable[[str], jax.Array], design: Design, plant: str = "none"
+) -> Virtual:
+    """A patient of this ``name`` and these true ``values``; ``names`` gives the keys of its cells, wander and errors."""
     kind = observable(design.observable)
-    start = patient({name: jnp.asarray(value) for name, value in values.items()}, kind.power)
-    cells = moved(names_of(seed, number, "cells"), start, design)
+    start = patient({key: jnp.asarray(value) for key, value in values.items()}, kind.power)
+    cells = moved(names("cells"), start, design)
     noise_sd = values["noise_sd"] * (NOISIER if plant == "noisier" else 1.0)
-    wander = wandered(names_of(seed, number, "wander"), values, design.day)
+    wander = wandered(names("wander"), values, design.day)
     total = np.asarray(observe.visible(cells, start.shed_p))
     level = np.asarray(observe.log_burden(total, start.log_cells_per_unit, kind.power)) + wander[:, 0]
-    log_value = level + errors(names_of(seed, number, "errors"), noise_sd, np.exp(level), counted=kind.counted)
-    series = seen(f"replicate {number}", np.exp(log_value), design, kind.ceiling, plant)
+    log_value = level + errors(names("errors"), noise_sd, np.exp(level), counted=kind.counted)
+    series = seen(name, np.exp(log_value), design, kind.ceiling, plant)
     last = Cells(*(np.asarray(state)[-1:] for state in cells))
     return Virtual(values, series, last, wander[-1], noise_sd)
 
