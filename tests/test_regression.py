@@ -275,7 +275,7 @@ def test_responders_are_told_by_their_marker() -> None:
     z = 0.6 * rng.standard_normal((120, 3)) + apart[:, None] * np.array([-1.8, 0.0, 0.0])
     found, likely = learn(z, Covariates(x, np.ones(x.shape, bool), np.zeros(3, bool)), rounds=600)
     assert auc(likely, apart) >= 0.9
-    assert np.quantile(found.toward[:, :, 0], 0.05) > 0.0
+    assert np.quantile(found.toward[-100:, :, 0], 0.05) > 0.0  # a lane may take some 300 rounds to find them
     plain, law = np.tile(z, (8, 1, 1)), population.start(8, 3)
     without = []
     for number in range(300):

@@ -104,7 +104,8 @@ def command(
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1)
     plan = backtest.Plan(settings, landmark, population is None and pool is not False)
     others = None if population is None else store.load(population, "fit")
-    given = None if others is None else leaning.mixture(leaning.for_others(others, table, settings))
+    leaned = None if others is None else leaning.for_others(others, table, settings)
+    given = None if leaned is None else leaning.mixture(leaned)
     every = backtest.places(table, plan)
     numbers = list(range(len(every)))[chunk[0] - 1 :: chunk[1]]
     if not numbers:
@@ -127,7 +128,7 @@ def command(
         "landmarks": len(tested),
         "settings": plan._asdict() | {"settings": plan.settings._asdict()},
         "provenance": store.provenance(seed, table.sha256),
-        "notes": table.notes,
+        "notes": (*table.notes, *(() if leaned is None else leaning.assumed(leaned, None))),
         "unfit": unfit,
         "population": None if others is None else {"file": population, "patients": patients_of(others)},
     }

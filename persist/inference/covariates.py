@@ -126,7 +126,7 @@ def start(lanes: int, acts: np.ndarray, size: int) -> Effects:
 
 def shift(effects: Effects, x: np.ndarray) -> np.ndarray:
     """B x ``(lanes, patients, k)`` of biomarkers ``(lanes, patients, p)``."""
-    return np.einsum("lkb,lpb->lpk", effects.slope, x)
+    return np.asarray(np.einsum("lkb,lpb->lpk", effects.slope, x))
 
 
 def share(effects: Effects, x: np.ndarray) -> np.ndarray:

@@ -242,7 +242,7 @@ def together(
     )
     z, state, likelihood = moved.z + base, state._replace(law=moved.law), moved.likelihood
     slope_sizes = slope_sizes.copy()
-    for row in np.flatnonzero(acts):
+    for row in map(int, np.flatnonzero(acts)):
         step, log_prior = _step(rng, state.effects, row, slope_sizes[row])
         along = np.where(counted, np.einsum("lb,lpb->lp", step, state.x), 0.0)
         new = z.copy()
