@@ -5,12 +5,14 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy import stats
 
 import fakes
 import laws
+from persist.cli.main import main
 from persist.errors import UsageError
-from persist.inference import leaning, pooled, store
+from persist.inference import gather, leaning, pooled, store
 from persist.inference.covariates import Effects, Scale
 from persist.inference.population import Law, log_ratio
 from persist.inference.subject import laws as laws_of
@@ -172,3 +174,25 @@ def test_the_page_shows_them_with_their_names_escaped() -> None:
     assert "What the biomarkers say" in html
     assert "More FLIP &lt;b&gt; goes with a slower fall on drug" in html
     assert "FLIP <b>" not in html
+
+
+def test_shares_that_are_put_together_keep_their_biomarkers(fit) -> None:
+    """Of each patient as its file has them; who is in a file without any has none."""
+    found = gather._markers(["B", "A"], {"A": fit, "B": plain()})
+    assert found.patients == ("B", "A")
+    np.testing.assert_array_equal(found.rows(["A", "B"]), [[14.0, np.nan], [np.nan, np.nan]])
+    assert gather._markers(["B"], {"B": plain()}) is None
+
+
+def test_the_command_refuses_a_biomarker_that_the_population_does_not_know(fit, tmp_path) -> None:
+    store.save(fit, tmp_path / "pop.nc")
+    (tmp_path / "b.csv").write_text("patient_id,time_days,burden,observable\nQ,0,10,psa\nQ,28,5,psa\n")
+    (tmp_path / "m.csv").write_text("patient_id,time_days,name,value\nQ,,TNFa,1\n")
+    words = ["fit", str(tmp_path / "b.csv"), "--population", str(tmp_path / "pop.nc"), "-o", str(tmp_path / "o.nc")]
+    told = CliRunner().invoke(main, [*words, "--biomarkers", str(tmp_path / "m.csv")])
+    assert told.exit_code == 2
+    assert (
+        "--biomarkers: the population knows no biomarker 'TNFa' (did you mean 'TNF'?); leave its rows out"
+        in told.stderr
+    )
+    assert told.stderr.count("\n") == 1

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import laws
-from persist.inference import covariates, interweave, population, regression
+from persist.inference import covariates, population, regression, tilting
 from persist.inference.covariates import INTERCEPT, INTERCEPT_SD, SLAB, STEADY, Covariates, Effects
 from persist.inference.population import CENTRE, DISTANCE, FREEDOM, SCALE, Law
 from persist.inference.regression import Regressed
@@ -118,14 +118,14 @@ def renewed(rounds: int = 3, moving: bool = False) -> tuple[Regressed, np.ndarra
     """
     rng = np.random.default_rng(1)
     state, z, x = joint(rng)
-    sizes = interweave.first(SIZE), np.full(SIZE, interweave.FIRST)
+    sizes = tilting.first(SIZE)
     for _ in range(rounds):
         known = Lanes(np.where(SEEN, x, 0.0), SEEN, ACTS)
         state = regression.renew(rng, z, state, known, ACTS, COUNTED)  # type: ignore[arg-type]
         for _ in range(5 if moving else 0):
             values = z + 2.0 * rng.standard_normal(z.shape)
             weigh = lambda at, values=values: -0.5 * (((at - values) / 2.0) ** 2).sum(axis=-1)  # noqa: E731
-            z, state, sizes = regression.together(rng, z, state, ACTS, COUNTED, weigh, sizes, 0.0)
+            z, state, sizes = tilting.together(rng, z, state, ACTS, COUNTED, weigh, sizes, 0.0)
         found = state, z
         x = np.where(rng.uniform(size=(LANES, 1, 1)) < 0.5, state.x, biomarkers(rng, state.effects))
         z = patients_of(rng, state.law, state.effects, x)
@@ -167,7 +167,7 @@ def _unseen(right):
 @pytest.mark.parametrize(
     ("what", "wrong"),
     [
-        ("_variance", _unslabbed),
+        ("variance", _unslabbed),
         ("_missing", _unseen),
         ("_latent", lambda right: lambda rng, among, effects, x: 0.5 * right(rng, among, effects, x)),
         (
@@ -196,8 +196,8 @@ def test_a_wrong_conditional_would_be_seen(what: str, wrong, monkeypatch) -> Non
 
 @pytest.mark.law
 def test_a_move_without_the_prior_of_its_slopes_would_be_seen(monkeypatch) -> None:
-    right = regression._step
-    monkeypatch.setattr(regression, "_step", lambda *given: (right(*given)[0], np.zeros(LANES)))
+    right = tilting._step
+    monkeypatch.setattr(tilting, "_step", lambda *given: (right(*given)[0], np.zeros(LANES)))
     laws.must_fail(lambda: check(*renewed(moving=True), ~SEEN))
 
 

@@ -77,7 +77,7 @@ def _some(fit: store.DataTree, laws: int) -> tuple[Law, Effects]:
     take = np.unique(np.linspace(0, total - 1, min(laws, total)).round().astype(int))
 
     def taken(part: np.ndarray) -> np.ndarray:
-        return part.reshape(total, *part.shape[2:])[take]
+        return np.asarray(part.reshape(total, *part.shape[2:])[take])
 
     return Law(*map(taken, leaning.law_of(group))), Effects(*map(taken, leaning.effects_of(group)))
 

@@ -33,6 +33,7 @@ from jax.scipy.special import ndtr
 from persist.errors import DataError, UsageError
 from persist.inference.population import Law, Moments
 from persist.inference.population import moments as of_law
+from persist.records.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +108,7 @@ def standardised(scale: Scale, biomarkers: Biomarkers | None, patients: Sequence
     if biomarkers is not None:
         for name, column in zip(biomarkers.names, biomarkers.rows(patients).T, strict=True):
             if name not in scale.names:
-                what = f"the population knows no biomarker {name!r}"
+                what = f"the population knows no biomarker {name!r}{did_you_mean(name, scale.names)}"
                 remedy = f"leave its rows out: it knows {', '.join(scale.names) or 'none'}"
                 raise UsageError(what, where="--biomarkers", remedy=remedy)
             value[:, scale.names.index(name)] = column

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from persist.inference import interweave, population, regression, resume
+from persist.inference import interweave, population, regression, resume, tilting
 from persist.inference.covariates import Effects
 from persist.inference.population import Law, belong, populated
 from persist.inference.regression import Regressed
@@ -77,9 +77,8 @@ class ByBiomarkers(Plain):
     def __init__(self, rng: np.random.Generator, who: np.ndarray, pooled: np.ndarray, known: Covariates) -> None:
         super().__init__(rng, who, pooled)
         self.known, self.acts = known, known.acts[pooled]
-        _, self.effects, self.x = regression.begin(len(who), known, pooled)
-        self.law = population.start(len(who), int(pooled.sum()))
-        self.slope_sizes, self.effects_kept = np.full(int(pooled.sum()), interweave.FIRST), list[Effects]()
+        self.law, self.effects, self.x = regression.begin(len(who), known, pooled)
+        self.paces, self.effects_kept = tilting.first(int(pooled.sum())), list[Effects]()
 
     @property
     def now(self) -> Regressed:
@@ -93,9 +92,8 @@ class ByBiomarkers(Plain):
 
     def take_along(self, z: np.ndarray, weigh: Likelihood, learn: float) -> np.ndarray:
         """Move law and slopes together with the patients; where their scores are then."""
-        sizes = (self.sizes, self.slope_sizes)
-        z, found, sizes = regression.together(self.rng, z, self.now, self.acts, self.who, weigh, sizes, learn)
-        (self.law, self.effects, self.x), (self.sizes, self.slope_sizes) = found, sizes
+        z, found, self.paces = tilting.together(self.rng, z, self.now, self.acts, self.who, weigh, self.paces, learn)
+        self.law, self.effects, self.x = found
         return z
 
     def likely(self, z: np.ndarray) -> np.ndarray:
@@ -117,17 +115,15 @@ class ByBiomarkers(Plain):
 
     def state(self) -> dict[str, Any]:
         """All that decides what comes next and what was drawn, as arrays by name."""
-        columns = super().state() | _named("effect", self.effects) | {"x": self.x, "slope_sizes": self.slope_sizes}
+        columns = super().state() | _named("effect", self.effects) | {"x": self.x, "slopes": self.paces.slope}
+        columns["sizes"] = np.stack(self.paces.law)
         return columns | (_named("effects", self.effects_drawn()) if self.effects_kept else {})
 
     def restore(self, kept: dict[str, np.ndarray]) -> None:
         """Stand where another stood when this was its `state`."""
         super().restore(kept)
-        self.effects, self.x, self.slope_sizes = (
-            Effects(**resume.under(kept, "effect.")),
-            kept["x"],
-            kept["slope_sizes"],
-        )
+        self.effects, self.x = Effects(**resume.under(kept, "effect.")), kept["x"]
+        self.paces = tilting.Paces(self.sizes, kept["slopes"])
         every = resume.under(kept, "effects.")
         rows = zip(*(every[name] for name in Effects._fields), strict=True) if every else ()
         self.effects_kept = [Effects(*row) for row in rows]

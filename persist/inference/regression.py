@@ -1,4 +1,4 @@
-"""Draws of a population that depends on biomarkers: exact conditionals, and moves of the slopes together with the patients.
+"""Draws of a population that depends on biomarkers: exact conditionals, given the patients.
 
 Given B and x, the scores less B x have the law of a population without biomarkers, whose draws are those of `population`. Then
 
@@ -37,12 +37,9 @@ from persist.inference.covariates import (
     shift,
     start,
 )
-from persist.inference.interweave import TAKEN, Sizes, interweave
-from persist.inference.interweave import State as Moving
 from persist.inference.population import CENTRE, Law, belong, populated, sorted_out
 
 if TYPE_CHECKING:
-    from persist.inference.interweave import Likelihood
     from persist.inference.population import Population
 
 LEAST = 1e-280
@@ -134,14 +131,14 @@ def _slopes(
     product = np.einsum("lpb,lpd->lbd", x, x)
     own = certain[:, rows[:, None], rows[None, :]]
     both = np.einsum("lrs,lbd->lrbsd", own, product).reshape(lanes, len(rows) * size, len(rows) * size)
-    prior = 1.0 / _variance(effects)[:, rows].reshape(lanes, -1)
+    prior = 1.0 / variance(effects)[:, rows].reshape(lanes, -1)
     linear = np.einsum("lrk,lpk,lpb->lrb", certain[:, rows], off, x).reshape(lanes, -1)
     drawn = normal(rng, both + prior[..., None] * np.eye(len(rows) * size), linear)
     slope[:, rows] = drawn.reshape(lanes, len(rows), size)
     return slope
 
 
-def _variance(effects: Effects) -> np.ndarray:
+def variance(effects: Effects) -> np.ndarray:
     """Prior variances ``(lanes, k + 1, p)`` of the effects, given l and t."""
     wide = np.maximum(effects.local * effects.scale[:, None, None] ** 2, LEAST)
     return np.asarray(1.0 / (1.0 / wide + 1.0 / SLAB**2))
@@ -153,7 +150,7 @@ def _threshold(
     """a ``(lanes,)`` and g ``(lanes, p)`` given u ``(lanes, patients)``; ``x`` is 0 of patients who do not count."""
     one = np.concatenate([counted[..., None].astype(float), x], axis=-1)
     first = np.full((len(u), 1), INTERCEPT_SD**-2)
-    prior = np.concatenate([first, 1.0 / _variance(effects)[:, -1]], axis=1)
+    prior = np.concatenate([first, 1.0 / variance(effects)[:, -1]], axis=1)
     linear = np.einsum("lpb,lp->lb", one, u)
     linear[:, 0] += INTERCEPT / INTERCEPT_SD**2
     precision = np.einsum("lpb,lpd->lbd", one, one) + prior[..., None] * np.eye(one.shape[-1])
@@ -213,55 +210,3 @@ def _missing(
     if known.seen.all():
         return value.copy()
     return completed(rng, precision[:, None], linear, value, np.broadcast_to(known.seen, linear.shape))
-
-
-def together(
-    rng: np.random.Generator,
-    z: np.ndarray,
-    state: Regressed,
-    acts: np.ndarray,
-    counted: np.ndarray,
-    weigh: Likelihood,
-    sizes: tuple[Sizes, np.ndarray],
-    learn: float,
-) -> tuple[np.ndarray, Regressed, tuple[Sizes, np.ndarray]]:
-    """Scores ``(lanes, patients, k)`` and the law moved together, the biomarkers staying as they are.
-
-    Means and spreads move as in `interweave`, with the scores less B x in place of the scores: B x is where the places in the
-    law are counted from, so B stays as it is when a spread moves, and the factor of that move is the same. Then the slopes of
-    each score j, with patients taken along,
-
-        z_ij' = z_ij + e' x_i,     B_j' = B_j + e,     e normal, in proportion to the prior's deviations given l and t
-
-    accepted in proportion to the likelihood times p(B_j') / p(B_j); z less B x, so its density, does not change.
-    """
-    law_sizes, slope_sizes = sizes
-    base = shift(state.effects, state.x)
-    moved, law_sizes = interweave(
-        rng, Moving(state.law, z - base, weigh(z)), counted, lambda rest: weigh(rest + base), law_sizes, learn
-    )
-    z, state, likelihood = moved.z + base, state._replace(law=moved.law), moved.likelihood
-    slope_sizes = slope_sizes.copy()
-    for row in map(int, np.flatnonzero(acts)):
-        step, log_prior = _step(rng, state.effects, row, slope_sizes[row])
-        along = np.where(counted, np.einsum("lb,lpb->lp", step, state.x), 0.0)
-        new = z.copy()
-        new[..., row] += along
-        weighed = weigh(new)
-        gain = np.where(counted, weighed - likelihood, 0.0).sum(axis=1) + log_prior
-        gain = np.where(np.isfinite(gain), gain, -np.inf)
-        taken = np.log(rng.uniform(size=len(gain))) < gain
-        slope = state.effects.slope.copy()
-        slope[:, row] += np.where(taken[:, None], step, 0.0)
-        state = state._replace(effects=state.effects._replace(slope=slope))
-        z, likelihood = np.where(taken[:, None, None], new, z), np.where(taken[:, None], weighed, likelihood)
-        slope_sizes[row] *= np.exp(learn * (np.exp(np.minimum(gain, 0.0)).mean() - TAKEN))
-    return z, state, (law_sizes, slope_sizes)
-
-
-def _step(rng: np.random.Generator, effects: Effects, row: int, size: float) -> tuple[np.ndarray, np.ndarray]:
-    """A step ``(lanes, p)`` of the slopes of one score, and what it does to their log prior density ``(lanes,)``."""
-    variance = _variance(effects)[:, row]
-    step = size * np.sqrt(variance) * rng.standard_normal(variance.shape)
-    before, after = effects.slope[:, row], effects.slope[:, row] + step
-    return step, 0.5 * ((before**2 - after**2) / variance).sum(axis=1)
