@@ -7,6 +7,7 @@ they are built from rows. Units: days, cells (counts), 1/day, dose and exposure 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,12 +157,30 @@ class Series(NamedTuple):
         )
 
 
+class Biomarkers(NamedTuple):
+    """What was measured of patients before their first burden: ``value`` ``(n_patients, n_names)``, NaN where nothing was."""
+
+    names: tuple[str, ...]
+    patients: tuple[str, ...]
+    value: np.ndarray
+
+    def rows(self, patients: Sequence[str]) -> np.ndarray:
+        """Values ``(n, n_names)`` of these patients; NaN of one who is not here."""
+        place = {name: at for at, name in enumerate(self.patients)}
+        none = np.full(len(self.names), np.nan)
+        found = [self.value[place[name]] if name in place else none for name in patients]
+        return np.reshape(np.array(found, float), (len(patients), len(self.names)))
+
+
 class Table(NamedTuple):
-    """What a reader returns: the series it found and, in plain sentences, everything that it noticed or assumed."""
+    """What a reader returns: the series it found and, in plain sentences, everything that it noticed or assumed; the
+    ``biomarkers`` of its patients, where a table of them was given.
+    """
 
     series: tuple[Series, ...]
     notes: tuple[str, ...]
     sha256: str
+    biomarkers: Biomarkers | None = None
 
 
 class Specimens(NamedTuple):

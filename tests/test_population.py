@@ -199,3 +199,17 @@ def test_where_none_is_apart_there_is_one_kind() -> None:
         jnp.asarray([0.4, -0.7])
     )
     np.testing.assert_allclose(slope, 0.0, atol=1e-12)
+
+
+def test_renewed_laws_are_the_numbers_that_they_always_were() -> None:
+    """Of one seed: what biomarkers add (`inference.regression`) leaves cohorts without any as they are."""
+    z = np.linspace(-1.5, 2.0, 24).reshape(2, 6, 2) ** 3
+    law, rng = start(2, 2), np.random.default_rng(5)
+    for _ in range(3):
+        law = renew(rng, z, law, np.ones((2, 6), bool))
+    np.testing.assert_allclose(law.mean.ravel(), MEANS, rtol=1e-9)
+    np.testing.assert_allclose(law.share, [0.11099139901078796, 0.10393897964417287], rtol=1e-9)
+    np.testing.assert_allclose(law.covariance[:, 0, 1], [1.051969722606848, 5.8936424532197185], rtol=1e-9)
+
+
+MEANS = [-1.0227750608528523, -0.6785815375979276, 0.39170117349993183, 0.6863472421177564]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +17,7 @@ from persist.inference.coordinates import LUCK, sites
 from persist.inference.fate import SIZE
 from persist.inference.model import VARIANTS, sampled
 from persist.inference.priors import load_pack
-from persist.inference.target import Target, by_site, flat_potential, named, order, reference
+from persist.inference.target import Target, by_site, flat_potential, named, named_at, order, reference
 
 ONE = case(pad([fakes.FIVE_VALUES], pack="clinical"), 0, counted=False)
 DRAWS = 200
@@ -27,6 +31,26 @@ def draws(variant: str, count: int = DRAWS) -> np.ndarray:
     """Points about the prior, ``(count, n)``."""
     about = reference(target(variant), ONE)
     return about.location + about.scale * np.random.default_rng(4).standard_normal((count, len(about.scale)))
+
+
+def test_threads_may_compile_at_once() -> None:
+    """Patients of a cohort are weighed on threads of their own, and each may be the first."""
+    still = target("spr")._replace(chance=False)
+    point, together = jnp.asarray(reference(still, ONE).location), Barrier(4)
+
+    def trace(number: int) -> set[str]:
+        together.wait()
+        found: set[str] = set(jax.eval_shape(lambda x: named_at(still, ONE, x + number), point))
+        return found
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(trace, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    assert all(names == set(sampled(load_pack("clinical", "psa"), "spr")) for names in found)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

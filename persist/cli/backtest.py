@@ -119,7 +119,8 @@ def command(
     settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1)
     plan = backtest.Plan(settings, landmark, population is None and pool is not False)
     earlier = None if population is None else store.load(population, "fit")
-    given = None if earlier is None else leaning.mixture(leaning.for_others(earlier, table, settings))
+    leaned = None if earlier is None else leaning.for_others(earlier, table, settings)
+    given = None if leaned is None else leaning.mixture(leaned)
     every = backtest.places(table, plan)
     side.check(others, RULES, table.sha256)
     for other in others.values():
@@ -145,7 +146,7 @@ def command(
         "landmarks": len(tested),
         "settings": plan._asdict() | {"settings": plan.settings._asdict()},
         "provenance": store.provenance(seed, table.sha256),
-        "notes": table.notes,
+        "notes": (*table.notes, *(() if leaned is None else leaning.assumed(leaned, None))),
         "unfit": unfit,
         "population": None if earlier is None else {"file": population, "patients": patients_of(earlier)},
     }

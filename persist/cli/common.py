@@ -27,6 +27,7 @@ def read_table(
     floor: Literal["auto", "none"] | tuple[float, ...],
     full_dose: Mapping[str, float],
     min_values: int = 2,
+    biomarkers: Path | None = None,
 ) -> Table:
     """`persist.records.table.read` with the arguments of `table_options`; what is assumed of markers goes with its notes."""
     from persist.records.table import read
@@ -39,6 +40,7 @@ def read_table(
         floor=floor,
         full_dose=full_dose,
         min_values=min_values,
+        biomarkers_path=biomarkers,
     )
     if not any(len(series.composition.day) for series in table.series):
         return table

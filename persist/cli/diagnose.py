@@ -48,6 +48,11 @@ def print_health(report: dict[str, Any], population: dict[str, Any] | None = Non
         for problem in one["problems"]:
             if one is population or population is None or problem not in population["problems"]:
                 click.echo(f"    - {problem}")
+    if population is not None and population["effects"] is not None:
+        from persist.validation.effects import sentences
+
+        for sentence in sentences(population["effects"]):
+            click.echo(f"  - {sentence}")
 
 
 def print_rates(report: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from persist.cli.common import (
 )
 from persist.cli.diagnose import print_health
 from persist.cli.options import (
+    biomarkers_option,
     chunk_option,
     common_options,
     device_option,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--pool/--no-pool", help="Fit the patients as a cohort, which learns how they are spread.  [default: no-pool]"
 )
+@biomarkers_option
 @effort_options(chains=4, warmup=960, draws=640)
 @chunk_option
 @scheduler_option
@@ -64,6 +66,7 @@ def command(
     drug: str | None,
     population: Path | None,
     pool: bool,
+    biomarkers: Path | None,
     chains: int,
     warmup: int,
     draws: int,
@@ -87,16 +90,19 @@ def command(
     if pool and (scheduler is not None or chunk != (1, 1)):
         what = "a cohort is drawn together, in one process"
         raise UsageError(what, where="--pool", remedy="leave --chunk and --scheduler out, or fit without --pool")
-    claim_output(output, force, [burden, treatments, population])
+    leans = pool or population is not None
+    if biomarkers is not None and not leans:
+        what = "biomarkers say something of a patient only beside other patients"
+        raise UsageError(what, where="--biomarkers", remedy="add --pool, or --population POP.nc, or leave it out")
+    claim_output(output, force, [burden, treatments, population, biomarkers])
     partial = output.with_name(output.name + ".partial")
     claim_folder(partial)
-    leans = pool or population is not None
-    table = read_table(burden, treatments, patients, observable, floor, full_dose, min_values=1 if leans else 2)
+    table = read_table(burden, treatments, patients, observable, floor, full_dose, 1 if leans else 2, biomarkers)
     table = table._replace(notes=(*table.notes, *_left_out(table, drug)))
     use_device(device)
     use_float64()
     keep_compiled()
-    from persist.inference import store
+    from persist.inference import leaning, store
     from persist.inference.fit import fit
     from persist.inference.pooled import fit_cohort, fit_next
     from persist.inference.priors import known
@@ -112,7 +118,9 @@ def command(
             result = fit_next(table, settings, earlier, progress=bar.show, **how)
         else:
             result = fit(table, settings, progress=bar.show, **how)
-    code = conclude(result, output, table.notes, about={"command": "fit", "seed": seed}, as_json=as_json, quiet=quiet)
+    more = () if earlier is None else leaning.assumed(result[leaning.GROUP].to_dataset(), table.biomarkers)
+    notes = (*table.notes, *more)
+    code = conclude(result, output, notes, about={"command": "fit", "seed": seed}, as_json=as_json, quiet=quiet)
     shutil.rmtree(partial, ignore_errors=True)
     return code
 

@@ -126,6 +126,14 @@ scheduler_option = click.option(
 )
 """Adds the argument ``scheduler: str | None``."""
 
+biomarkers_option = click.option(
+    "--biomarkers",
+    type=_PATH,
+    metavar="FILE",
+    help="Table of biomarkers before the first burden, for --pool and --population.",
+)
+"""Adds the argument ``biomarkers: Path | None``."""
+
 device_option = click.option(
     "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where to compute."
 )

@@ -26,7 +26,7 @@ from persist.inference.store import as_attribute
 from persist.inference.target import Member, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jax import Array
 
@@ -41,16 +41,16 @@ def fit(
     *,
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
-    population: Population = UNKNOWN,
+    population: Population | Mapping[str, Population] = UNKNOWN,
     scheduler: str | None = None,
     chunk: tuple[int, int] = (1, 1),
 ) -> DataTree:
     """Posterior of every series in ``table``, as a DataTree with ArviZ's groups (see `inference.store`).
 
     ``partial`` is a folder that keeps finished patients; those of the same data, settings and seed are taken from it.
-    ``population``: the law of other patients' scores that these have as their prior (`inference.pooled`). ``scheduler``: the
-    address of a Dask scheduler, or "local" (`inference.crew`). ``chunk`` (i, n): every n-th series from the i-th on, a share
-    that `inference.gather` puts together with the others.
+    ``population``: the law of other patients' scores that these have as their prior (`inference.pooled`), one for all or by
+    patient. ``scheduler``: the address of a Dask scheduler, or "local" (`inference.crew`). ``chunk`` (i, n): every n-th series
+    from the i-th on, a share that `inference.gather` puts together with the others.
 
     Patients without a finite density anywhere are named in the attribute ``unfit``; `FitError` if they are all. Raises
     `DataError` and `UsageError` for series that cannot be read as a patient, `PrecisionError` without float64.
@@ -89,16 +89,19 @@ def fit(
     return result
 
 
-def members(table: Table, settings: Settings, population: Population = UNKNOWN) -> list[Member]:
+def members(
+    table: Table, settings: Settings, population: Population | Mapping[str, Population] = UNKNOWN
+) -> list[Member]:
     """Every patient as the sampler reads it, padded to a size of its own: its numbers then cannot depend on who else is
-    fitted.
+    fitted. ``population``: of all, or by patient.
     """
     kind = observable(table.series[0].observable)
     pack = load_pack(settings.pack, kind.cells)
     names, found = sampled(pack, settings.model), []
     for series in table.series:
         padded = pad([series], pack=settings.pack, drug=settings.drug)
-        one = case(padded, 0, counted=kind.counted, reference=settings.reference)._replace(population=population)
+        law = population if isinstance(population, Population) else population[series.patient_id]
+        one = case(padded, 0, counted=kind.counted, reference=settings.reference)._replace(population=law)
         chance = by_chance(pack, names, one, kind.power)
         target = Target(settings.model, settings.pack, kind.cells, kind.power, chance)
         found.append(Member(series.patient_id, target, one))

@@ -16,7 +16,7 @@ from persist.inference.fit import described, members
 from persist.inference.pooled import lean
 from persist.inference.sampler import Draws
 from persist.inference.settings import made_with
-from persist.types import Table
+from persist.types import Biomarkers, Table
 
 if TYPE_CHECKING:
     pass
@@ -68,8 +68,18 @@ def _together(names: list[str], where: dict[str, store.DataTree], model: store.D
     everyone = members(table, settings)
     result = described(table, settings, everyone, [_draws(where[name], name) for name in names])
     if leaning.GROUP in model.children:
-        lean(result, model[leaning.GROUP].to_dataset())
+        lean(result, model[leaning.GROUP].to_dataset(), _markers(names, where))
     return result
+
+
+def _markers(names: list[str], where: dict[str, store.DataTree]) -> Biomarkers | None:
+    """The biomarkers of these patients, from the files that they are in."""
+    known = {name: leaning.markers_of(where[name]) for name in names}
+    first = next((one for one in known.values() if one is not None), None)
+    if first is None:
+        return None
+    rows = [np.full((1, len(first.names)), np.nan) if one is None else one.rows([name]) for name, one in known.items()]
+    return Biomarkers(first.names, tuple(names), np.concatenate(rows))
 
 
 def _draws(fit: store.DataTree, patient: str) -> Draws:

@@ -27,7 +27,7 @@ from persist.inference.fate import SIZE, living_founders, log_sized
 from persist.inference.model import model, sampled
 from persist.inference.population import shared
 from persist.inference.priors import at_score, load_pack
-from persist.inference.target import named_at, order
+from persist.inference.target import TRACING, named_at, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,8 @@ def located(target: Target, case: Case, values: dict[str, Any]) -> Array:
         founders = living_founders(values, target.power)
         own[LUCK] = _luck(jnp.log(jnp.maximum(values[SIZE], 1e-300)), founders)
     given = {"pack": pack, "variant": target.variant, "power": target.power, "chance": target.chance}
-    free = unconstrain_fn(model, (case,), given, own)
+    with TRACING:
+        free = unconstrain_fn(model, (case,), given, own)
     return jnp.stack([free[site] for site in order(target)])
 
 

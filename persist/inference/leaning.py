@@ -2,28 +2,41 @@
 
 The group is written by a pooled fit (`inference.pooled`), whose patients have it as their prior, and copied into the fits of
 patients who come after. So a file by itself tells the prior of its patients.
+
+Of a cohort with biomarkers the group holds the effects too, and the scale that biomarkers count in; those of the patients of
+the file stand in the group ``biomarkers``, in their own units, NaN where they are missing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from persist import keys
 from persist.errors import StoreError, UsageError
 from persist.inference import store
 from persist.inference.cohort import observable
+from persist.inference.covariates import Effects, Scale, at, completed, standardised
+from persist.inference.covariates import moments as with_effects
 from persist.inference.model import sampled
-from persist.inference.population import Law, Population, blend, moments, shared
+from persist.inference.population import Law, Moments, Population, blend, moments, shared
 from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
+from persist.types import Biomarkers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from persist.inference.priors import Pack
     from persist.inference.settings import Settings
     from persist.types import Table
 
-GROUP = "population"
+GROUP, MARKERS = "population", "biomarkers"
+
+EFFECTS = {"slope": ("score", "biomarker"), "toward": ("biomarker",), "intercept": (), "scale": ()}
+EFFECTS |= {"spread": ("biomarker", "other_biomarker")}
+"""Parts of `covariates.Effects` that a file holds, and their dimensions after chain and draw."""
 
 
 def pack_of(fit: store.DataTree) -> Pack:
@@ -43,10 +56,11 @@ def group(
     laws: Law,
     chains: int,
     apart: dict[str, np.ndarray] | None = None,
+    biomarkers: tuple[Scale, Effects] | None = None,
 ) -> store.Dataset:
     """The group of laws ``(rounds, lanes, ...)`` of those of the scores ``names`` (n,) that are ``pooled`` (n,), with how far
     the patients' own data show each of all, and of every patient by lane the probability to be ``apart``; draws are lane after
-    lane.
+    lane. ``biomarkers``: the scale that they count in, and draws of their effects ``(rounds, lanes, ...)``.
     """
 
     def by_chain(rows: np.ndarray) -> np.ndarray:
@@ -57,7 +71,7 @@ def group(
     own = [name for name, taken in zip(names, pooled, strict=True) if taken]
     draws = {"chain": np.arange(chains), "draw": np.arange(kept.mean.shape[1])}
     likely = [np.mean(row.reshape(chains, -1), axis=1) for row in members.values()]
-    return store.dataset(
+    known = store.dataset(
         {
             "mean": (("chain", "draw", "score"), kept.mean),
             "covariance": (("chain", "draw", "score", "other"), kept.covariance),
@@ -69,11 +83,75 @@ def group(
         },
         draws | {"score": own, "other": own, "parameter": list(names), "member": list(members)},
     )
+    if biomarkers is None:
+        return known
+    scale, effects = biomarkers
+    columns: dict[str, Any] = {name: (("biomarker",), getattr(scale, name)) for name in ("centre", "sd")}
+    columns |= {name: (("chain", "draw", *dims), by_chain(getattr(effects, name))) for name, dims in EFFECTS.items()}
+    return known.assign(columns).assign_coords(biomarker=list(scale.names), other_biomarker=list(scale.names))
 
 
 def law_of(known: store.Dataset) -> Law:
-    """The draws of the law that a group holds, each ``(chains, draws, ...)``."""
+    """The draws of the law that a group holds, each ``(chains, draws, ...)``: m, C, d of `covariates`, and the share of all."""
     return Law(*(known[name].values for name in Law._fields))
+
+
+def scale_of(known: store.Dataset) -> Scale | None:
+    """The biomarkers that a group knows, and how they are standardised; None for a population without."""
+    if "slope" not in known:
+        return None
+    return Scale(tuple(map(str, known["biomarker"].values)), known["centre"].values, known["sd"].values)
+
+
+def effects_of(known: store.Dataset) -> Effects:
+    """The draws of the effects of biomarkers that a group holds, each ``(chains, draws, ...)``; local scales are not kept."""
+    parts = {name: known[name].values for name in EFFECTS}
+    return Effects(local=np.ones((*parts["scale"].shape, 1, 1)), **parts)
+
+
+def everyone(known: store.Dataset) -> Moments:
+    """Mean and covariance of all patients together, by draw ``(chains, draws, ...)``."""
+    return moments(law_of(known)) if scale_of(known) is None else with_effects(law_of(known), effects_of(known))
+
+
+def given(known: store.Dataset, patient: str = "", biomarkers: Biomarkers | None = None) -> Law:
+    """The draws of the law of a patient with these biomarkers, each ``(chains, draws, ...)``: what is missing of them is drawn
+    anew from its law for each, given the others. By the name of the patient, so that it is the same whenever it is asked.
+
+    Raises `UsageError` for a biomarker that the population does not know.
+    """
+    scale = scale_of(known)
+    if scale is None:
+        standardised(Scale((), np.zeros(0), np.ones(0)), biomarkers, [patient])
+        return law_of(known)
+    value, seen = standardised(scale, biomarkers, [patient])
+    effects = effects_of(known)
+    rng = np.random.default_rng(keys.seed_of(0, patient, MARKERS))
+    shape = effects.toward.shape
+    rest = (np.zeros(shape), np.broadcast_to(value[0], shape), np.broadcast_to(seen[0], shape))
+    return at(law_of(known), effects, completed(rng, np.linalg.inv(effects.spread), *rest))
+
+
+def assumed(known: store.Dataset, biomarkers: Biomarkers | None) -> tuple[str, ...]:
+    """What is assumed of patients of whom no table of biomarkers is given, in sentences."""
+    scale = scale_of(known)
+    if scale is None or biomarkers is not None:
+        return ()
+    return (f"the population knows biomarkers ({', '.join(scale.names)}), and none are given: they are averaged over",)
+
+
+def markers(table: Biomarkers, patients: Sequence[str]) -> store.Dataset:
+    """The group ``biomarkers`` of these patients."""
+    coords = {"patient": list(patients), "biomarker": list(table.names)}
+    return store.dataset({"value": (("patient", "biomarker"), table.rows(patients))}, coords)
+
+
+def markers_of(fit: store.DataTree) -> Biomarkers | None:
+    """The biomarkers of the patients of a fit, if it has any."""
+    if MARKERS not in fit.children:
+        return None
+    group = fit[MARKERS].to_dataset()
+    return Biomarkers(tuple(map(str, group["biomarker"].values)), tuple(patients(fit)), group["value"].values)
 
 
 def population_of(fit: store.DataTree, model: str, pack: str, kind: str) -> store.Dataset:
@@ -103,17 +181,20 @@ def for_others(earlier: store.DataTree, table: Table, settings: Settings) -> sto
     return population_of(earlier, settings.model, settings.pack, table.series[0].observable)
 
 
-def mixture(known: store.Dataset) -> Population:
-    """The prior of the next patient over the n scores (`population.blend`)."""
-    return blend(law_of(known), np.isin(known["parameter"].values, known["score"].values))
+def mixture(known: store.Dataset, patient: str = "", biomarkers: Biomarkers | None = None) -> Population:
+    """The prior of the next patient over the n scores (`population.blend`), given what is known of the biomarkers."""
+    pooled = np.isin(known["parameter"].values, known["score"].values)
+    return blend(given(known, patient, biomarkers), pooled)
 
 
-def marginals(known: store.Dataset) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of each pooled score of the next patient."""
-    found, names = moments(law_of(known)), known["score"].values
+def marginals(
+    known: store.Dataset, patient: str = "", biomarkers: Biomarkers | None = None
+) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of each pooled score of the next patient, given what is known of the biomarkers."""
+    found, names = moments(given(known, patient, biomarkers)), known["score"].values
     variance = np.diagonal(found.covariance, axis1=-2, axis2=-1).mean(axis=(0, 1)) + found.mean.var(axis=(0, 1))
     middle = found.mean.mean(axis=(0, 1))
-    return {str(name): (float(middle[at]), float(np.sqrt(variance[at]))) for at, name in enumerate(names)}
+    return {str(name): (float(middle[place]), float(np.sqrt(variance[place]))) for place, name in enumerate(names)}
 
 
 def drawn(rng: np.random.Generator, law: Population, count: int) -> np.ndarray:

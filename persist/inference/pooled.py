@@ -12,17 +12,22 @@ import numpy as np
 from persist import keys
 from persist.errors import PrecisionError, UsageError
 from persist.inference import leaning, store
+from persist.inference.covariates import ACTS_ON, Covariates, scale_of, standardised
 from persist.inference.fit import described, fit, members
+from persist.inference.model import sampled
 from persist.inference.pooling import Pace, pool
-from persist.inference.priors import at_score
+from persist.inference.population import shared
+from persist.inference.priors import at_score, load_pack
 from persist.inference.sampler import told
 from persist.inference.walkers import WALKERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from persist.inference.covariates import Scale
     from persist.inference.settings import Progress, Settings
-    from persist.types import Table
+    from persist.inference.target import Member
+    from persist.types import Biomarkers, Table
 
 LEAST = 2
 """Patients of a cohort."""
@@ -44,7 +49,8 @@ def fit_cohort(
     partial: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> store.DataTree:
-    """Posterior of every series in ``table`` and of their population, as a DataTree (see `inference.store`).
+    """Posterior of every series in ``table`` and of their population, as a DataTree (see `inference.store`). Where the table
+    has biomarkers, the population depends on them (`inference.covariates`).
 
     ``partial`` is a folder that keeps where a run stands. ``progress`` is told what is being done and the share of it done.
 
@@ -58,7 +64,10 @@ def fit_cohort(
     began = time.perf_counter()
     everyone = members(table, settings)
     folder = None if partial is None else Path(partial)
-    found = pool(settings.seed, everyone, pace_of(settings), folder=folder, progress=progress)
+    names, pace = _names(everyone[0]), pace_of(settings)
+    scale = None if table.biomarkers is None else scale_of(table.biomarkers)
+    known = None if scale is None else _covariates(scale, table, names)
+    found = pool(settings.seed, everyone, pace, covariates=known, folder=folder, progress=progress)
     unknown = np.full(settings.chains, np.nan)
     results = [
         told(keys.key(settings.seed, one.patient_id, "named"), one.target, one.case, kept, unknown, 0.0)
@@ -66,8 +75,9 @@ def fit_cohort(
     ]
     result = described(table, settings, everyone, results)
     apart = {one.patient_id: row for one, row in zip(everyone, found.apart.T, strict=True)}
-    names = leaning.names_of(result)
-    lean(result, leaning.group(names, found.pooled, found.shown, found.laws, settings.chains, apart))
+    effects = None if scale is None or found.effects is None else (scale, found.effects)
+    group = leaning.group(names, found.pooled, found.shown, found.laws, settings.chains, apart, effects)
+    lean(result, group, table.biomarkers)
     spent = time.perf_counter() - began
     fresh = max(0.0, spent - found.seconds)  # a run that went on counts its earlier seconds too
     result.attrs |= {
@@ -89,21 +99,40 @@ def fit_next(
     scheduler: str | None = None,
     chunk: tuple[int, int] = (1, 1),
 ) -> store.DataTree:
-    """Posterior of patients who have the population of an ``earlier`` pooled fit as their prior; one value is enough."""
-    known = leaning.for_others(earlier, table, settings)
-    law = leaning.mixture(known)
+    """Posterior of patients who have the population of an ``earlier`` pooled fit as their prior, given their biomarkers where
+    it knows any; one value is enough. Raises `UsageError` for biomarkers that it does not know.
+    """
+    known, markers = leaning.for_others(earlier, table, settings), table.biomarkers
+    table = table._replace(notes=(*table.notes, *leaning.assumed(known, markers)))
+    law = {one.patient_id: leaning.mixture(known, one.patient_id, markers) for one in table.series}
     result = fit(table, settings, partial=partial, progress=progress, population=law, scheduler=scheduler, chunk=chunk)
-    lean(result, known)
+    lean(result, known, markers)
     return result
 
 
-def lean(result: store.DataTree, known: store.Dataset) -> None:
-    """Put a population into a fit of its patients: the group, and draws of the prior that it is to each of them."""
-    names, pack, law = leaning.names_of(result), leaning.pack_of(result), leaning.mixture(known)
+def _names(one: Member) -> tuple[str, ...]:
+    """The n scores that patients may share a law of, in order."""
+    return shared(sampled(load_pack(one.target.pack, one.target.cells), one.target.variant))
+
+
+def _covariates(scale: Scale, table: Table, names: tuple[str, ...]) -> Covariates:
+    """The biomarkers of all patients as inference reads them."""
+    patients = [series.patient_id for series in table.series]
+    return Covariates(*standardised(scale, table.biomarkers, patients), np.isin(names, ACTS_ON))
+
+
+def lean(result: store.DataTree, known: store.Dataset, markers: Biomarkers | None = None) -> None:
+    """Put a population into a fit of its patients: the group, draws of the prior that it is to each of them, and what is known
+    of their biomarkers.
+    """
+    names, pack = leaning.names_of(result), leaning.pack_of(result)
     entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
     result[leaning.GROUP] = store.DataTree(known)
     prior = result["prior"].to_dataset().copy(deep=True)
+    if markers is not None:
+        result[leaning.MARKERS] = store.DataTree(leaning.markers(markers, list(map(str, prior["patient"].values))))
     for patient in map(str, prior["patient"].values):
+        law = leaning.mixture(known, patient, markers)
         root = keys.key(int(store.attribute(result, "settings")["seed"]), patient, "leaning")
         z = leaning.drawn(np.random.default_rng(np.asarray(jax.random.key_data(root))), law, prior.sizes["draw"])
         for name, column in zip(names, z.T, strict=True):

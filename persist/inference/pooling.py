@@ -11,6 +11,7 @@ What the patients' own data say nothing of, the cohort cannot tell either, and t
 prior variance the patients' own posteriors take away less than `SHOWN` on average keep the pack's prior.
 
 Lanes may leave patients out of their cohort (``counted``): then one run has the populations of all folds of a back-test.
+Where biomarkers of the patients are known, each patient has a population of its own in every lane (`inference.regression`).
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ import numpy as np
 
 from persist import keys
 from persist.errors import DataError, FitError
-from persist.inference import population, resume
-from persist.inference.interweave import Sizes, State, first, interweave
+from persist.inference import resume
+from persist.inference.learned import ByBiomarkers, Plain
 from persist.inference.mover import Mover, random_state
-from persist.inference.population import Law, populated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from persist.inference.covariates import Covariates, Effects
+    from persist.inference.population import Law
     from persist.inference.sampler import Kept
     from persist.inference.target import Member
 
@@ -64,7 +66,7 @@ class Pace(NamedTuple):
 class Pooled(NamedTuple):
     """A cohort's draws: which of the n scores are ``pooled`` (n,) and how far the patients' data show them (``shown``, (n,));
     laws of the k pooled ones by round, each ``(rounds, lanes, ...)``; the probability of each patient to be among those apart,
-    by lane ``(lanes, patients)``; of every patient the kept rounds; run time in seconds.
+    by lane ``(lanes, patients)``; of every patient the kept rounds; run time in seconds; effects of biomarkers, as the laws.
     """
 
     pooled: np.ndarray
@@ -73,6 +75,7 @@ class Pooled(NamedTuple):
     apart: np.ndarray
     patients: tuple[Kept, ...]
     seconds: float
+    effects: Effects | None = None
 
 
 def pool(
@@ -82,17 +85,19 @@ def pool(
     *,
     counted: np.ndarray | None = None,
     pooled: np.ndarray | None = None,
+    covariates: Covariates | None = None,
     folder: Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Pooled:
     """Draws of the cohort and its population.
 
     ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``pooled`` (n,): scores that have a
-    population, whatever the data show (by default those that they show). ``folder`` keeps where the run stands, from where the
-    same run goes on and gives the same numbers. ``progress`` is told what is being done, and the share of it that is done.
+    population, whatever the data show (by default those that they show). ``covariates``: biomarkers of the patients, which the
+    population then depends on. ``folder`` keeps where the run stands, from where the same run goes on and gives the same
+    numbers. ``progress`` is told what is being done, and the share of it that is done.
     """
     who = np.ones((pace.lanes, len(members)), bool) if counted is None else counted
-    run = _Run(seed, members, pace, who, pooled, folder)
+    run = _Run(seed, members, pace, who, pooled, covariates, folder)
     tell = progress or (lambda _what, _share: None)
     run.alone(tell)
     run.together(tell)
@@ -100,7 +105,7 @@ def pool(
 
 
 class _Run:
-    """A cohort on its way: its patients' walkers, its laws so far, and where it is kept."""
+    """A cohort on its way: its patients' walkers, its population so far, and where it is kept."""
 
     def __init__(
         self,
@@ -109,16 +114,18 @@ class _Run:
         pace: Pace,
         who: np.ndarray,
         chosen: np.ndarray | None,
+        covariates: Covariates | None,
         folder: Path | None,
     ) -> None:
         self.movers = [Mover(seed, member, pace.lanes) for member in members]
-        self.pace, self.who, self.chosen, self.folder = pace, who, chosen, folder
+        self.pace, self.who, self.chosen, self.covariates, self.folder = pace, who, chosen, covariates, folder
         self.rng = np.random.default_rng(keys.seed_of(seed, "population"))
         own = () if chosen is None else (chosen.tolist(),)
+        own += () if covariates is None else tuple(part.tolist() for part in covariates)
         self.mark = resume.fingerprint(members, "pool", seed, pace, who.tolist(), *own)
-        self.number, self.seconds, self.laws = -pace.warmup, 0.0, list[Law]()
-        self.shown, self.law = np.zeros(0), population.start(pace.lanes, 0)
-        self.apart, self.sizes = np.zeros(who.shape), first(0)
+        self.number, self.seconds = -pace.warmup, 0.0
+        self.shown, self.apart = np.zeros(0), np.zeros(who.shape)
+        self.population = Plain(self.rng, who, np.zeros(0, bool))
 
     def alone(self, tell: Callable[[str, float], None]) -> None:
         """Every patient to its own posterior, or to where an earlier run left off."""
@@ -132,7 +139,10 @@ class _Run:
         if not self.pooled.any():
             what = "the patients' own data show no parameter well enough to learn how it is spread"
             raise DataError(what, where="--pool", remedy="give more values or patients, or fit them without --pool")
-        self.law, self.sizes = population.start(self.pace.lanes, int(self.pooled.sum())), first(int(self.pooled.sum()))
+        if self.covariates is None:
+            self.population = Plain(self.rng, self.who, self.pooled)
+        else:
+            self.population = ByBiomarkers(self.rng, self.who, self.pooled, self.covariates)
         self.seconds += time.perf_counter() - began
 
     @property
@@ -169,20 +179,21 @@ class _Run:
                 tell("together", (self.number + self.pace.warmup) / total)
 
     def _round(self, threads: ThreadPoolExecutor) -> None:
-        """The laws anew, then every patient."""
+        """The population anew, then every patient."""
         every = np.stack([mover.scores for mover in self.movers], axis=1)
-        z = every[..., self.pooled]
-        self.law = population.renew(self.rng, z, self.law, self.who)
+        z, number, pace = every[..., self.pooled], self.number, self.pace
+        self.population.renew(z)
         if not any(mover.chance for mover in self.movers):
             z = self._take_along(threads, every, z)
-        self.apart += population.belong(z, self.law) if self.number >= 0 else 0.0
-        laws, number, pace = populated(self.law, self.pooled), self.number, self.pace
-        list(threads.map(lambda mover: mover.go(laws, number, pace.warmup, pace.thin), self.movers))
-        self.laws += [self.law] if number >= 0 else []
+        self.apart += self.population.likely(z) if number >= 0 else 0.0
+        own = self.population.priors()
+        list(threads.map(lambda mover, law: mover.go(law, number, pace.warmup, pace.thin), self.movers, own))
+        if number >= 0:
+            self.population.keep()
         self.number += 1
 
     def _take_along(self, threads: ThreadPoolExecutor, every: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """The laws moved together with their patients (`inference.interweave`); where the pooled scores are then."""
+        """The population moved together with its patients (`inference.interweave`); where the pooled scores are then."""
 
         def among(z: np.ndarray) -> np.ndarray:
             found = every.copy()
@@ -194,29 +205,24 @@ class _Run:
             return np.stack(list(threads.map(lambda mover, mine: mover.weigh(mine), self.movers, at)), axis=1)
 
         learn = LEARN / (1.0 + 0.1 * (self.pace.warmup + self.number)) if self.number < 0 else 0.0
-        state = State(self.law, z, weigh(z))
-        state, self.sizes = interweave(self.rng, state, self.who, weigh, self.sizes, learn)
-        self.law, at = state.law, np.moveaxis(among(state.z), 1, 0)
-        list(threads.map(lambda mover, mine: mover.take_along(mine), self.movers, at))
-        return state.z
+        z = self.population.take_along(z, weigh, learn)
+        list(threads.map(lambda mover, mine: mover.take_along(mine), self.movers, np.moveaxis(among(z), 1, 0)))
+        return z
 
     def result(self) -> Pooled:
         """What was drawn."""
-        laws = Law(*(np.stack(part) for part in zip(*self.laws, strict=True)))
-        apart = self.apart / max(1, len(self.laws))
-        return Pooled(self.pooled, self.shown, laws, apart, tuple(mover.kept() for mover in self.movers), self.seconds)
+        laws, effects = self.population.drawn(), self.population.effects_drawn()
+        apart, own = self.apart / max(1, len(laws.share)), tuple(mover.kept() for mover in self.movers)
+        return Pooled(self.pooled, self.shown, laws, apart, own, self.seconds, effects)
 
     def _save(self) -> None:
         """All of it in one file, so that no part is newer than another."""
         if self.folder is None:
             return
         columns: dict[str, Any] = {"number": self.number, "seconds": self.seconds, "random": random_state(self.rng)}
-        columns |= {"apart": self.apart, "sizes": np.stack(self.sizes)} | {
-            f"law.{name}": part for name, part in self.law._asdict().items()
+        columns |= {"apart": self.apart} | {
+            f"population.{name}": part for name, part in self.population.state().items()
         }
-        if self.laws:
-            every = Law(*(np.stack(part) for part in zip(*self.laws, strict=True)))
-            columns |= {f"laws.{name}": part for name, part in every._asdict().items()}
         for place, mover in enumerate(self.movers):
             columns |= {f"{place}.{name}": value for name, value in mover.state().items()}
         resume.write(self.folder / COHORT, self.mark, columns)
@@ -228,9 +234,7 @@ class _Run:
             return
         self.number, self.seconds = int(kept["number"]), float(kept["seconds"])
         self.rng.bit_generator.state = json.loads(str(kept["random"]))
-        self.apart, self.sizes, self.law = kept["apart"], Sizes(*kept["sizes"]), Law(**resume.under(kept, "law."))
-        every = resume.under(kept, "laws.")
-        if every:
-            self.laws = [Law(*row) for row in zip(*(every[name] for name in Law._fields), strict=True)]
+        self.apart = kept["apart"]
+        self.population.restore(resume.under(kept, "population."))
         for place, mover in enumerate(self.movers):
             mover.restore(resume.under(kept, f"{place}."))

@@ -10,7 +10,8 @@ so that one patient's score alone has about the prior that the pack has (CENTRE^
 DISTANCE^2 = 1.06), and a spread of under 0.4 or over 1.1 of that prior's has 5 % each: patients differ in everything, and a
 cohort of few must not pretend that they do not. A few may respond far better than the rest, or carry a clone from the start
 that others have not: one normal law can hold neither. What a new patient leans on is the mixture over draws of the law, which
-holds that a cohort does not tell them exactly.
+holds that a cohort does not tell them exactly. Where biomarkers are known of the patients, m and w depend on them
+(`inference.covariates`).
 """
 
 from __future__ import annotations
@@ -117,13 +118,16 @@ def start(lanes: int, size: int) -> Law:
     return Law(np.zeros((lanes, size)), np.tile(np.eye(size), (lanes, 1, 1)), np.zeros((lanes, size)), share)
 
 
-def belong(z: np.ndarray, law: Law) -> np.ndarray:
-    """Probability ``(lanes, patients)`` that patients of scores ``(lanes, patients, k)`` are among those apart."""
+def belong(z: np.ndarray, law: Law, share: np.ndarray | None = None) -> np.ndarray:
+    """Probability ``(lanes, patients)`` that patients of scores ``(lanes, patients, k)`` are among those apart; ``share``
+    (lanes, patients): what it is of each before its scores are known (the law's, by default).
+    """
     toward = np.linalg.solve(law.covariance, law.apart[..., None])[..., 0]
     middle = law.mean + 0.5 * law.apart
     with np.errstate(divide="ignore"):
-        odds = np.log(law.share) - np.log1p(-law.share)
-    log_odds = odds[:, None] + np.einsum("lpk,lk->lp", z - middle[:, None], toward)
+        before = law.share[:, None] if share is None else share
+        odds = np.log(before) - np.log1p(-before)
+    log_odds = odds + np.einsum("lpk,lk->lp", z - middle[:, None], toward)
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * log_odds)))
 
 
@@ -135,9 +139,14 @@ def renew(rng: np.random.Generator, z: np.ndarray, law: Law, counted: np.ndarray
 
         C | z, m, d, c  ~  inverse Wishart(k + FREEDOM - 1 + n, SCALE I + sum of (z - m - c d)(z - m - c d)^T)
     """
-    size, number = z.shape[-1], counted.sum(axis=1)
     apart = (rng.uniform(size=counted.shape) < belong(z, law)) & counted
     share = rng.beta(APART_0 + apart.sum(axis=1), APART_1 + (counted & ~apart).sum(axis=1))
+    return sorted_out(rng, z, law, apart, counted)._replace(share=share)
+
+
+def sorted_out(rng: np.random.Generator, z: np.ndarray, law: Law, apart: np.ndarray, counted: np.ndarray) -> Law:
+    """C, m and d of `renew`, once it is known who is ``apart`` (lanes, patients); the share stays."""
+    size, number = z.shape[-1], counted.sum(axis=1)
     off = np.where(counted[..., None], z - law.mean[:, None] - apart[..., None] * law.apart[:, None], 0.0)
     sums = np.einsum("lpi,lpj->lij", off, off) + SCALE * np.eye(size)
     precision = wishart(rng, size + FREEDOM - 1.0 + number, np.linalg.inv(sums))
@@ -145,7 +154,7 @@ def renew(rng: np.random.Generator, z: np.ndarray, law: Law, counted: np.ndarray
     mean = _normal(rng, precision, near, number, CENTRE)
     far = np.where(apart[..., None], z - mean[:, None], 0.0).sum(axis=1)
     distance = _normal(rng, precision, far, apart.sum(axis=1), DISTANCE)
-    return Law(mean, np.linalg.inv(precision), distance, share)
+    return Law(mean, np.linalg.inv(precision), distance, law.share)
 
 
 def _normal(

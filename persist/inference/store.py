@@ -3,9 +3,9 @@
 Groups of a posterior file: ``posterior`` and ``sample_stats`` (chain, draw, patient), ``prior`` (chain, draw, patient),
 ``log_likelihood`` and ``posterior_predictive`` (chain, draw, patient, visit), ``observed_data`` (patient, visit) and
 ``constant_data`` (patient, segment). A fit with measured fractions has more (`inference.fractions`); one that leans on a
-population has ``population`` (chain, draw, score; `inference.leaning`). Attributes of the root: ``persist_kind``,
-``persist_schema``, and as JSON ``provenance``, ``settings``, ``notes``, ``everyone`` (patients of the table), ``unfit`` and
-``problems`` (reasons by patient), ``pooled`` (whether its population was learned here).
+population has ``population`` (chain, draw, score; `inference.leaning`), and ``biomarkers`` where any are known. Attributes of
+the root: ``persist_kind``, ``persist_schema``, and as JSON ``provenance``, ``settings``, ``notes``, ``everyone`` (patients of
+the table), ``unfit`` and ``problems`` (reasons by patient), ``pooled`` (whether its population was learned here).
 """
 
 from __future__ import annotations

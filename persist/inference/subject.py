@@ -41,13 +41,14 @@ def subject(fit: store.DataTree, patient: str) -> Subject:
 def laws(fit: store.DataTree, patient: str) -> dict[str, Prior]:
     """The prior that each sampled parameter of a patient had; burdens in the unit of the file.
 
-    Of a patient of a cohort it is the normal law of the score that has the mean and spread of the population.
+    Of a patient of a cohort it is the normal law of the score that has the mean and spread of the population, given what is
+    known of the patient's biomarkers.
     """
     pack = leaning.pack_of(fit)
     entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
     found = {str(name): entries[str(name)] for name in fit["prior"].to_dataset().data_vars}
     if leaning.GROUP in fit.children:
-        known = leaning.marginals(fit[leaning.GROUP].to_dataset())
+        known = leaning.marginals(fit[leaning.GROUP].to_dataset(), patient, leaning.markers_of(fit))
         found |= {name: moved(found[name], *at) for name, at in known.items()}
     own = [name for name in _IN_OWN_UNITS if name in found]
     if own:

@@ -6,6 +6,7 @@ Coordinates are flat, ``(n,)``: the sites of the model in alphabetical order.
 from __future__ import annotations
 
 from functools import cache, partial
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     from persist.inference.cohort import Case
     from persist.inference.population import Population
+
+
+TRACING = RLock()
+"""Held while NumPyro runs the model, to compile it: its handlers stand in one list for all threads."""
 
 
 class Target(NamedTuple):
@@ -62,14 +67,16 @@ def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     @jax.jit  # traced once, however often the sampler asks for it
     def energy(case: Case, z: Any) -> Array:
-        value: Array = potential_energy(bound, (case,), {}, z)
+        with TRACING:
+            value: Array = potential_energy(bound, (case,), {}, z)
         return value
 
     def potential(case: Case) -> Callable[[Any], Array]:
         return partial(energy, case)
 
     def constrain(case: Case, z: Any) -> Any:
-        values = constrain_fn(bound, (case,), {}, z, return_deterministic=True)
+        with TRACING:
+            values = constrain_fn(bound, (case,), {}, z, return_deterministic=True)
         names = sampled(pack, target.variant)
         return {name: values[name] for name in (*names, *((SIZE,) if SIZE in values else ()))}
 

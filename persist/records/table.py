@@ -1,4 +1,4 @@
-"""The reader of tidy tables: burden and treatments to a `Table`, the series and all that was noticed or assumed."""
+"""The reader of tidy tables: burden, treatments and biomarkers to a `Table`, and all that was noticed or assumed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from persist.records.biomarkers import baseline, biomarker_rows, read_biomarkers
 from persist.records.burden import (
     Visit,
     asked_patients,
@@ -39,8 +40,9 @@ def read(
     floor: Floor = "auto",
     full_dose: Mapping[str, float] | None = None,
     min_values: int = 2,
+    biomarkers_path: str | Path | None = None,
 ) -> Table:
-    """Read burden (and treatments) of the ``patients`` asked for, or of all, sorted by patient and by day.
+    """Read burden (and treatments, and biomarkers) of the ``patients`` asked for, or of all, sorted by patient and by day.
 
     ``floor``: values that are assay floors, so left-censored: listed, found ("auto", see `floors.RULE`), or "none".
     ``full_dose``: drug -> the amount that is dose 1. Only the patients asked for are judged; floors are found over the
@@ -50,15 +52,17 @@ def read(
     check_floor(floor)
     sheet = read_burden(burden_path)
     given = read_treatments(treatments_path) if treatments_path is not None else None
+    measured = read_biomarkers(biomarkers_path) if biomarkers_path is not None else None
     check_full_doses(given, full_dose or {})
     wanted = asked_patients(sheet, tuple(patients))
     name, of_observable, sentence = choose_observable(sheet, wanted, observable)
     rows = [row for row in of_observable if row.values["patient_id"] in wanted]
     known = frozenset(row.values["patient_id"] for row in sheet.rows)
     doses = judged_rows(given, wanted, known, everyone=not patients) if given else []
+    marked = biomarker_rows(measured, wanted, known, everyone=not patients) if measured else []
     beside = composition_rows(sheet, wanted, name)
     mark = decimal_mark(sheet, [*rows, *beside], NUMBERS)
-    dates = has_dates(_times([*rows, *beside], doses))
+    dates = has_dates(_times([*rows, *beside, *(row for row in marked if row.values["time_days"])], doses))
     visits = visits_of(rows, name, mark, dates)
     check_enough(sheet, wanted, visits, max(min_values, 1), name)
     unit = check_units(rows)
@@ -68,6 +72,7 @@ def read(
     first = {patient: theirs[0].day for patient, theirs in visits.items()}
     origin = {patient: begin if dates else 0.0 for patient, begin in first.items()}
     found = compositions(sheet, beside, name, mark, first, dates)
+    markers, marker_notes = baseline(measured, marked, first, dates) if measured else (None, [])
     treated, dose_notes = schedules(given, doses, dates, origin, full_dose or {}) if given else ({}, [])
     series = tuple(
         _series(patient, theirs, name, unit, origin[patient])._replace(
@@ -75,7 +80,8 @@ def read(
         )
         for patient, theirs in read_visits.items()
     )
-    notes = [*sheet.notes, *(given.notes if given else ()), sentence, *_rows_noticed(sheet, rows, mark, dates, unit)]
+    others = [*(given.notes if given else ()), *(measured.notes if measured else ())]
+    notes = [*sheet.notes, *others, sentence, *_rows_noticed(sheet, rows, mark, dates, unit)]
     notes += [
         *unit_notes,
         *points_noticed(sheet, [*rows, *beside], NUMBERS),
@@ -84,9 +90,10 @@ def read(
         *found.notes,
         *dose_notes,
         *_untreated(series, given),
+        *marker_notes,
     ]
-    content = sheet.content + (given.content if given else b"")
-    return Table(series, tuple(notes), hashlib.sha256(content).hexdigest())
+    content = sheet.content + (given.content if given else b"") + (measured.content if measured else b"")
+    return Table(series, tuple(notes), hashlib.sha256(content).hexdigest(), markers)
 
 
 def _times(rows: Sequence[Row], doses: Sequence[Row]) -> list[tuple[Row, str]]:

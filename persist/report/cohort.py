@@ -11,6 +11,7 @@ from persist.inference.cohort import observable
 from persist.inference.priors import load_pack, score
 from persist.report.ink import BLACK, BLUE, GREY, ORANGE, svg
 from persist.report.rates import ticks
+from persist.validation.effects import sentences
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,9 @@ RATES = ("decline_s", "net_growth_s", "tolerance_drug", "reversion", "resistant_
 
 LIKELY = 0.5
 """Probability from which on a patient is named as one of those apart."""
+
+MOST = 12
+"""Effects of biomarkers that are listed: clear ones first, then the largest."""
 
 Z90 = 1.6449
 
@@ -57,7 +61,10 @@ def section(fit: store.DataTree, told: dict[str, Any]) -> dict[str, Any] | None:
     label = f"Rates of {len(names)} patients with their 90 % intervals, beside prior and population"
     population = told["population"]
     apart = {} if population is None else population["is_apart"]
+    effects = None if population is None else population["effects"]
     return {
+        "effects": sorted(effects or (), key=lambda row: (not row["clear"], -abs(row["q50"])))[:MOST],
+        "said": sentences(effects),
         "figure": svg("cohort", label, (9.6, height), lambda figure: _forest(figure, names, panels)),
         "population": population,
         "apart": sorted((name for name, share in apart.items() if share >= LIKELY), key=lambda name: -apart[name]),

@@ -1,7 +1,8 @@
 """The population of a pooled fit: whether its draws can be trusted, and what it says of how patients are spread.
 
-Judged are mean and standard deviation of every score that patients share a law of, over all patients, those apart among them.
-Of the correlations of each two of them, of which there are many, the worst R-hat and the least effective size are told.
+Judged are mean and standard deviation of every score that patients share a law of, over all patients, those apart among them,
+and the effects of biomarkers. Of the correlations of each two scores, of which there are many, the worst R-hat and the least
+effective size are told.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persist.inference import leaning, store
-from persist.inference.population import moments
+from persist.validation import effects
 from persist.validation.chains import convergence, problems
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ LONGER = "fit the cohort that it was learned from longer (persist fit --pool --w
 def examine(fit: xr.DataTree) -> dict[str, Any] | None:
     """R-hat, effective sizes, ``problems`` in sentences and, by parameter, quantiles of mean and spread in standard deviations
     of the pack's prior; the share of patients apart, how far they are, and how likely each patient of the cohort is one of
-    them. None for a fit that leans on no population.
+    them; the effects of biomarkers, if any are known (`validation.effects`), which are judged too. None for a fit that leans on
+    no population.
     """
     if leaning.GROUP not in fit.children:
         return None
@@ -56,22 +58,23 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
         "share_apart": _quantiles(group["share"].values),
         "apart": {str(name): _quantiles(group["apart"].sel(score=name).values) for name in group["score"].values},
         "is_apart": {str(name): float(group["is_apart"].sel(member=name).mean()) for name in group["member"].values},
+        "effects": effects.told(group),
     }
 
 
 def columns(group: xr.Dataset) -> Columns:
-    """Mean and spread of the scores, each ``(chain, draw)``."""
-    names, every = group["score"].values, moments(leaning.law_of(group))
+    """Mean and spread of the scores, and effects of biomarkers on them, each ``(chain, draw)``."""
+    names, every = group["score"].values, leaning.everyone(group)
     found: Columns = {}
     spread = np.sqrt(np.diagonal(every.covariance, axis1=-2, axis2=-1))
     for kind, rows in (("mean", every.mean), ("spread", spread)):
         found |= {f"{kind} of {name}": (("chain", "draw"), rows[..., at]) for at, name in enumerate(names)}
-    return found
+    return found | {f"effect of {name} on {on}": (("chain", "draw"), rows) for name, on, rows in effects.draws(group)}
 
 
 def _correlations(group: xr.Dataset) -> Columns:
     """The correlation of each two scores, ``(chain, draw)``."""
-    names, covariance = group["score"].values, moments(leaning.law_of(group)).covariance
+    names, covariance = group["score"].values, leaning.everyone(group).covariance
     found: Columns = {}
     spread = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
     for one, other in combinations(range(len(names)), 2):
