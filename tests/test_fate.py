@@ -88,7 +88,8 @@ def test_the_size_is_a_matter_of_chance_where_founders_are_few(name: str, first:
     kind = OBSERVABLES[name]
     series = fakes.FIVE_VALUES._replace(observable=name, burden=fakes.FIVE_VALUES.burden * first / 20.0)
     pack, one = load_pack("clinical", kind.cells), case(pad([series], pack="clinical"), 0, counted=kind.counted)
-    for variant, names in ((variant, sampled(pack, variant)) for variant in VARIANTS):
+    there = [variant for variant in VARIANTS if variant != "spr-shed" or "shed_p" in pack.entries]
+    for variant, names in ((variant, sampled(pack, variant)) for variant in there):
         assert by_chance(pack, names, one, kind.power) == (asked and "resistant_0" in names), variant
 
 
