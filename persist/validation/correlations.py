@@ -27,6 +27,7 @@ PAIRS = (
     ("persister_0", "tolerance_drug"),
     ("persister_0", "resistant_0"),
     ("tolerance_drug", "resistant_0"),
+    ("tolerance_drug", "shed_p"),
     ("resistant_0", "cost_r"),
     ("resistant_0", "kill_r_share"),
     ("resistant_0", "mutation"),
@@ -35,7 +36,8 @@ PAIRS = (
     ("decline_s", "onset_days"),
     ("noise_sd", "wander_sd"),
 )
-"""How fast a pause pays back; persisters or resistant cells; how the clone is held; growth or room; error or wander."""
+"""How fast a pause pays back; persisters or resistant cells, many that shed little or few that shed much; how the clone is
+held; growth or room; error or wander."""
 
 EXTREMES: dict[str, tuple[str, str]] = {
     "reversion": ("a slow return of persisters", "a fast return of persisters"),
@@ -52,6 +54,7 @@ EXTREMES: dict[str, tuple[str, str]] = {
     "settled_burden": ("little room to grow", "much room to grow"),
     "decline_s": ("a fast decline on drug", "a slow decline on drug"),
     "onset_days": ("a fast onset of the drug", "a slow onset of the drug"),
+    "shed_p": ("persisters that shed little of the marker", "persisters that shed much of the marker"),
     "noise_sd": ("small errors of measurement", "large errors of measurement"),
     "wander_sd": ("a small wander", "a large wander"),
 }
