@@ -71,7 +71,7 @@ def by_week(series: Series) -> Case:
 
 def plain(one: Case, pack: Pack, power: float) -> None:
     """The model as one would write it down first: each parameter by its prior, the series by the mean field."""
-    entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
+    entries = pack.every
     unit = {"settled_burden": one.log_largest, "burden_0": one.log_first}
     values = {}
     for name in sampled(pack, "spr"):

@@ -87,7 +87,7 @@ def weighed(
 ) -> dict[str, np.ndarray]:
     """Parameters ``(PATHS,)`` of draws of a population that are drawn again by how likely they make the series of a case."""
     pack = load_pack("clinical", "psa")
-    entries, names = pack.entries | {"cells_per_unit": pack.cells_per_unit}, sampled(pack, "spr")
+    entries, names = pack.every, sampled(pack, "spr")
     unit = {"burden_0": np.exp(case.log_first), "settled_burden": np.exp(case.log_largest)}
     z = leaning.drawn(rng, law, draws)
     values = {name: at_score(entries[name], column) for name, column in zip(shared(names), z.T, strict=True)}

@@ -151,7 +151,7 @@ def drawn(name: str) -> tuple[dict[str, float], list[tuple[float, float, str]], 
     """
     rng = np.random.default_rng([SEED, int(name[1:])])
     pack = load_pack("clinical", "psa")
-    entries = dict(pack.entries) | {"cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     room = entries["settled_burden"].lower
     entries["settled_burden"] = entries["settled_burden"]._replace(
         lower=0.0

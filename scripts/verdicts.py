@@ -54,7 +54,7 @@ def patient(number: int, kind: str, model: str) -> Series:
     """A patient drawn from the prior: the same number is the same patient under every design."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(keys.key(number, "verdicts"))))
     pack = load_pack("clinical", "psa")
-    entries = pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     level = {name: rng.uniform(1e-3, 1.0 - 1e-3, 1) for name in sorted(entries)}
     values = {name: quantile(entries[name], level[name]) for name in sampled(pack, model)}
     values["burden_0"] = FIRST * values["burden_0"]

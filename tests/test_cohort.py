@@ -31,7 +31,7 @@ def series(day, burden, schedules=None, *, kind="psa", censoring=None, name="A")
 def centre(kind: str = "psa") -> dict[str, float]:
     """The medians of the clinical priors."""
     pack = load_pack("clinical", kind)
-    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     return {name: float(quantile(entries[name], np.array(0.5))) for name in sampled(pack, "spr")}
 
 

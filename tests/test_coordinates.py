@@ -63,7 +63,7 @@ def gap(what: str, at: list[np.ndarray]) -> np.ndarray:
     energy, (_, constrain) = flat_potential(target), problem(target)
     names, sites = sampled(pack, target.variant), order(target)
     free = np.array([place for place, site in enumerate(sites) if site != coordinates.LUCK])
-    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     shift = {"settled_burden": one.log_largest, "burden_0": one.log_first}
 
     def values(flat):

@@ -67,7 +67,7 @@ def both():
 def folder(tmp_path_factory):
     """A folder with A's finished draws (the medians of the priors, made up) as a run of `SHORT` would leave it."""
     where, pack = tmp_path_factory.mktemp("partial"), load_pack("clinical", "psa")
-    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     values = {name: quantile(entries[name], np.full(SHAPE, 0.5)) for name in sampled(pack, "spr")}
     stats = dict.fromkeys(
         ("lp", "energy", "n_steps", "acceptance_rate", "step_size", "lost", "walker"), np.zeros(SHAPE)

@@ -90,7 +90,7 @@ def drawn():
     """Patients drawn from the clinical priors, that do not start above the size at which they settle."""
     pack = load_pack("clinical", "psa")
     rng = np.random.default_rng(3)
-    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     names = sampled(pack, "spr")
     values = {name: quantile(entries[name], rng.uniform(1e-6, 1 - 1e-6, N_DRAWS)) for name in names}
     return patient(values | {"settled_burden": np.maximum(values["settled_burden"], values["burden_0"])}, power=1.0)
@@ -181,7 +181,7 @@ def test_padding_does_not_touch_the_gradient() -> None:
 
 def test_gradients_are_those_of_finite_differences() -> None:
     pack = load_pack("clinical", "psa")
-    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     median = {name: float(quantile(entries[name], np.array(0.5))) for name in sampled(pack, "spr")}
     cut, _ = grid(ON_OFF, VISITS, start=0.0, stop=VISITS[-1], max_step=10.0)
 

@@ -31,7 +31,7 @@ def scores() -> dict[str, np.ndarray]:
     unseen = one._replace(seen=np.zeros_like(one.seen))
     found = draw(jax.random.key(0), TARGET, EFFORT, unseen).values
     pack = load_pack("clinical", "psa")
-    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     unit = {"settled_burden": np.exp(one.log_largest), "burden_0": np.exp(one.log_first)}
     result = {}
     for name in sampled(pack, "spr"):

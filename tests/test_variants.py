@@ -20,6 +20,7 @@ from persist.forecast import ahead, futures
 from persist.forecast.endpoints import rule_for
 from persist.forecast.landmark import Landmark, Look, landmark
 from persist.forecast.outcome import ask, forecast
+from persist.forecast.visits import Chance, Scale, look, watch
 from persist.inference import cohort, particles, store
 from persist.inference.cohort import Case, case, pad
 from persist.inference.curve import derive, follow, patient, trace_curves
@@ -113,7 +114,7 @@ def test_the_flux_at_half_signal_is_a_share_of_the_first() -> None:
 def test_the_secretome_at_the_steps_of_a_fit(monkeypatch) -> None:
     """A month's steps against those of half a day, for prior draws; seen: median 0.2 %, 95th percentile 3 %, worst 7 %."""
     rng, pack, day = np.random.default_rng(0), load_pack("clinical", "psa"), np.arange(0.0, 301.0, 30.0)
-    entries = {**pack.entries, "cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     drawn = {name: quantile(entries[name], rng.uniform(1e-6, 1 - 1e-6, 64)) for name in sampled(pack, "spr-tis")}
     drawn["settled_burden"] = np.maximum(drawn["settled_burden"], drawn["burden_0"])
 
@@ -196,6 +197,15 @@ def test_a_forecast_shows_what_is_shed() -> None:
     given = Schedule(np.array([0.0, 130.0]), np.array([90.0, 400.0]), np.ones(2))
     path = ahead.ahead(0, "A", at, given, later[1:])
     np.testing.assert_allclose(np.median(path.level, axis=0), whole[1:], atol=0.02)
+
+
+def test_a_rule_looks_at_what_is_shed() -> None:
+    """Half of 100 cells are P and shed a tenth: 55 are seen, so a rule that stops under 60 stops, which all 100 would not."""
+    scale = Scale(np.zeros(2), 1.0, False, np.array([0.1, 1.0]))
+    still = Chance(*(np.zeros(2) for _ in range(3)))
+    rule = parse_plan("adaptive 60/90 absolute").rule
+    seen = look(watch(rule, scale, None), Cells(np.full(2, 40.0), np.full(2, 50.0), np.full(2, 10.0)), still)
+    np.testing.assert_array_equal(np.asarray(seen.dose), [0.0, 1.0])
 
 
 def test_a_forecast_goes_on_from_the_potency_reached() -> None:

@@ -118,7 +118,7 @@ def _scores(rng: np.random.Generator, law: Law) -> np.ndarray:
 def _values(rng: np.random.Generator, fit: store.DataTree, z: np.ndarray) -> dict[str, np.ndarray]:
     """Every sampled parameter of all patients, ``(laws x patients,)``; burdens in the unit of the file."""
     group, pack, settings = fit[leaning.GROUP].to_dataset(), leaning.pack_of(fit), store.attribute(fit, "settings")
-    entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     first, largest = _reference(fit)
     unit = {"burden_0": first, "settled_burden": largest}
     pooled, many, found = list(map(str, group["score"].values)), z.shape[0] * z.shape[1], {}

@@ -112,7 +112,7 @@ def by_chance(pack: Pack, variant_names: tuple[str, ...], case: Case, power: flo
     if "resistant_0" not in variant_names:
         return False
     rng = np.random.default_rng(0)
-    entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
+    entries = pack.every
     names = ("resistant_0", "turnover_s", "net_growth_s", "decline_s", "mutation", "burden_0", "cells_per_unit")
     drawn = {name: quantile(entries[name], rng.uniform(size=DRAWN)) for name in names if name in entries}
     drawn["burden_0"] = drawn["burden_0"] * np.exp(float(case.log_first))

@@ -5,7 +5,7 @@ Draws and series are taken from the files; all that follows from them is made as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from persist.inference.pooled import lean
 from persist.inference.sampler import Draws
 from persist.inference.settings import made_with
 from persist.types import Biomarkers, Table
-
-if TYPE_CHECKING:
-    pass
 
 OURS = ("resistant_share",)
 """Columns beside the sampler's own statistics, which are made anew."""

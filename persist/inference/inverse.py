@@ -64,7 +64,7 @@ def located(target: Target, case: Case, values: dict[str, Any]) -> Array:
 def at_scores(target: Target, case: Case, point: Array, z: Array) -> dict[str, Any]:
     """The parameters ``()`` by name at a point ``(n,)``; those that patients may share have the scores ``z`` (k,) instead."""
     pack = load_pack(target.pack, target.cells)
-    entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     names = shared(sampled(pack, target.variant))
     moved = {name: at_score(entries[name], z[at], jnp.exp) for at, name in enumerate(names)}
     return named_at(target, case, point) | moved

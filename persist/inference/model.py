@@ -52,8 +52,7 @@ def sampled(pack: Pack, variant: str) -> tuple[str, ...]:
     if variant == "spr-shed" and "shed_p" not in pack.entries:
         what = "spr-shed is for a marker that cells shed (psa), in patients"
         raise UsageError(what, where="--model", remedy="fit spr, in which the burden follows the number of cells")
-    names = [name for name in pack.entries if name not in VARIANTS[variant]]
-    return (*names, *(("cells_per_unit",) if pack.cells_per_unit is not None else ()))
+    return tuple(name for name in pack.every if name not in VARIANTS[variant])
 
 
 def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = True) -> None:
@@ -85,8 +84,7 @@ def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = Tru
 
 def _law(name: str, case: Case, pack: Pack) -> Any:
     """The prior of one parameter; burdens count in units of the series' own."""
-    prior = pack.cells_per_unit if name == "cells_per_unit" else pack.entries[name]
-    assert prior is not None
+    prior = pack.every[name]
     shifts = {"settled_burden": case.log_largest, "burden_0": case.log_first}
     return log_normal(prior, jnp.exp(shifts[name])) if name in shifts else distribution(prior)
 

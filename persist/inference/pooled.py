@@ -126,7 +126,7 @@ def lean(result: store.DataTree, known: store.Dataset, markers: Biomarkers | Non
     of their biomarkers.
     """
     names, pack = leaning.names_of(result), leaning.pack_of(result)
-    entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     result[leaning.GROUP] = store.DataTree(known)
     prior = result["prior"].to_dataset().copy(deep=True)
     if markers is not None:

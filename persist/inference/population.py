@@ -100,7 +100,7 @@ def shared(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def scores(values: dict[str, Any], pack: Pack, names: tuple[str, ...]) -> Array:
     """Scores ``(n,)`` of one patient's parameters."""
-    entries = pack.entries if pack.cells_per_unit is None else pack.entries | {"cells_per_unit": pack.cells_per_unit}
+    entries = pack.every
     return jnp.stack([score(entries[name], values[name]) for name in names])
 
 

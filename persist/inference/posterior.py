@@ -126,7 +126,7 @@ def _prior(table: Table, settings: dict[str, Any]) -> store.Dataset:
     """Draws from the prior of every sampled parameter, `N_PRIOR` of them, by quantiles of uniform numbers."""
     kind = OBSERVABLES[table.series[0].observable]
     pack = load_pack(settings["pack"], kind.cells)
-    entries = dict(pack.entries) | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
+    entries = pack.every
     names = sampled(pack, settings["model"])
     drawn = {name: np.empty((1, N_PRIOR, len(table.series))) for name in names}
     for index, series in enumerate(table.series):

@@ -78,6 +78,11 @@ class Pack(NamedTuple):
     entries: dict[str, Prior]
     cells_per_unit: Prior | None
 
+    @property
+    def every(self) -> dict[str, Prior]:
+        """All entries, that of the cells behind a unit of burden among them where there is one."""
+        return self.entries | ({} if self.cells_per_unit is None else {"cells_per_unit": self.cells_per_unit})
+
 
 SHEDDING = ("psa",)
 """Burdens that are a marker which cells shed, of which persisters may shed less."""

@@ -45,7 +45,7 @@ def laws(fit: store.DataTree, patient: str) -> dict[str, Prior]:
     known of the patient's biomarkers.
     """
     pack = leaning.pack_of(fit)
-    entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
+    entries = pack.every
     found = {str(name): entries[str(name)] for name in fit["prior"].to_dataset().data_vars}
     if leaning.GROUP in fit.children:
         known = leaning.marginals(fit[leaning.GROUP].to_dataset(), patient, leaning.markers_of(fit))

@@ -137,9 +137,7 @@ def named(target: Target) -> Callable[[Case, Any], dict[str, Array]]:
 def reference(target: Target, case: Case) -> ReferenceLaw:
     """About the prior in flat coordinates, as a normal law: where tempering starts."""
     pack = load_pack(target.pack, target.cells)
-    entries = dict(pack.entries)
-    if pack.cells_per_unit is not None:
-        entries["cells_per_unit"] = pack.cells_per_unit
+    entries = pack.every
     own = starting_range(sampled(pack, target.variant), pack)
     shift = {"settled_burden": float(case.log_largest), "burden_0": float(case.log_first)}
     reach = [own[site] if site in own else (entries[site].location, entries[site].scale) for site in order(target)]

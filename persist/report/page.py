@@ -110,7 +110,7 @@ def _render(fit: store.DataTree, forecast: store.DataTree | None, content: dict[
 def _prior_sources(fit: store.DataTree) -> list[str]:
     """Where the priors come from: each source with the parameters that rest on it and the mark of its evidence."""
     pack = load_pack(store.attribute(fit, "settings")["pack"], OBSERVABLES[fit.attrs["observable"]].cells)
-    entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
+    entries = pack.every
     found: dict[str, list[str]] = {}
     for name in fit["prior"].data_vars:
         if name in entries:

@@ -108,7 +108,7 @@ def patient(asked: Study, number: int, place: int, z: np.ndarray) -> Virtual:
     """One patient of scores ``(n,)``, and of burdens from the pack's prior; numbered in the cohort by ``place``."""
     settings, own = asked.settings, f"patient {place}"
     pack = load_pack(settings.pack, observable(asked.design.observable).cells)
-    entries = pack.entries | ({} if pack.cells_per_unit is None else {"cells_per_unit": pack.cells_per_unit})
+    entries = pack.every
     values = prior_draw(generator(settings.seed, number, own, "prior"), settings.pack, settings.model, asked.design)
     values |= {name: float(at_score(entries[name], at)) for name, at in zip(names_in(asked), z, strict=True)}
     names = partial(names_of, settings.seed, number, own)

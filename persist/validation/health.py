@@ -140,9 +140,7 @@ def observed(fit: xr.DataTree) -> Observable:
 def units(fit: xr.DataTree) -> dict[str, str]:
     """Unit of every parameter, sampled or derived; burdens are in the unit of the file."""
     pack = load_pack(store.attribute(fit, "settings")["pack"], observed(fit).cells)
-    found = RATE_UNITS | {name: prior.unit for name, prior in pack.entries.items()}
-    if pack.cells_per_unit is not None:
-        found["cells_per_unit"] = pack.cells_per_unit.unit
+    found = RATE_UNITS | {name: prior.unit for name, prior in pack.every.items()}
     return found | dict.fromkeys(("burden_0", "settled_burden"), str(fit.attrs["unit"]) or "burden")
 
 

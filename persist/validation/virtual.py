@@ -85,9 +85,7 @@ def generator(seed: int, number: int, *what: str) -> np.random.Generator:
 def prior_draw(rng: np.random.Generator, pack: str, variant: str, design: Design) -> dict[str, float]:
     """One draw of every parameter that the fit samples, from the same priors."""
     priors = load_pack(pack, observable(design.observable).cells)
-    entries = dict(priors.entries)
-    if priors.cells_per_unit is not None:
-        entries["cells_per_unit"] = priors.cells_per_unit
+    entries = priors.every
     unit = _units(design.reference)
     names = sampled(priors, variant)
     levels = rng.uniform(1e-12, 1.0 - 1e-12, (len(names), 1))
