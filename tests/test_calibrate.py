@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from persist.validation.designs import DESIGNS
 from persist.validation.replicate import DERIVED, where_truth_stands
 from persist.validation.study import PLANTS as ALL_PLANTS
 from persist.validation.study import Study, study
-from persist.validation.virtual import NOISIER, PLANTS, generator, prior_draw, virtual
+from persist.validation.virtual import NOISIER, PLANTS, generator, made, names_of, prior_draw, virtual
 
 TINY = Settings(chains=2, warmup=50, draws=50)
 NAMES = ("growth", "decline", *DERIVED)
@@ -515,3 +516,12 @@ def test_two_replicates_through_the_whole_pipeline(tmp_path: Path) -> None:
     for key in ("truth", "ranks", "contraction", "censored", "health"):
         assert again[key] == whole["runs"][1][key]
     assert {row["replicate"] for row in whole["runs"]} == {0, 1}
+
+
+def test_a_virtual_patient_is_measured_by_what_its_cells_shed() -> None:
+    """Nearly no noise: the values are those of the curve in which persisters shed less, not of all cells."""
+    design = DESIGNS["clinical"]
+    values = virtual(0, 3, "clinical", "spr-shed", design).values | {"noise_sd": 1e-3, "wander_sd": 1e-6}
+    values |= {"persister_0": 0.5, "shed_p": 0.1, "decline_s": -0.01}
+    one = made("sure", values, partial(names_of, 0, 3), design)
+    assert one.series.burden[0] == pytest.approx(values["burden_0"], rel=0.3)
