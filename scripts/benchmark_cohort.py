@@ -34,11 +34,11 @@ import numpy as np
 from persist.inference import pooling
 from persist.inference.cohort import Reference
 from persist.inference.fit import members
-from persist.inference.interweave import first
+from persist.inference.learned import Plain
 from persist.inference.model import sampled
 from persist.inference.pooled import pace_of
 from persist.inference.pooling import Pace
-from persist.inference.population import shared, start
+from persist.inference.population import shared
 from persist.inference.priors import load_pack
 from persist.inference.settings import Settings
 from persist.types import Series
@@ -98,8 +98,7 @@ def started(seed: int, series: tuple[Series, ...], pace: Pace) -> tuple[Any, Clo
     states = [mover.state() for mover in led]
     for place, mover in enumerate(run.movers[len(led) :]):
         mover.restore(states[place % len(states)])
-    size = int(run.pooled.sum())
-    run.law, run.sizes = start(pace.lanes, size), first(size)
+    run.population = Plain(run.rng, who, run.pooled)
     return run, alone
 
 

@@ -8,8 +8,8 @@ from numpyro.diagnostics import effective_sample_size
 
 import laws
 from persist.inference import interweave as module
-from persist.inference.interweave import State, first, interweave
-from persist.inference.population import Law, renew
+from persist.inference.interweave import Moves, State, first, interweave, turned
+from persist.inference.population import CENTRE, Law, renew
 from test_population import LANES, PATIENTS, SIZE, check, joint, patients_of
 
 ERROR = np.array([0.5, 1.0, 2.0])
@@ -20,13 +20,13 @@ def weigh_at(values: np.ndarray):
     return lambda z: -0.5 * (((z - values) / ERROR) ** 2).sum(axis=-1)
 
 
-def moved(rounds: int = 4) -> Law:
+def moved(moves: Moves | None = None, rounds: int = 4) -> Law:
     """Laws, patients and their data from the prior; the law moved with its patients; then data anew from the patients, and
     patients from the law: the joint law stays, so the prior of the law does.
     """
     rng = np.random.default_rng(1)
     law, z = joint(rng)
-    counted, sizes = np.ones((LANES, PATIENTS), bool), first(SIZE)
+    counted, sizes = np.ones((LANES, PATIENTS), bool), moves or first(SIZE)
     for _ in range(rounds):
         weigh = weigh_at(z + ERROR * rng.standard_normal(z.shape))
         state, sizes = interweave(rng, State(law, z, weigh(z)), counted, weigh, sizes, 0.0)
@@ -41,20 +41,38 @@ def test_moves_leave_the_joint_law_as_it_is() -> None:
 
 
 @pytest.mark.law
-@pytest.mark.parametrize(
-    ("what", "wrong"),
-    [
-        ("_log_prior", lambda right: lambda law, at: 0.0 * right(law, at)),
-        ("_mean", lambda right: lambda *given: (*right(*given)[:2], np.zeros(LANES))),
-        (
-            "_spread",
-            lambda right: lambda state, at, t, who: (*(made := right(state, at, t, who))[:2], made[2] - (SIZE + 2) * t),
-        ),
-    ],
-)
-def test_a_forgotten_term_would_be_seen(what: str, wrong, monkeypatch) -> None:
-    monkeypatch.setattr(module, what, wrong(getattr(module, what)))
+@pytest.mark.parametrize("wrong", ["prior", "mean", "jacobian"])
+def test_a_forgotten_term_would_be_seen(wrong: str, monkeypatch) -> None:
+    right, of_prior = module._carried, module._log_prior
+
+    def carried(state, shift, stretch, counted):
+        law, z, gain = right(state, shift, stretch, counted)
+        if wrong == "mean":
+            return law, z, gain + 0.5 * (law.mean**2 - state.law.mean**2).sum(axis=1) / CENTRE**2
+        return law, z, gain - (SIZE + 2) * stretch.sum(axis=1)
+
+    if wrong == "prior":
+        monkeypatch.setattr(module, "_log_prior", lambda law: 0.0 * of_prior(law))
+    else:
+        monkeypatch.setattr(module, "_carried", carried)
     laws.must_fail(lambda: check(moved()))
+
+
+def test_axes_turn_to_what_was_seen() -> None:
+    """A mean that goes with the spread of another score becomes one axis; a place that did not move keeps a length."""
+    rng = np.random.default_rng(6)
+    past = rng.standard_normal((4000, 4)) * (1.0, 0.1, 0.3, 0.0)
+    past[:, 3] = 0.5 * past[:, 0]
+    axes = turned(past).axes
+    long = axes[-1] / np.linalg.norm(axes[-1])
+    np.testing.assert_allclose(np.abs(long), np.array([1.0, 0.0, 0.0, 0.5]) / np.sqrt(1.25), atol=0.02)
+    np.testing.assert_allclose(np.sort(np.linalg.norm(axes, axis=1)), (module.LEAST, 0.1, 0.3, np.sqrt(1.25)), rtol=0.05)
+
+
+@pytest.mark.law
+def test_moves_along_turned_axes_leave_the_joint_law_too() -> None:
+    mixed = np.random.default_rng(7).standard_normal((2 * SIZE, 2 * SIZE))
+    check(moved(Moves(0.2 * mixed, np.ones(2 * SIZE))))
 
 
 def test_who_is_not_counted_stays() -> None:
@@ -79,7 +97,7 @@ def test_sizes_learn() -> None:
     state = State(law, z, weigh(z))
     for _ in range(30):
         state, sizes = interweave(rng, state, counted, weigh, sizes, 0.5)
-    assert sizes.mean[0] < 0.05 < sizes.mean[1] < sizes.mean[2]
+    assert sizes.size[0] < 0.05 < sizes.size[1] < sizes.size[2]
 
 
 def test_they_go_farther_than_rounds_alone() -> None:

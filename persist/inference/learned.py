@@ -26,7 +26,8 @@ class Plain:
     def __init__(self, rng: np.random.Generator, who: np.ndarray, pooled: np.ndarray) -> None:
         size = int(pooled.sum())
         self.rng, self.who, self.pooled = rng, who, pooled
-        self.law, self.sizes, self.laws = population.start(len(who), size), interweave.first(size), list[Law]()
+        self.law, self.moves, self.laws = population.start(len(who), size), interweave.first(size), list[Law]()
+        self.past = list[np.ndarray]()
 
     def renew(self, z: np.ndarray) -> None:
         """Draw the law anew, given scores ``(lanes, patients, k)``."""
@@ -35,9 +36,19 @@ class Plain:
     def take_along(self, z: np.ndarray, weigh: Likelihood, learn: float) -> np.ndarray:
         """Move the law together with its patients; where their scores are then."""
         state = interweave.State(self.law, z, weigh(z))
-        state, self.sizes = interweave.interweave(self.rng, state, self.who, weigh, self.sizes, learn)
+        state, self.moves = interweave.interweave(self.rng, state, self.who, weigh, self.moves, learn)
         self.law = state.law
+        self._remember(learn)
         return state.z
+
+    def _remember(self, learn: float) -> None:
+        """Where the law stands, as long as its moves learn."""
+        self.past = [*self.past, interweave.places(self.law)] if learn else []
+
+    def turn(self) -> None:
+        """Move from now on along the principal axes of where the law was in the later half of the rounds since it began."""
+        if self.past and self.past[0].size:
+            self.moves = interweave.turned(np.concatenate(self.past[len(self.past) // 2 :]))
 
     def likely(self, z: np.ndarray) -> np.ndarray:
         """How likely patients are among those apart, ``(lanes, patients)``."""
@@ -61,12 +72,14 @@ class Plain:
 
     def state(self) -> dict[str, Any]:
         """All that decides what comes next and what was drawn, as arrays by name."""
-        columns: dict[str, Any] = {"sizes": np.stack(self.sizes)} | _named("law", self.law)
+        columns: dict[str, Any] = _named("moves", self.moves) | _named("law", self.law)
+        columns |= {"past": np.stack(self.past)} if self.past else {}
         return columns | (_named("laws", self.drawn()) if self.laws else {})
 
     def restore(self, kept: dict[str, np.ndarray]) -> None:
         """Stand where another stood when this was its `state`."""
-        self.sizes, self.law = interweave.Sizes(*kept["sizes"]), Law(**resume.under(kept, "law."))
+        self.moves, self.law = interweave.Moves(**resume.under(kept, "moves.")), Law(**resume.under(kept, "law."))
+        self.past = list(kept.get("past", ()))
         every = resume.under(kept, "laws.")
         self.laws = [Law(*row) for row in zip(*(every[name] for name in Law._fields), strict=True)] if every else []
 
@@ -78,7 +91,7 @@ class ByBiomarkers(Plain):
         super().__init__(rng, who, pooled)
         self.known, self.acts = known, known.acts[pooled]
         self.law, self.effects, self.x = regression.begin(len(who), known, pooled)
-        self.paces, self.effects_kept = tilting.first(int(pooled.sum())), list[Effects]()
+        self.slope_size, self.effects_kept = np.full(self.moves.size.size // 2, interweave.FIRST), list[Effects]()
 
     @property
     def now(self) -> Regressed:
@@ -92,8 +105,10 @@ class ByBiomarkers(Plain):
 
     def take_along(self, z: np.ndarray, weigh: Likelihood, learn: float) -> np.ndarray:
         """Move law and slopes together with the patients; where their scores are then."""
-        z, found, self.paces = tilting.together(self.rng, z, self.now, self.acts, self.who, weigh, self.paces, learn)
-        self.law, self.effects, self.x = found
+        paces = tilting.Paces(self.moves, self.slope_size)
+        z, found, paces = tilting.together(self.rng, z, self.now, self.acts, self.who, weigh, paces, learn)
+        (self.law, self.effects, self.x), (self.moves, self.slope_size) = found, paces
+        self._remember(learn)
         return z
 
     def likely(self, z: np.ndarray) -> np.ndarray:
@@ -115,19 +130,17 @@ class ByBiomarkers(Plain):
 
     def state(self) -> dict[str, Any]:
         """All that decides what comes next and what was drawn, as arrays by name."""
-        columns = super().state() | _named("effect", self.effects) | {"x": self.x, "slopes": self.paces.slope}
-        columns["sizes"] = np.stack(self.paces.law)
+        columns = super().state() | _named("effect", self.effects) | {"x": self.x, "slopes": self.slope_size}
         return columns | (_named("effects", self.effects_drawn()) if self.effects_kept else {})
 
     def restore(self, kept: dict[str, np.ndarray]) -> None:
         """Stand where another stood when this was its `state`."""
         super().restore(kept)
-        self.effects, self.x = Effects(**resume.under(kept, "effect.")), kept["x"]
-        self.paces = tilting.Paces(self.sizes, kept["slopes"])
+        self.effects, self.x, self.slope_size = Effects(**resume.under(kept, "effect.")), kept["x"], kept["slopes"]
         every = resume.under(kept, "effects.")
         rows = zip(*(every[name] for name in Effects._fields), strict=True) if every else ()
         self.effects_kept = [Effects(*row) for row in rows]
 
 
-def _named(head: str, parts: Law | Effects) -> dict[str, np.ndarray]:
+def _named(head: str, parts: Law | Effects | interweave.Moves) -> dict[str, np.ndarray]:
     return {f"{head}.{name}": part for name, part in parts._asdict().items()}

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from persist.inference.walkers import Moved
 
 
+def turns(warmup: int) -> tuple[int, int]:
+    """How many rounds before the end of the warm-up the metrics of the patients and the moves of the law turn to what was seen
+    since: after a half and after three quarters of it.
+    """
+    return warmup // 2, warmup // 4
+
+
 class Mover:
     """The walkers of one patient, one a lane."""
 
@@ -109,7 +116,7 @@ class Mover:
         """The step size all along, the metric after a half and after three quarters of the warm-up."""
         self.past.append(self.crowd.point)
         self.stride = adapted(self.stride, moved, ACCEPT, max(LEAST, FIRST / (1.0 + 0.2 * (warmup + number))))
-        if number in (-(warmup // 2), -(warmup // 4)):
+        if -number in turns(warmup):
             self.stride = self.stride._replace(root=root_of_metric(np.stack(self.past[len(self.past) // 2 :])))
         if number == -1:
             self.stride = self.stride._replace(step=CAUTION * self.stride.step)

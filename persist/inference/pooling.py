@@ -29,7 +29,7 @@ from persist import keys
 from persist.errors import DataError, FitError
 from persist.inference import resume
 from persist.inference.learned import ByBiomarkers, Plain
-from persist.inference.mover import Mover, random_state
+from persist.inference.mover import Mover, random_state, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,6 +185,8 @@ class _Run:
         self.population.renew(z)
         if not any(mover.chance for mover in self.movers):
             z = self._take_along(threads, every, z)
+        if -number in turns(pace.warmup):
+            self.population.turn()
         self.apart += self.population.likely(z) if number >= 0 else 0.0
         own = self.population.priors()
         list(threads.map(lambda mover, law: mover.go(law, number, pace.warmup, pace.thin), self.movers, own))

@@ -17,7 +17,7 @@ import numpy as np
 
 from persist.inference import interweave as interweaving
 from persist.inference.covariates import Effects, shift
-from persist.inference.interweave import FIRST, TAKEN, Sizes
+from persist.inference.interweave import FIRST, TAKEN, Moves
 from persist.inference.regression import Regressed, variance
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class Paces(NamedTuple):
-    """Sizes of the moves: of means and spreads, and of the slopes of each score, ``(k,)``."""
+    """The moves of means and spreads, and the sizes of those of the slopes of each score, ``(k,)``."""
 
-    law: Sizes
+    law: Moves
     slope: np.ndarray
 
 
 def first(size: int) -> Paces:
-    """Sizes to begin with."""
+    """Moves to begin with."""
     return Paces(interweaving.first(size), np.full(size, FIRST))
 
 
@@ -46,8 +46,9 @@ def together(
     paces: Paces,
     learn: float,
 ) -> tuple[np.ndarray, Regressed, Paces]:
-    """One move of every mean, spread and row of slopes, lane by lane: scores ``(lanes, patients, k)``, state, and the sizes,
-    which ``learn`` as in `interweave`. ``acts`` (k,) of the pooled scores; ``counted`` (lanes, patients): who is taken along.
+    """One move along every axis of means and spreads and of every row of slopes, lane by lane: scores ``(lanes, patients, k)``,
+    state, and the moves, whose sizes ``learn`` as in `interweave`. ``acts`` (k,) of the pooled scores; ``counted`` (lanes,
+    patients): who is taken along.
     """
     base = shift(state.effects, state.x)
     within = interweaving.State(state.law, z - base, weigh(z))
