@@ -66,7 +66,9 @@ def test_axes_turn_to_what_was_seen() -> None:
     axes = turned(past).axes
     long = axes[-1] / np.linalg.norm(axes[-1])
     np.testing.assert_allclose(np.abs(long), np.array([1.0, 0.0, 0.0, 0.5]) / np.sqrt(1.25), atol=0.02)
-    np.testing.assert_allclose(np.sort(np.linalg.norm(axes, axis=1)), (module.LEAST, 0.1, 0.3, np.sqrt(1.25)), rtol=0.05)
+    np.testing.assert_allclose(
+        np.sort(np.linalg.norm(axes, axis=1)), (module.LEAST, 0.1, 0.3, np.sqrt(1.25)), rtol=0.05
+    )
 
 
 @pytest.mark.law

@@ -92,6 +92,7 @@ def command(
     from persist.forecast.recruits import recruits
     from persist.inference import store
     from persist.report import page
+    from persist.validation.populations import examine
 
     fit = store.load(population, "fit")
     fall = response if response is not None else USUAL.get(str(fit.attrs["observable"]), 50.0)
@@ -115,10 +116,8 @@ def command(
     elif not quiet:
         _print(content)
         click.echo(f"\nWritten: {output} (seed {seed}). Not for clinical use.")
-    problems = [
-        one for row in store.attribute(fit, "problems").values() for one in row if one.startswith("the population")
-    ]
-    for problem in dict.fromkeys(problems):
+    leaned = examine(fit) or {"problems": ()}
+    for problem in leaned["problems"]:
         click.echo(f"persist: warning: {problem}", err=True)
 
 

@@ -7,6 +7,7 @@ dies has its piece done by another.
 
 from __future__ import annotations
 
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
@@ -107,7 +108,8 @@ def _client(distributed: Any, address: str, jobs: int) -> Any:
     """A client of the scheduler at an address; `UsageError` where none answers. Of our own workers, one a core."""
     if address == LOCAL:
         workers = min(os.cpu_count() or 1, jobs)
-        return distributed.Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        quiet = {"dashboard_address": None, "silence_logs": logging.ERROR}  # not that workers took long to end
+        return distributed.Client(n_workers=workers, threads_per_worker=1, **quiet)
     try:
         return distributed.Client(address, timeout="10s")
     except (OSError, ValueError) as error:

@@ -83,7 +83,8 @@ def interweave(
     size = moves.size.copy()
     for at, axis in enumerate(moves.axes):
         t = size[at] * rng.standard_normal(len(state.z))
-        law, z, log_prior = _carried(state, *np.split(t[:, None] * axis, 2, axis=1), counted)
+        shift, stretch = np.split(t[:, None] * axis, 2, axis=1)
+        law, z, log_prior = _carried(state, shift, stretch, counted)
         likelihood = weigh(z)
         gain = np.where(counted, likelihood - state.likelihood, 0.0).sum(axis=1) + log_prior
         gain = np.where(np.isfinite(gain), gain, -np.inf)
@@ -114,9 +115,7 @@ def _log_prior(law: Law) -> np.ndarray:
     _, log_determinant = np.linalg.slogdet(law.covariance)
     trace = np.trace(np.linalg.inv(law.covariance), axis1=-2, axis2=-1)
     spread = -0.5 * (SCALE * trace + (2.0 * size + FREEDOM) * log_determinant)
-    return np.asarray(
-        spread - 0.5 * ((law.mean**2).sum(axis=1) / CENTRE**2 + (law.apart**2).sum(axis=1) / DISTANCE**2)
-    )
+    return np.asarray(spread - 0.5 * ((law.mean**2).sum(axis=1) / CENTRE**2 + (law.apart**2).sum(axis=1) / DISTANCE**2))
 
 
 def _chosen(taken: np.ndarray, new: State, old: State) -> State:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from persist.records.fields import day, decimal_mark, number, points_noticed
-from persist.records.text import Row, Sheet, counted, did_you_mean, listed, read_sheet, refuse_control, shown
+from persist.records.text import Row, Sheet, counted, listed, read_sheet, refuse_control, shown
 from persist.types import Biomarkers
 
 REQUIRED = ("patient_id", "time_days", "name", "value")
@@ -36,14 +36,8 @@ def read_biomarkers(path: str | Path) -> Sheet:
     return read_sheet(path, REQUIRED, ())
 
 
-def biomarker_rows(sheet: Sheet, wanted: frozenset[str], known: frozenset[str], everyone: bool) -> list[Row]:
-    """Rows of the ``wanted`` patients; if ``everyone`` is wanted, a patient who is not ``known`` is a `DataError`."""
-    for row in sheet.rows if everyone else ():
-        patient = row.values["patient_id"]
-        if patient not in known:
-            what = f"patient {patient!r} has a biomarker and no burden{did_you_mean(patient, sorted(known))}"
-            raise row.fault("patient_id", what, "give the patient's burden or leave the row out")
-    rows = [row for row in sheet.rows if row.values["patient_id"] in wanted]
+def named(rows: list[Row]) -> list[Row]:
+    """The same rows; `DataError` for one whose biomarker has no name that can be printed."""
     for row in rows:
         refuse_control(row, "name")
         if not row.values["name"]:

@@ -80,6 +80,18 @@ def asked_patients(sheet: Sheet, patients: Sequence[str]) -> frozenset[str]:
     return wanted
 
 
+def of_patients(sheet: Sheet, wanted: frozenset[str], known: frozenset[str], everyone: bool, what: str) -> list[Row]:
+    """Rows of the ``wanted`` patients in a table that goes with the burdens; if ``everyone`` is wanted, a patient who is not
+    ``known`` is a `DataError`, which says that it has ``what`` and no burden.
+    """
+    for row in sheet.rows if everyone else ():
+        patient = row.values["patient_id"]
+        if patient not in known:
+            said = f"patient {patient!r} has {what} and no burden{did_you_mean(patient, sorted(known))}"
+            raise row.fault("patient_id", said, "give the patient's burden or leave the row out")
+    return [row for row in sheet.rows if row.values["patient_id"] in wanted]
+
+
 def choose_observable(sheet: Sheet, wanted: frozenset[str], asked: str | None) -> tuple[str, list[Row], str]:
     """Name of the observable, its rows (of all patients), and a sentence on how it was chosen; capitals are forgiven."""
     rows = list(sheet.rows)

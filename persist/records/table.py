@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from persist.records.biomarkers import baseline, biomarker_rows, read_biomarkers
+from persist.records.biomarkers import baseline, named, read_biomarkers
 from persist.records.burden import (
     Visit,
     asked_patients,
@@ -17,6 +17,7 @@ from persist.records.burden import (
     check_units,
     choose_observable,
     judge_unit,
+    of_patients,
     read_burden,
     visits_of,
 )
@@ -24,7 +25,7 @@ from persist.records.censoring import Floor, censor, check_floor, floors_in_forc
 from persist.records.composition import composition_rows, compositions
 from persist.records.fields import day, decimal_mark, has_dates, points_noticed
 from persist.records.text import Row, Sheet, counted, shown
-from persist.records.treatments import check_full_doses, judged_rows, read_treatments, schedules
+from persist.records.treatments import check_full_doses, judged, read_treatments, schedules
 from persist.types import NO_COMPOSITION, Series, Table
 
 NUMBERS = ("time_days", "burden")
@@ -58,8 +59,9 @@ def read(
     name, of_observable, sentence = choose_observable(sheet, wanted, observable)
     rows = [row for row in of_observable if row.values["patient_id"] in wanted]
     known = frozenset(row.values["patient_id"] for row in sheet.rows)
-    doses = judged_rows(given, wanted, known, everyone=not patients) if given else []
-    marked = biomarker_rows(measured, wanted, known, everyone=not patients) if measured else []
+    everyone = not patients
+    doses = judged(of_patients(given, wanted, known, everyone, "treatments")) if given else []
+    marked = named(of_patients(measured, wanted, known, everyone, "a biomarker")) if measured else []
     beside = composition_rows(sheet, wanted, name)
     mark = decimal_mark(sheet, [*rows, *beside], NUMBERS)
     dates = has_dates(_times([*rows, *beside, *(row for row in marked if row.values["time_days"])], doses))

@@ -35,15 +35,8 @@ def read_treatments(path: str | Path) -> Sheet:
     return read_sheet(path, REQUIRED, OPTIONAL)
 
 
-def judged_rows(sheet: Sheet, wanted: frozenset[str], known: frozenset[str], everyone: bool) -> list[Row]:
-    """Rows of the ``wanted`` patients; if ``everyone`` is wanted, a patient who is not ``known`` is a `DataError`."""
-    if everyone:
-        for row in sheet.rows:
-            patient = row.values["patient_id"]
-            if patient not in known:
-                what = f"patient {patient!r} has treatments and no burden{did_you_mean(patient, sorted(known))}"
-                raise row.fault("patient_id", what, "give the patient's burden or leave the row out")
-    rows = [row for row in sheet.rows if row.values["patient_id"] in wanted]
+def judged(rows: list[Row]) -> list[Row]:
+    """The same rows; `DataError` for one that this version cannot follow."""
     for row in rows:
         refuse_control(row, "drug")
         event = row.values.get("event", "")
