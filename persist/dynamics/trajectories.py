@@ -148,7 +148,7 @@ def steered[T](
         given = lanes(members)
         check(given.cells, given.rates, grid, method)
         check_potency(given.rates, given.potency)
-        return sampling.stream(numbered(key, jnp.asarray(members))), given
+        return _streams(key, members), given
 
     def axes(own: tuple[Array, Lanes]) -> tuple[int, ...]:
         return (0, *_axes(0, own[1][:4]), *_axes(1, own[1].seen), *_axes(0, own[1][5:]))
@@ -177,12 +177,23 @@ def _steer(own: Any, shared: Any, *, rule: Callable[..., Any], records: int, eng
 def _own(key: Array, first: int, of: Any, axes: tuple[int, ...], members: np.ndarray) -> Any:
     """Streams, and what else some trajectories have of their own or share, for `batches.run`."""
     leaves, structure = jax.tree.flatten(of)
-    mine = [
-        leaf if axis < 0 else jnp.take(jnp.asarray(leaf), members, axis=axis)
-        for leaf, axis in zip(leaves, axes[1:], strict=True)
-    ]
-    streams = sampling.stream(numbered(key, jnp.asarray(first + members)))
-    return (streams, *jax.tree.unflatten(structure, mine))
+    split = [place for place, axis in enumerate(axes[1:]) if axis >= 0]
+    mine = _taken(tuple(leaves[place] for place in split), members, axes=tuple(axes[1:][place] for place in split))
+    for place, leaf in zip(split, mine, strict=True):
+        leaves[place] = leaf
+    return (_streams(key, first + members), *jax.tree.unflatten(structure, leaves))
+
+
+@partial(jax.jit, static_argnames="axes")
+def _taken(leaves: tuple[Any, ...], members: Any, *, axes: tuple[int, ...]) -> tuple[Array, ...]:
+    """Of each leaf the ``members`` along its axis; compiled, since chunks are many and small."""
+    return tuple(jnp.take(jnp.asarray(leaf), members, axis=axis) for leaf, axis in zip(leaves, axes, strict=True))
+
+
+@jax.jit
+def _streams(key: Array, numbers: Any) -> Array:
+    """The stream of each of some trajectories of a key."""
+    return sampling.stream(numbered(key, jnp.asarray(numbers)))
 
 
 def trial(number: int, engine: str, records: int, *, ruled: bool) -> int:
