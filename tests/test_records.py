@@ -435,6 +435,25 @@ def test_full_dose_divides(table: Any) -> None:
     assert any("doses of x divided by 300" in note for note in got.notes)
 
 
+STOPS = DOSES + "A,0,300,x,1\n"
+
+
+@pytest.mark.parametrize(
+    ("burden", "doses", "told"),
+    [
+        (burden_rows("A,0,10", "A,100,1", "A,300,4"), STOPS, True),
+        (burden_rows("A,0,10", "A,100,4", "A,300,1"), STOPS, False),
+        (burden_rows("A,0,10", "A,200,1", "A,300,4"), STOPS, False),
+        (burden_rows("A,0,10", "A,100,1", "A,310,4"), STOPS, False),
+        (burden_rows("A,0,10", "A,100,1", "A,300,4"), STOPS + "A,300,400,x,0.5\n", False),
+    ],
+    ids=["rose unseen", "fell", "seen shortly before", "stopped before the visit", "goes on at another dose"],
+)
+def test_a_stop_that_may_have_been_earlier_is_told(table: Any, burden: str, doses: str, told: bool) -> None:
+    notes = table(burden, doses).notes
+    assert any("1 stop on the day of a value" in note and "patient A day 300" in note for note in notes) == told
+
+
 def test_only_asked_patients_are_judged(table: Any) -> None:
     burden = GOOD + "C,0,junk\nC,2020-01-01,-1\nD,0,1\n"
     doses = DOSES + "A,0,9,x,1\nC,9,0,x,55\nnobody,0,1,x,1\n"

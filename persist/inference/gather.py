@@ -50,7 +50,7 @@ def gather(parts: dict[str, store.DataTree]) -> store.DataTree:
         for name, value in {"notes": notes, "unfit": unfit, "everyone": everyone, "problems": problems}.items()
     }
     spent = {name: sum(float(part.attrs[name]) for part in parts.values()) for name in store.SECONDS}
-    result.attrs |= spent | {"settings": model.attrs["settings"]}
+    result.attrs |= spent | {name: model.attrs[name] for name in ("settings", "pooled")}
     return result
 
 
@@ -102,6 +102,6 @@ def _marks(fit: store.DataTree) -> dict[str, Any]:
     """What all shares of a run have alike."""
     provenance = store.attribute(fit, "provenance")
     marks = {"data": provenance["data_sha256"], "version": provenance["versions"]["persist"]}
-    marks |= {name: fit.attrs[name] for name in ("settings", "observable", "unit", "everyone")}
+    marks |= {name: fit.attrs[name] for name in ("settings", "observable", "unit", "everyone", "pooled")}
     known = fit[leaning.GROUP].to_dataset() if leaning.GROUP in fit.children else None
     return marks | {"population": None if known is None else known["mean"].values.tobytes()}

@@ -24,12 +24,15 @@ from persist.records.burden import (
 from persist.records.censoring import Floor, censor, check_floor, floors_in_force
 from persist.records.composition import composition_rows, compositions
 from persist.records.fields import day, decimal_mark, has_dates, points_noticed
-from persist.records.text import Row, Sheet, counted, shown
+from persist.records.text import Row, Sheet, counted, listed, shown
 from persist.records.treatments import check_full_doses, judged, read_treatments, schedules
 from persist.types import NO_COMPOSITION, Series, Table
 
 NUMBERS = ("time_days", "burden")
 """The columns of the burden table that hold numbers."""
+
+UNSEEN, SAME_DAY = 120.0, 0.5
+"""Days without a value before a stop that is told, and how near to a value a stop is of its day."""
 
 
 def read(
@@ -92,6 +95,7 @@ def read(
         *found.notes,
         *dose_notes,
         *_untreated(series, given),
+        *_late_stops(series, given),
         *marker_notes,
     ]
     content = sheet.content + (given.content if given else b"") + (measured.content if measured else b"")
@@ -138,3 +142,26 @@ def _untreated(series: Sequence[Series], given: Sheet | None) -> list[str]:
         return ["no treatments were given: every patient is taken as untreated"]
     without = sum(not one.schedules for one in series)
     return [f"{given.file}: {counted(without, 'patient')} without treatment, taken as untreated"] if without else []
+
+
+def _late_stops(series: Sequence[Series], given: Sheet | None) -> list[str]:
+    """A sentence on stops on the day of a value higher than the one long before: an earlier stop would look the same."""
+    found = []
+    for one in series:
+        for stop in _ends(one):
+            at = np.flatnonzero(np.abs(one.day - stop) <= SAME_DAY)
+            if len(at) and at[0] > 0 and one.burden[at[0]] > one.burden[at[0] - 1]:
+                gap = stop - one.day[at[0] - 1]
+                found += [f"patient {one.patient_id} day {stop:g}"] if gap > UNSEEN else []
+    if given is None or not found:
+        return []
+    return [
+        f"{given.file}: {counted(len(found), 'stop')} on the day of a value, after a rise not seen for over {UNSEEN:g} "
+        f"days ({listed(found)}): if the drug was stopped before, the model takes for resistance what grew back without it"
+    ]
+
+
+def _ends(one: Series) -> list[float]:
+    """Days after which a drug is no longer given, not even at another dose."""
+    every = [schedule for schedule in one.schedules.values() if len(schedule.stop)]
+    return sorted({float(at) for of in every for at in of.stop if not np.any(np.abs(of.start - at) <= SAME_DAY)})
