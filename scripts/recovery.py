@@ -3,7 +3,8 @@
     python scripts/recovery.py [--patients 20] [--seed 0] [-o docs/recovery.json]
 
 Patients with tumours that began without a resistant clone (a prior that says so is given: the line is known to have been free
-of it), two courses of treatment, a total every fortnight. Each is fitted three times: from the totals alone; with the fraction
+of it), two courses of treatment, the second until long after most have relapsed by a clone that came from persisters, a total
+every fortnight. Each is fitted three times: from the totals alone; with the fraction
 of cells that are positive for the persister marker (of a thousand) at the same visits; and with that of resistant alleles too
 (of ten thousand). Of each rate: whether the 90 % interval covers the truth, and its width over the prior's on the scale on
 which the prior is normal. Finished patients are kept in the file, and a run that was stopped goes on from them.
@@ -39,10 +40,10 @@ TRUTH = {
     "tolerance_drug": 2e-3,
     "reversion": 0.04,
     "reversion_block": 0.95,
-    "birth_p_share": 1.0,
-    "death_p": 0.004,
+    "birth_p_share": 0.5,
+    "death_p": 0.005,
     "mutation": 3e-8,
-    "escape_fold": 20.0,
+    "escape_fold": 40.0,
     "resistant_0": 1e-10,
     "persister_0": 2e-3,
     "cost_r": 0.05,
@@ -61,7 +62,7 @@ MOVED = ("net_growth_s", "decline_s", "tolerance_drug", "reversion", "escape_fol
 SPREAD = 0.3
 PACK = known("clinical", ("resistant_0=1e-11..1e-9",))
 DESIGN = Design(
-    "psa", "ng/mL", "on 252, off 140, repeat", 14.0, 784.0, Reference(20.0, 40.0), 0.05, "on", "off 90, on", 365.0
+    "psa", "ng/mL", "on 252, off 140, on", 14.0, 1092.0, Reference(20.0, 40.0), 0.05, "on", "off 90, on", 365.0
 )
 COUNTED = {"persister": 1000, "resistant": 10_000}
 ARMS = {"totals": (), "with persisters": ("persister",), "with both": ("persister", "resistant")}
