@@ -78,9 +78,11 @@ def find(name: str) -> str | None:
     return None
 
 
-def nearest(name: str, among: Mapping[str, Any]) -> str:
-    """The words "; did you mean ...?" for a name that is none, or none at all; ``among`` as in `names`."""
+def nearest(name: str, among: Mapping[str, str]) -> str:
+    """The words ", did you mean ...?" for a name that is none, empty where none is near; ``among`` as in `names`."""
     close = difflib.get_close_matches(plain(name), list(among), n=1, cutoff=0.6)
+    bare = plain(name).replace(" ", "")
+    close = close or [one for one in among if bare and bare in one.replace(" ", "")]
     return f', did you mean "{among[close[0]]}"?' if close else ""
 
 
@@ -101,12 +103,15 @@ def entry(agent: str) -> dict[str, Any]:
         made[key] = _of(own[key], "agent") if key in own else _of(kind.get(key, UNKNOWN), "class")
     made["alone"], made["alone_why"] = _alone(made["alone"])
     for key in LISTS:
-        made[key] = [_of(fact, "agent") for fact in own.get(key, [])] + [_of(fact, "class") for fact in kind.get(key, [])]
+        made[key] = [_of(fact, "agent") for fact in own.get(key, [])] + [
+            _of(fact, "class") for fact in kind.get(key, [])
+        ]
     facts = list(_facts(made))
     cited = dict.fromkeys(fact["source"] for fact in facts)
     made["sources"] = [{"key": key, "cite": content["sources"][key]["cite"]} for key in cited]
     marks = [fact[key] for fact in facts for key in ("mark", "reading") if key in fact]
     made["marks"] = {mark: marks.count(mark) for mark in MARKS}
+    made["lags"] = {name: bounds._asdict() for name, bounds in lags(made).items()}
     return made
 
 

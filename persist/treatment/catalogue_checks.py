@@ -83,7 +83,7 @@ def _unmarked(value: Any, place: str, sources: Mapping[str, Any]) -> Iterator[tu
     numbers = [key for key, one in value.items() if _is_number(one)]
     if numbers or "mark" in value or "source" in value:
         if value.get("mark") not in MARKS:
-            yield place, f'{", ".join(numbers) or "it"} has no evidence mark ({", ".join(MARKS)})'
+            yield place, f"{', '.join(numbers) or 'it'} has no evidence mark ({', '.join(MARKS)})"
         if value.get("source") not in sources:
             yield place, f"{', '.join(numbers) or 'it'} has no source of the table of sources"
         elif value["source"] == OURS and value.get("mark") not in ("A", "D"):
