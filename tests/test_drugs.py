@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -250,6 +251,45 @@ def test_a_fit_leans_on_a_population_of_its_own_pack() -> None:
     with_drug = pack_for("venetoclax", "clinical", (), None)[0]
     assert pack_for("venetoclax", "clinical", (), "clinical") == ("clinical", [])
     assert pack_for("venetoclax", "clinical", (), with_drug)[0] == with_drug
+
+
+@pytest.mark.parametrize(
+    ("drug", "more", "pack", "said"),
+    [
+        ("navitoclax", (), "clinical+washout_days=0.267..90+onset_days=0.267..30", 2),
+        ("navitoclax", ("--prior", "onset_days=1..4"), "clinical+onset_days=1..4+washout_days=0.267..90", 1),
+        ("chemo", (), "clinical", 0),
+        (None, (), "clinical", 0),
+    ],
+)
+def test_the_command_fits_under_them_and_says_so(
+    drug: str | None, more: tuple[str, ...], pack: str, said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    burden, doses = tmp_path / "b.csv", tmp_path / "t.csv"
+    burden.write_text("patient_id,time_days,burden\nA,0,10\nA,28,5\nA,56,4\n")
+    doses.write_text(f"patient_id,start_days,stop_days,drug,dose\nA,0,,{drug or 'navitoclax'},1\n")
+    seen: dict[str, Any] = {}
+
+    def fitted(table: Any, settings: Any, **how: Any) -> None:
+        seen.update(settings=settings, table=table)
+
+    def concluded(result: Any, output: Path, notes: tuple[str, ...], **how: Any) -> int:
+        seen.update(notes=notes)
+        return 0
+
+    monkeypatch.setattr("persist.inference.fit.fit", fitted)
+    monkeypatch.setattr("persist.cli.fit.conclude", concluded)
+    monkeypatch.setattr("persist.cli.fit.keep_compiled", lambda: None)
+    words = ["fit", str(burden), "--treatments", str(doses), "--observable", "psa", "-o", str(tmp_path / "f.nc"), *more]
+    assert CliRunner().invoke(main, [*words, *(["--drug", drug] if drug else [])]).exit_code == 0
+    assert seen["settings"].pack == pack
+    assert sum("drug catalogue" in note for note in seen["notes"]) == said
+
+
+def test_the_page_counts_right() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "drugs.md").read_text(encoding="utf-8")
+    content = catalogue.catalogue()
+    assert f"{len(content['class'])} classes of cancer drugs and {len(content['agent'])} agents" in page
 
 
 def test_json_keeps_its_contract() -> None:
