@@ -54,6 +54,9 @@ NAMED = (
 )
 
 
+CONTENT = catalogue.read()
+
+
 def run(*words: str) -> Result:
     return CliRunner().invoke(main, ["drugs", *words])
 
@@ -78,7 +81,7 @@ def numbers(value: Any, holder: Any = None) -> Iterator[Any]:
 
 
 def test_every_number_has_a_source_and_a_mark() -> None:
-    content = catalogue.read()
+    content = CONTENT
     holders = list(numbers(content))
     assert len(holders) > 20
     for holder in holders:
@@ -91,7 +94,7 @@ def test_every_number_has_a_source_and_a_mark() -> None:
 def test_words_with_numbers_are_facts_too() -> None:
     """A number may hide in a sentence: every text of a class or an agent stands in a table with mark and source."""
     for part in ("class", "agent"):
-        for one in catalogue.read()[part].values():
+        for one in CONTENT[part].values():
             for key in LISTS:
                 assert all({"mark", "source"} <= set(fact) for fact in one.get(key, []))
 
@@ -144,7 +147,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_planted_faults_are_found(name: str) -> None:
     plant, words = BAD[name]
-    content = copy.deepcopy(catalogue.read())
+    content = copy.deepcopy(CONTENT)
     plant(content)
     assert any(words in fault for fault in faults(content)), faults(content)
 

@@ -61,7 +61,7 @@ def _one(name: str) -> dict[str, Any]:
 
 def _class(name: str) -> str:
     """The class of a name as it is written; `UsageError` for one that is none."""
-    classes = {plain(one): one for one in catalogue.catalogue()["class"]}
+    classes = {plain(one): str(one) for one in catalogue.catalogue()["class"]}
     if plain(name) not in classes:
         hint = catalogue.nearest(name, classes)
         remedy = "`persist drugs` lists the classes"
