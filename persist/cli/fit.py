@@ -103,14 +103,17 @@ def command(
     use_float64()
     keep_compiled()
     from persist.inference import leaning, store
+    from persist.inference.drug_priors import pack_for
     from persist.inference.fit import fit
     from persist.inference.pooled import fit_cohort, fit_next
-    from persist.inference.priors import known
     from persist.inference.settings import Settings
 
-    settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed)
-    how: dict[str, Any] = {"partial": partial, "scheduler": scheduler, "chunk": chunk}
     earlier = None if population is None else store.load(population, "fit")
+    learned = None if earlier is None else store.attribute(earlier, "settings").get("pack")
+    priors, said = pack_for(drug, pack, ranges, learned)
+    table = table._replace(notes=(*table.notes, *said))
+    settings = Settings(model, priors, drug, chains, warmup, draws, seed)
+    how: dict[str, Any] = {"partial": partial, "scheduler": scheduler, "chunk": chunk}
     with Stages(quiet) as stages, _Bar(quiet) as bar:
         if pool:
             result = fit_cohort(table, settings, partial=partial, progress=stages.cohort)

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "calibrate": ("persist.cli.calibrate", "command", "Calibrate the whole pipeline on simulated patients."),
     "merge": ("persist.cli.merge", "command", "Put shares of the work together, and back-tests side by side."),
     "report": ("persist.cli.report", "command", "Write one self-contained page on a fit and its forecasts."),
+    "drugs": ("persist.cli.drugs", "command", "Tell what is known of a drug, with its sources."),
     "doctor": ("persist.cli.doctor", "command", "Show versions, devices, precision and memory, and check itself."),
 }
 
