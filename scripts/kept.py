@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from persist.inference.model import sampled
 from persist.inference.priors import load_pack
 
 
-def about(seed: int, pack: str, cells: str, **more: Any) -> dict[str, Any]:
-    """What rows are about: ``seed``, a digest of the priors of a ``pack`` and of all that is given besides."""
-    told = repr(load_pack(pack, cells)) + json.dumps(more, sort_keys=True, default=str)
+def about(seed: int, pack: str, cells: str, model: str = "spr", **more: Any) -> dict[str, Any]:
+    """What rows are about: ``seed``, a digest of the priors that a ``model`` has in a ``pack``, and of all given besides."""
+    entries = load_pack(pack, cells)
+    told = repr({name: entries.every[name] for name in sorted(sampled(entries, model))})
+    told += json.dumps(more, sort_keys=True, default=str)
     return {"seed": seed, "digest": hashlib.sha256(told.encode()).hexdigest()[:16]}
 
 
@@ -50,5 +54,5 @@ def _short(value: Any) -> Any:
     if isinstance(value, list):
         return [_short(one) for one in value]
     if isinstance(value, float | np.floating):
-        return float(f"{value:.4g}")
+        return float(f"{value:.4g}") if math.isfinite(value) else None
     return value

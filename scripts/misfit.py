@@ -161,7 +161,8 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/misfit.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    about = kept.about(asked.seed, "clinical", "psa", horizon=HORIZON, course=COURSE, pause=PAUSE)
+    noise = {"noise": NOISE, "wander": WANDER, "memory": MEMORY, "floor": FLOOR}
+    about = kept.about(asked.seed, "clinical", "psa", horizon=HORIZON, course=COURSE, pause=PAUSE, **noise)
     rows = kept.read(asked.output, about)
     done = {row["patient"] for row in rows}
     for family in asked.family or FAMILIES:

@@ -135,7 +135,9 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/recovery.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    about = kept.about(asked.seed, PACK, "psa", truth=TRUTH, arms=ARMS)
+    about = kept.about(
+        asked.seed, PACK, "psa", truth=TRUTH, arms=ARMS, design=DESIGN, counted=COUNTED, moved=MOVED, spread=SPREAD
+    )
     rows = kept.read(asked.output, about)
     for number in range(len(rows), asked.patients):
         series, counted, true = measured(asked.seed, number)

@@ -5,7 +5,7 @@
 Every well starts with a few resistant cells on average, so whether a clone lives and when it shows is chance. The wells are
 simulated by the stochastic engine, fitted, and audited at posterior draws: the gap of the fast likelihood with the clone's law,
 and of the mean field in its place. Where the filter errs by too much to tell, it is run again with eight times the particles,
-at half of the draws. Finished wells are kept in the file, and a run that was stopped goes on from them.
+at as few draws as tell a k-hat. Finished wells are kept in the file, and a run that was stopped goes on from them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def one(seed: int, number: int, particles: int) -> dict[str, object]:
     found = audit.audit(result, series.patient_id, draws=DRAWS, particles=particles, seed=seed)
     if found.noise > audit.MOST_NOISE:
         particles *= 8
-        found = audit.audit(result, series.patient_id, draws=DRAWS // 2, particles=particles, seed=seed)
+        found = audit.audit(result, series.patient_id, draws=audit.LEAST_DRAWS, particles=particles, seed=seed)
     told = audit.as_json(found) | {"particles": particles}
     return told | {"well": number, "resistant": [first, last], "fit_ok": health.ok, "max_rhat": health.max_rhat}
 
@@ -118,7 +118,9 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("docs/small_counts.json"))
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
-    about = kept.about(asked.seed, "in-vitro", "one", truth=TRUTH)
+    about = kept.about(
+        asked.seed, "in-vitro", "one", truth=TRUTH, design=DESIGN, spread=SPREAD, draws=DRAWS, particles=asked.particles
+    )
     rows = kept.read(asked.output, about)
     for number in range(asked.patients):
         if any(row["well"] == number for row in rows):

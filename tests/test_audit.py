@@ -43,11 +43,11 @@ def test_without_chance_the_filter_is_the_fast_likelihood() -> None:
 @pytest.mark.ci
 def test_what_is_audited_is_what_the_fit_used(monkeypatch) -> None:
     """With the law of the clone, which is nearly the mean field where lines are many, and not where they are few."""
-    monkeypatch.setattr(audit, "log_likelihood", lambda *_: np.zeros(25))
+    monkeypatch.setattr(audit, "log_likelihood", lambda *_: np.zeros(30))
     table, told = fakes.Table((fakes.FIVE_VALUES,), (), "x"), {}
     for what, cells in (("many", 1e8), ("few", 100.0)):
         values = fakes.truth("P01") | {"cells_per_unit": cells, "resistant_0": 0.05, "mutation": 1e-9}
-        told[what] = audit.as_json(audit.audit(fakes.posterior(table, {"A": values}), "A", draws=25))
+        told[what] = audit.as_json(audit.audit(fakes.posterior(table, {"A": values}), "A", draws=30))
         assert told[what]["loglik_gap"] == told[what]["clone_law_gap"]
     off = {what: abs(one["clone_law_gap"] - one["mean_field_gap"]) for what, one in told.items()}
     assert off["many"] < 0.02

@@ -73,11 +73,13 @@ def at_scores(target: Target, case: Case, point: Array, z: Array) -> dict[str, A
 @cache
 def weighed(target: Target) -> Callable[..., Array]:
     """Compiled: log-likelihoods ``(lanes,)`` of a series at points ``(lanes, n)`` but other scores ``(lanes, k)``, by the mean
-    field: not where the clone's size is sampled.
+    field: not where the clone's size is sampled. -inf where no point of finite coordinates has these scores.
     """
 
     def at(case: Case, point: Array, z: Array) -> Array:
-        return follow(at_scores(target, case, point, z), case, target.power).log_likelihood
+        values = at_scores(target, case, point, z)
+        there = jnp.all(jnp.isfinite(located(target, case, values)))
+        return jnp.where(there, follow(values, case, target.power).log_likelihood, -jnp.inf)
 
     return jax.jit(jax.vmap(at, in_axes=(None, 0, 0)))
 

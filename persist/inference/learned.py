@@ -47,7 +47,7 @@ class Plain:
 
     def turn(self) -> None:
         """Move from now on along the principal axes of where the law was in the later half of the rounds since it began."""
-        if self.past and self.past[0].size:
+        if len(self.past) > 1 and self.past[0].size:
             self.moves = interweave.turned(np.concatenate(self.past[len(self.past) // 2 :]))
 
     def likely(self, z: np.ndarray) -> np.ndarray:
@@ -91,7 +91,7 @@ class ByBiomarkers(Plain):
         super().__init__(rng, who, pooled)
         self.known, self.acts = known, known.acts[pooled]
         self.law, self.effects, self.x = regression.begin(len(who), known, pooled)
-        self.slope_size, self.effects_kept = np.full(self.moves.size.size // 2, interweave.FIRST), list[Effects]()
+        (self.moves, self.slope_size), self.effects_kept = tilting.first(int(pooled.sum())), list[Effects]()
 
     @property
     def now(self) -> Regressed:

@@ -29,6 +29,12 @@ def turns(warmup: int) -> tuple[int, int]:
     return warmup // 2, warmup // 4
 
 
+def since_turn(number: int, warmup: int) -> int:
+    """How many rounds of the warm-up ended between the last turn, or its start, and round ``number`` (under 0)."""
+    begun = [-warmup, *(1 - before for before in turns(warmup))]
+    return number - max(at for at in begun if at <= number)
+
+
 class Mover:
     """The walkers of one patient, one a lane."""
 
@@ -88,8 +94,8 @@ class Mover:
         return np.asarray(self.weighed(self.case, jnp.asarray(self.crowd.point), jnp.asarray(z)))
 
     def take_along(self, z: np.ndarray) -> None:
-        """Bring the walkers to scores ``(lanes, n)``; their energies are found by the next trajectory. One that would come to
-        no number stays where it is.
+        """Bring the walkers to scores ``(lanes, n)``; their energies are found by the next trajectory. Scores that no point has
+        weigh nothing (`weigh`), so only a walker that stays can have them: by rounding, where coordinates end.
         """
         point = np.asarray(self.relocated(self.case, jnp.asarray(self.crowd.point), jnp.asarray(z)))
         there = np.isfinite(point).all(axis=1, keepdims=True)

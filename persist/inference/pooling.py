@@ -29,7 +29,7 @@ from persist import keys
 from persist.errors import DataError, FitError
 from persist.inference import resume
 from persist.inference.learned import ByBiomarkers, Plain
-from persist.inference.mover import Mover, random_state, turns
+from persist.inference.mover import Mover, random_state, since_turn, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ SHOWN = 0.25
 """Share of its prior variance that patients' own data must take from a parameter, on average, for a population of it."""
 
 LEARN = 0.5
-"""How fast the sizes of the laws' moves learn in the first round of warm-up."""
+"""How fast the sizes of the laws' moves learn in the first round of warm-up, and after each turn of their axes."""
 
 SAVE = 20
 """Rounds after which it is kept where a run stands."""
@@ -206,7 +206,7 @@ class _Run:
             at = np.moveaxis(among(z), 1, 0)
             return np.stack(list(threads.map(lambda mover, mine: mover.weigh(mine), self.movers, at)), axis=1)
 
-        learn = LEARN / (1.0 + 0.1 * (self.pace.warmup + self.number)) if self.number < 0 else 0.0
+        learn = LEARN / (1.0 + 0.1 * since_turn(self.number, self.pace.warmup)) if self.number < 0 else 0.0
         z = self.population.take_along(z, weigh, learn)
         list(threads.map(lambda mover, mine: mover.take_along(mine), self.movers, np.moveaxis(among(z), 1, 0)))
         return z

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from persist.inference.cohort import Case
 
 MOST_GAP, MOST_ERROR, MOST_KHAT = 0.5, 0.2, 0.7
-LEAST_DRAWS = 25
-"""Fewer draws have no tail from which a k-hat could be told."""
+LEAST_DRAWS = 30
+"""Fewer draws have no tail (five values or more) from which a k-hat could be told."""
 
 FILTERS, MOST_NOISE = 4, 0.5
 """Filters of each draw, among which its particles are divided, and the most that the log of their mean may err by: there the
