@@ -43,7 +43,7 @@ TRUTH = {
     "birth_p_share": 0.5,
     "death_p": 0.005,
     "mutation": 3e-8,
-    "escape_fold": 40.0,
+    "escape_fold": 20.0,
     "resistant_0": 1e-10,
     "persister_0": 2e-3,
     "cost_r": 0.05,
