@@ -139,7 +139,8 @@ def main() -> None:
         asked.seed, PACK, "psa", truth=TRUTH, arms=ARMS, design=DESIGN, counted=COUNTED, moved=MOVED, spread=SPREAD
     )
     rows = kept.read(asked.output, about)
-    for number in range(len(rows), asked.patients):
+    done = {row["patient"] for row in rows}
+    for number in sorted(set(range(asked.patients)) - done):
         series, counted, true = measured(asked.seed, number)
         fits = {name: judge(with_markers(series, counted, arm), true, asked.seed) for name, arm in ARMS.items()}
         rows.append({"patient": number} | fits)
