@@ -52,6 +52,15 @@ def test_shares_come_together_as_they_were_and_in_order() -> None:
     assert found.attrs["settings"] == one.attrs["settings"]
 
 
+def test_a_fit_of_a_cohort_stays_one() -> None:
+    one = made("A", "B", "C")
+    assert not store.attribute(gather({"1.nc": one}), "pooled")
+    one.attrs["pooled"] = store.as_attribute(True)
+    assert store.attribute(gather({"1.nc": one}), "pooled")
+    with pytest.raises(UsageError, match="its pooled is not that"):
+        gather({"1.nc": one, "2.nc": made("B")})
+
+
 def test_patients_of_a_share_that_is_not_there_are_said() -> None:
     found = gather({"1.nc": made("A", "C")})
     assert posterior.patients(found) == ["A", "C"]

@@ -54,6 +54,18 @@ def test_other_scores_are_where_they_are_said_to_be() -> None:
             np.testing.assert_allclose(moved[name], values[name], rtol=1e-9)
 
 
+def test_scores_that_no_point_has_weigh_nothing() -> None:
+    """Far out in the scores some have no coordinates: none of these is weighed as if a walker could go there."""
+    one = members(Table((fakes.FIVE_VALUES,), (), ""), Settings())[0]
+    target, case, rng = one.target, one.case, np.random.default_rng(4)
+    point = jnp.asarray(np.tile(reference(target, case).location, (64, 1)))
+    z = scored(target)(case, point) + 40.0 * rng.standard_normal((64, scored(target)(case, point).shape[1]))
+    there = np.isfinite(relocated(target)(case, point, z)).all(axis=1)
+    weight = np.asarray(weighed(target)(case, point, z))
+    assert 0 < there.sum() < 64
+    assert not np.isfinite(weight[~there]).any()
+
+
 def test_the_likelihood_at_scores_is_that_of_the_energy() -> None:
     """Minus energy = likelihood + prior + Jacobian: between two points the latter two are those of other data, too."""
     one = members(Table((fakes.FIVE_VALUES,), (), ""), Settings())[0]

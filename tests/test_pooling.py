@@ -13,6 +13,7 @@ from numpyro.diagnostics import effective_sample_size
 import laws
 from persist.inference import mover as module
 from persist.inference import pooling
+from persist.inference.learned import Plain
 from persist.inference.pooling import Pace, pool
 from persist.inference.population import Law, Population, belong, log_ratio, moments, renew, start
 from persist.inference.target import Member, ReferenceLaw, Target
@@ -143,3 +144,28 @@ def test_kept_rounds_are_every_fifth() -> None:
     accept = found.patients[0].accept
     assert np.all((accept >= 0.0) & (accept <= 1.0))
     assert accept.mean() > 0.6
+
+
+def test_laws_turn_to_what_was_seen_and_learn_anew(monkeypatch) -> None:
+    """At a half and at three quarters of the warm-up; from the first draw on neither axes nor sizes change."""
+    seen: list[tuple[int, np.ndarray, np.ndarray, float]] = []
+    move = Plain.take_along
+
+    def watched(self: Plain, z, weigh, learn: float):
+        found = move(self, z, weigh, learn)
+        seen.append((len(seen) - 20, *self.moves, learn))
+        return found
+
+    monkeypatch.setattr(Plain, "take_along", watched)
+    pool(0, members(), Pace(lanes=32, alone=8, warmup=20, rounds=4, thin=2))
+    axes = [axes for _, axes, _, _ in seen]
+    changed = [
+        number for (number, *_), one, before in zip(seen[1:], axes[1:], axes, strict=False) if (one != before).any()
+    ]
+    assert changed == [-9, -4]
+    learn = {number: learn for number, _, _, learn in seen}
+    assert learn[-20] == learn[-9] == learn[-4] > learn[-10] > 0.0
+    for number, _, size, learn_now in seen[20:]:
+        assert number >= 0
+        assert learn_now == 0.0
+        np.testing.assert_array_equal(size, seen[19][2])
