@@ -2,12 +2,12 @@
 
     python scripts/recovery.py [--patients 20] [--seed 0] [-o docs/recovery.json]
 
-Patients with tumours that began without a resistant clone (a prior that says so is given: the line is known to have been
-free of it), two courses of treatment, the second until R are most of the cells, a total a fortnight. Each is fitted thrice:
-from the totals alone; with the fraction of cells that are positive for the persister marker (of a thousand) at the same visits;
-and with that of resistant alleles too (of ten thousand). Of each rate: whether the 90 % interval covers the truth, and its width
-over the prior's on the scale on which the prior is normal. Finished patients are kept in the file, and a run that was stopped
-goes on from them.
+Patients with tumours that began without a resistant clone (a prior that says so is given: the line is known to have been free
+of it), two courses of treatment, the second until R are most of the cells, a total a fortnight. Each is fitted thrice: from
+the totals alone; with the fraction of cells that are positive for the persister marker (of a thousand) at the same visits;
+and with that of resistant alleles too (of ten thousand). Of each rate: whether the 90 % interval covers the truth, and its
+width over the prior's on the scale on which the prior is normal. Finished patients are kept in the file, and a run that was
+stopped goes on from them.
 """
 
 from __future__ import annotations
