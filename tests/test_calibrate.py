@@ -218,6 +218,7 @@ def row(asked: Study, number: int) -> dict[str, Any]:
         "compile_seconds": 1.0,
         "censored": 0,
         "health": health,
+        "residuals": {"autocorrelation": 0.1 * (number % 3 - 1), "p_value": 0.5, "flagged": number == 2},
         "truth": dict.fromkeys(NAMES, 0.1),
         "ranks": {name: int(rng.integers(0, asked.ranks)) for name in NAMES},
         "contraction": dict.fromkeys(NAMES[:2], 0.25),
@@ -254,6 +255,10 @@ def test_the_json_has_what_was_promised(fast: list[int]) -> None:
     assert found["band"]["asked_of_each"] == pytest.approx(1.0 - 0.05 / len(NAMES))
     assert found["band"]["inside"] >= found["band"]["asked_of_each"]
     assert found["fits"] == {"marked": 0, "divergent": 0, "few_draws": 0}
+    errors = found["residuals"]
+    assert (errors["series"], errors["flagged"]) == (11, 1)
+    assert errors["mean"] == pytest.approx(0.0, abs=1e-12)
+    assert errors["standard_error"] == pytest.approx(np.sqrt(8 * 0.01 / 10 / 11))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
@@ -513,7 +518,7 @@ def test_two_replicates_through_the_whole_pipeline(tmp_path: Path) -> None:
     assert all(0 <= value <= 19 for one in whole["parameters"].values() for value in one["ranks"])
     assert whole["replicates"] == 2
     again = calibrate.calibrate(asked_for, 2, Chunk(2, 2))["runs"][0]
-    for key in ("truth", "ranks", "contraction", "censored", "health"):
+    for key in ("truth", "ranks", "contraction", "censored", "health", "residuals"):
         assert again[key] == whole["runs"][1][key]
     assert {row["replicate"] for row in whole["runs"]} == {0, 1}
 

@@ -145,6 +145,12 @@ def test_what_a_schedule_can_show(name: str, shown: set[str]) -> None:
     assert {key for key, one in SCHEDULES.items() if not hidden(name, visible(one))} == shown
 
 
+@pytest.mark.parametrize(("markers", "told"), [((), False), (("persister",), False), (("persister", "resistant"), True)])
+def test_the_secretome_is_seen_by_resistant_cells_alone(markers: tuple[str, ...], told: bool) -> None:
+    seen = visible(SCHEDULES["pause"])._replace(markers=frozenset(markers))
+    assert (not hidden("secretome_boost", seen)) is told
+
+
 def test_what_cannot_be_shown_is_not_informed_however_narrow() -> None:
     z = chains(0.1, 0.0)[0]
     assert verdict(z, "").informed

@@ -107,6 +107,13 @@ def test_the_open_questions_follow_what_is_not_informed() -> None:
     assert not any("rechallenge" in one["measurement"] for one in twice)
 
 
+def test_an_experiment_is_named_and_not_ranked() -> None:
+    """With the secretome open, a co-culture is what would tell; it is none of the patient's own measurements."""
+    open_secretome = {"secretome_boost": {"informed": False}}
+    assert ["co-cultures" in one["measurement"] for one in open_questions(open_secretome, ON)] == [True]
+    assert propose(ahead(), ON, open_secretome)["ranking"] == []
+
+
 def test_foresight_follows_the_mean_field() -> None:
     """P01's truth: on drug it is carried by persisters that grow; a pause lets sensitive cells grow, then the drug kills."""
     fit = posterior(Table((FIVE_VALUES,), (), "-"), {"A": truth("P01")})

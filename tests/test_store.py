@@ -76,6 +76,15 @@ def test_thinned_draws_come_from_all_chains(kept) -> None:
     assert halves == [5, 5]
 
 
+def test_a_clone_that_died_out_in_every_draw_stays_dead(kept) -> None:
+    """Its size is dropped only where it is no matter of chance (1 throughout): without it R would be its mean."""
+    fit = store.load(kept, "fit")
+    values = fit["posterior"].to_dataset()
+    for size, told in ((0.0, True), (1.0, False)):
+        fit["posterior"] = values.assign(clone_size=values["decline_s"] * 0.0 + size)
+        assert ("clone_size" in thinned(fit, "P03", 10)) is told
+
+
 def test_arviz_reads_a_fit(kept) -> None:
     summary = az.summary(store.load(kept, "fit"), var_names=["net_growth_s", "decline_s"], kind="diagnostics")
     assert len(summary) == 4

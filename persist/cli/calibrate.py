@@ -184,5 +184,10 @@ def _print(result: dict[str, Any]) -> None:
             f"fits: {fits['marked']} of {number} marked, {fits['divergent']} with divergent transitions, "
             f"{fits['few_draws']} with fewer effective draws than are ranked"
         )
+    if (errors := result["residuals"]) is not None:
+        click.echo(
+            f"one-step errors: correlation of neighbours {errors['mean']:+.3f} ± {errors['standard_error']:.3f}, "
+            f"{errors['flagged']} of {errors['series']} flagged"
+        )
     for one in result["unfit"]:
         click.echo(f"- replicate {one['replicate']} has no ranks: {one['reason']}")

@@ -230,7 +230,7 @@ def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarr
     """Parameters and size of the clone of ``count`` draws (or all, if fewer), taken evenly from all chains; each ``(n,)``."""
     values = fit["posterior"].to_dataset().sel(patient=patient)
     names = [str(name) for name in fit["prior"].to_dataset().data_vars]
-    names += [SIZE] if SIZE in values and np.ptp(values[SIZE].values) > 0 else []  # 1 throughout: no matter of chance
+    names += [SIZE] if SIZE in values and np.any(values[SIZE].values != 1.0) else []  # 1 throughout: no matter of chance
     total = values.sizes["chain"] * values.sizes["draw"]
     take = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
     return {name: values[name].values.ravel()[take] for name in names}

@@ -127,6 +127,7 @@ def assemble(
         "parameters": parameters,
         "band": _band(len(ranked), told["rank_max"], len(names)),
         "fits": _fits(ranked, told["rank_max"]),
+        "residuals": _errors(ranked),
         "unfit": [{"replicate": row["replicate"], "reason": row["unfit"]} for row in runs if "unfit" in row],
         "missing": [number for number in range(replicates) if number not in here],
         "seconds": sum(row["wall_seconds"] - row.get("compile_seconds", 0.0) for row in runs),
@@ -184,3 +185,16 @@ def _fits(ranked: list[dict[str, Any]], rank_max: int) -> dict[str, Any]:
         "divergent": sum(one["divergences"] > 0 for one in health),
         "few_draws": sum(one["min_ess_bulk"] is None or one["min_ess_bulk"] < rank_max for one in health),
     }
+
+
+def _errors(ranked: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Correlation of neighbouring one-step errors of fits to series from the model itself: mean, its standard error, spread,
+    and how many are flagged. None where no replicate has it (cohorts).
+    """
+    own = [row["residuals"] for row in ranked if "residuals" in row]
+    seen = np.array([one["autocorrelation"] for one in own if one["autocorrelation"] is not None])
+    if len(seen) < 2:
+        return None
+    spread = float(seen.std(ddof=1))
+    told = {"mean": float(seen.mean()), "standard_error": spread / float(np.sqrt(len(seen))), "sd": spread}
+    return {"series": len(seen), **told, "flagged": sum(one["flagged"] for one in own)}

@@ -68,7 +68,8 @@ class Foresight(NamedTuple):
 
 class Measurement(NamedTuple):
     """``what`` it is, the parameters it ``informs`` and what is ``open`` without it, whether a design ``lacks`` it, whether it
-    ``changes`` the treatment, and what it would show of each draw ``(n, k)`` with the variance of its errors ``(k,)``.
+    ``changes`` the treatment, and what it would show of each draw ``(n, k)`` with the variance of its errors ``(k,)``; None
+    for an experiment that is not one on the patient, which is named and not ranked.
     """
 
     what: str
@@ -76,7 +77,7 @@ class Measurement(NamedTuple):
     open: str
     lacks: Callable[[Visible], bool]
     changes: Callable[[Visible], bool]
-    shows: Callable[[Foresight], tuple[np.ndarray, np.ndarray]]
+    shows: Callable[[Foresight], tuple[np.ndarray, np.ndarray]] | None
 
 
 def _share(state: int) -> Callable[[Foresight], tuple[np.ndarray, np.ndarray]]:
@@ -156,6 +157,14 @@ MEASUREMENTS: dict[str, Measurement] = {
         lambda _: True,
         _burdens("pause", PAUSE),
     ),
+    "co-culture": Measurement(
+        "co-cultures of sensitive and resistant cells at several ratios, with and without the drug, counted apart",
+        ("secretome_boost", "secretome_share"),
+        "whether dying cells feed the resistant ones, and how much",
+        lambda _: True,
+        lambda _: False,
+        None,
+    ),
 }
 """After the table of what each measurement informs (the README's "Limits")."""
 
@@ -186,7 +195,7 @@ def propose(ahead: Foresight, seen: Visible, rates: dict[str, Any]) -> dict[str,
     ranking: list[dict[str, Any]] = []
     for name, one in MEASUREMENTS.items():
         missing = _missing(one, rates)
-        if missing and one.lacks(seen):
+        if missing and one.lacks(seen) and one.shows is not None:
             row = {"measurement": name, "value": value(*one.shows(ahead), ahead.gain), "parameters": missing}
             ranking.append(row | {"changes_treatment": one.changes(seen)})
     ranking.sort(key=lambda row: (row["changes_treatment"], -row["value"]))

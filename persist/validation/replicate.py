@@ -33,6 +33,7 @@ from persist.validation import cohorts
 from persist.validation.bands import rank
 from persist.validation.health import examine
 from persist.validation.identify import contraction, scores
+from persist.validation.residuals import residuals
 from persist.validation.study import short
 from persist.validation.virtual import Virtual, generator, virtual
 
@@ -76,6 +77,7 @@ def _ranked(asked: Study, number: int) -> dict[str, Any]:
         "compile_seconds": float(result.attrs["compile_seconds"]),
         "censored": int(np.sum(one.series.censoring != 0)),
         "health": _health(result, patient),
+        "residuals": _residuals(result, patient),
         "truth": {name: short(value) for name, (value, _) in (drawn | coming).items()},
         "ranks": ranks,
         "contraction": {name: short(contraction(scores(before[name], after[name].values))) for name in drawn},
@@ -135,6 +137,16 @@ def where_truth_stands(one: Virtual, pack: str) -> Landmark:
     known = values | {"noise_sd": np.array([one.noise_sd]), SIZE: np.ones(1)}  # R is counted, not the mean of a Poisson
     cells = Cells(*(np.asarray(state, float) for state in one.cells))
     return at._replace(cells=cells, wander_mean=one.wander[None], wander_root=np.zeros((1, 2, 2)), values=known)
+
+
+def _residuals(result: store.DataTree, patient: str) -> dict[str, Any]:
+    """Correlation of neighbouring one-step errors of the fit, its p-value, and whether it is flagged: what is usual of series
+    from the model itself, once a curve has been fitted to them.
+    """
+    found = residuals(result, patient)
+    told = {"autocorrelation": found.autocorrelation, "p_value": found.p_value}
+    plain = {name: short(value) if math.isfinite(value) else None for name, value in told.items()}
+    return plain | {"flagged": found.flagged}
 
 
 def _health(result: store.DataTree, patient: str) -> dict[str, Any]:

@@ -76,6 +76,6 @@ def hidden(name: str, seen: Visible) -> str:
         return "the drug was never stopped or lowered before the last visit"
     if name in _AT_LEVELS and seen.levels < 2:
         return "there is but one level of dose"
-    if name.startswith(_SECRETOME) and not seen.markers:
-        return "it cannot be told from totals: no fraction was measured"
+    if name.startswith(_SECRETOME) and "resistant" not in seen.markers:
+        return "it cannot be told from totals: no fraction of resistant cells was measured"
     return ""
