@@ -3,26 +3,28 @@
     python scripts/verdicts.py --replicates 200 -o verdicts.json [--design continuous|intermittent] [--model spr] [--draws N]
 
 continuous      on full-dose drug throughout: nothing after a stop is seen (reversion, washout_days)
-intermittent    on, off and on again at one level of dose: the dose response is not seen (tolerance_power, where it is sampled),
-                nor from totals the secretome (secretome_*, with --model spr-tis)
+intermittent    on, off and on again
+
+Under either, totals do not show the secretome (secretome_*, with --model spr-tis).
 
 A patient's rates come from the clinical pack; PSA every 28 days for two years is that of the mean field with wander and error,
 under 0.01 ng/mL censored. For each parameter that the design hides (`validation.visible`), fits are counted whose contraction
-alone would call it informed (``contracted``), and those in which it is called so (``informed``); of the others the share called
-informed stands beside. The target is at most 5 % (``at_most``: the upper 97.5 % limit of a share). Replicates that are done lie
-beside the output (OUT.partial) and are used by the same command; ``--chunk i/n`` does each n-th from the i-th.
+alone would call it informed (``contracted``), and those in which it is called so (``informed``: never, by rule); of the others
+the share called informed stands beside. The target is at most 5 % (``at_most``: the upper 97.5 % limit of a share). Replicates
+that are done are in the output and beside it (OUT.partial), and are used by the same command where design, model, effort and
+priors are the same; ``--chunk i/n`` does each n-th from the i-th, ``--first N`` begins with replicate N.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import jax
+import kept
 import numpy as np
 
 jax.config.update("jax_enable_x64", True)
@@ -78,63 +80,55 @@ def error(rng: np.random.Generator, values: dict[str, np.ndarray]) -> np.ndarray
 
 
 def replicate(number: int, asked: argparse.Namespace) -> dict[str, Any]:
-    """Fit one patient; of every sampled parameter: hidden, contracted, informed."""
+    """Fit one patient; which sampled parameters are hidden, contracted, informed."""
     one = patient(number, asked.design, asked.model)
     settings = Settings(asked.model, "clinical", None, asked.chains, asked.warmup, asked.draws, number)
     found = fit(Table((one,), (), str(number)), settings)
     seen = visible(one)
-    rows = {name: row for name, row in rates(found, one.patient_id, seen).items() if row["informed"] is not None}
-    told = {
-        name: {
-            "hidden": bool(hidden(name, seen)),
-            "contracted": bool(row["at_least"] >= INFORMED),
-            "informed": row["informed"],
-        }
-        for name, row in rows.items()
-    }
+    judged = {name: row for name, row in rates(found, one.patient_id, seen).items() if row["informed"] is not None}
     health = examine(found, one.patient_id)
-    return {"number": number, "ok": health.ok, "max_rhat": health.max_rhat, "parameters": told}
+    return {
+        "number": number,
+        "ok": health.ok,
+        "max_rhat": health.max_rhat,
+        "hidden": [name for name in judged if hidden(name, seen)],
+        "contracted": [name for name, row in judged.items() if row["at_least"] >= INFORMED],
+        "informed": [name for name, row in judged.items() if row["informed"]],
+    }
 
 
 def count(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Shares by parameter, with the upper limit of each."""
+    """Of each parameter that is hidden or ever informed: in how many rows, and the upper limit of the share."""
+    names = sorted({name for row in rows for mark in ("hidden", "contracted", "informed") for name in row[mark]})
     found = {}
-    for name in rows[0]["parameters"]:
-        cells = [row["parameters"][name] for row in rows]
-        told: dict[str, Any] = {"hidden": cells[0]["hidden"]}
+    for name in names:
+        told: dict[str, Any] = {"hidden": name in rows[0]["hidden"]}
         for mark in ("contracted", "informed"):
-            hits = sum(cell[mark] for cell in cells)
-            told[mark] = {
-                "count": hits,
-                "share": hits / len(rows),
-                "at_most": wilson(hits / len(rows), len(rows), TAIL)[1],
-            }
+            hits = sum(name in row[mark] for row in rows)
+            told[mark] = {"count": hits, "at_most": wilson(hits / len(rows), len(rows), TAIL)[1]}
         found[name] = told
     return found
 
 
-def kept(folder: Path, asked: argparse.Namespace) -> dict[int, dict[str, Any]]:
-    """Replicates that were done with the same settings, by number."""
-    files = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return {one["number"]: one for one in files if one["asked"] == about(asked)}
-
-
 def about(asked: argparse.Namespace) -> dict[str, Any]:
     """What decides a replicate's numbers."""
-    return {name: getattr(asked, name) for name in ("design", "model", "chains", "warmup", "draws")}
+    effort = {name: getattr(asked, name) for name in ("design", "model", "chains", "warmup", "draws")}
+    return effort | kept.about(0, "clinical", "psa", asked.model, first=FIRST, floor=FLOOR, days=DAY.tolist())
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(beside, path)
+def done(asked: argparse.Namespace, folder: Path) -> dict[int, dict[str, Any]]:
+    """Replicates that are done, in the output or beside it, by number."""
+    rows = kept.read(asked.output, about(asked))
+    files = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    rows += [row for one in files if one["about"] == about(asked) for row in one["rows"]]
+    return {row["number"]: row for row in rows}
 
 
 def main(arguments: list[str]) -> int:
     """Do what is left to do, then count all that is done."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--replicates", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="the first replicate")
     parser.add_argument("--design", choices=list(DESIGNS), default="continuous")
     parser.add_argument("--model", default="spr")
     parser.add_argument("--chunk", default="1/1", help="i/n: each n-th replicate from the i-th")
@@ -142,26 +136,21 @@ def main(arguments: list[str]) -> int:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args(arguments)
-    first, every = map(int, asked.chunk.split("/"))
+    begin, every = map(int, asked.chunk.split("/"))
     folder = asked.output.with_name(f"{asked.output.name}.partial")
-    folder.mkdir(parents=True, exist_ok=True)
-    done = kept(folder, asked)
-    for number in range(first - 1, asked.replicates, every):
-        if number not in done:
-            write(
-                folder / f"{asked.design}-{asked.model}-{number:05d}.json",
-                replicate(number, asked) | {"asked": about(asked)},
-            )
+    found = done(asked, folder)
+    for number in range(asked.first + begin - 1, asked.first + asked.replicates, every):
+        if number not in found:
+            kept.keep(folder / f"{number:05d}.json", about(asked), [replicate(number, asked)])
             print(f"replicate {number} done", file=sys.stderr, flush=True)
-    rows = [row for _, row in sorted(kept(folder, asked).items()) if row["number"] < asked.replicates]
-    healthy = [row for row in rows if row["ok"]]
-    told = {"replicates": len(rows), "healthy": len(healthy), "settings": about(asked), "target": 0.05}
-    told |= {"parameters": count(rows) if rows else {}, "parameters_of_healthy": count(healthy) if healthy else {}}
-    write(asked.output, told)
-    for name, row in told["parameters"].items():
-        if row["hidden"]:
-            called, shrunk = (row[mark]["count"] for mark in ("informed", "contracted"))
-            print(f"{name}: informed {called} of {len(rows)}, by contraction alone {shrunk}")
+    rows = [row for _, row in sorted(done(asked, folder).items())]
+    kept.keep(asked.output, about(asked), rows)
+    print(f"{len(rows)} replicates, {sum(row['ok'] for row in rows)} of them healthy")
+    for name, told in count(rows).items():
+        called, shrunk = told["informed"], told["contracted"]
+        kind = "hidden" if told["hidden"] else ""
+        print(f"{name:<18}{kind:<8}informed {called['count']:>3}, by contraction alone {shrunk['count']:>3}", end="")
+        print(f" (at most {shrunk['at_most']:.1%})")
     return 0
 
 

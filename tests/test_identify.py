@@ -145,7 +145,9 @@ def test_what_a_schedule_can_show(name: str, shown: set[str]) -> None:
     assert {key for key, one in SCHEDULES.items() if not hidden(name, visible(one))} == shown
 
 
-@pytest.mark.parametrize(("markers", "told"), [((), False), (("persister",), False), (("persister", "resistant"), True)])
+@pytest.mark.parametrize(
+    ("markers", "told"), [((), False), (("persister",), False), (("persister", "resistant"), True)]
+)
 def test_the_secretome_is_seen_by_resistant_cells_alone(markers: tuple[str, ...], told: bool) -> None:
     seen = visible(SCHEDULES["pause"])._replace(markers=frozenset(markers))
     assert (not hidden("secretome_boost", seen)) is told

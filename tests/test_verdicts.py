@@ -17,8 +17,9 @@ from persist.validation.visible import hidden, visible
 
 
 def row(number: int, informed: bool) -> dict:
-    cell = {"hidden": True, "contracted": True, "informed": informed}
-    return {"number": number, "ok": number > 0, "max_rhat": 1.0, "parameters": {"reversion": cell}}
+    called = ["reversion"] if informed else []
+    told = {"hidden": ["reversion"], "contracted": ["reversion"], "informed": called}
+    return {"number": number, "ok": number > 0, "max_rhat": 1.0} | told
 
 
 def test_a_patient_is_the_same_under_every_design_until_they_part() -> None:
@@ -33,7 +34,8 @@ def test_a_patient_is_the_same_under_every_design_until_they_part() -> None:
 
 def test_counts_have_their_limit() -> None:
     told = verdicts.count([row(number, number < 2) for number in range(100)])["reversion"]
-    assert told["contracted"]["share"] == 1.0
+    assert told["hidden"]
+    assert told["contracted"]["count"] == 100
     assert told["informed"]["count"] == 2
     assert told["informed"]["at_most"] == pytest.approx(0.0700, abs=5e-4)  # Wilson's limit for 2 of 100
 
@@ -47,7 +49,19 @@ def test_done_replicates_are_not_done_again(tmp_path, monkeypatch) -> None:
     assert done == [0, 2]
     verdicts.main(["--replicates", "4", *words])
     assert done == [0, 2, 1, 3]
-    told = json.loads(out.read_text())
-    assert (told["replicates"], told["healthy"]) == (4, 3)
-    verdicts.main(["--replicates", "4", "--design", "intermittent", *words])
-    assert done[4:] == [0, 1, 2, 3]
+    assert [one["number"] for one in json.loads(out.read_text())["rows"]] == [0, 1, 2, 3]
+    verdicts.main(["--replicates", "2", "--first", "3", *words])
+    assert done[4:] == [4]
+
+
+def test_replicates_of_another_design_or_effort_are_not_taken(tmp_path, monkeypatch) -> None:
+    done = []
+    monkeypatch.setattr(verdicts, "replicate", lambda number, _: done.append(number) or row(number, False))
+    out = tmp_path / "v.json"
+    verdicts.main(["--replicates", "2", "-o", str(out)])
+    for other in (["--design", "intermittent"], ["--model", "spr-tis"], ["--draws", "10"]):
+        with pytest.raises(SystemExit, match="another"):
+            verdicts.main(["--replicates", "2", *other, "-o", str(out)])
+    out.unlink()  # what lies beside it is of another design too
+    verdicts.main(["--replicates", "2", "--design", "intermittent", "-o", str(out)])
+    assert done == [0, 1, 0, 1]
