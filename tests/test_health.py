@@ -177,3 +177,21 @@ def test_rates_come_with_unit_and_with_what_the_data_say() -> None:
     assert rows["birth_s"]["depends_on"] == ["net_growth_s", "turnover_s"]
     assert rows["net_growth_s"]["unit"] == "1/day"
     assert rows["reversion"]["q05"] < rows["reversion"]["q50"] < rows["reversion"]["q95"]
+
+
+@pytest.mark.parametrize(("log_share", "size", "found"), [(-7.0, 1.0, False), (-10.0, 1.0, True), (-10.0, 0.3, False)])
+def test_a_clone_of_few_founders_that_was_taken_for_many_is_told(log_share: float, size: float, found: bool) -> None:
+    """PSA of 20 is 4e9 cells, a fifth of whose lines live: 3e-7 of them are 240 founders, 3e-10 under one. Where the size of
+    the clone is sampled, chance is in the fit.
+    """
+    rng = np.random.default_rng(2)
+    middle = {"burden_0": 20.0, "cells_per_unit": 2e8, "net_growth_s": 0.01, "mutation": 1e-12, "kill_r_share": 0.1}
+    columns = {
+        name: np.exp(np.log(value) + 0.1 * rng.standard_normal((CHAINS, DRAWS))) for name, value in middle.items()
+    }
+    columns["decline_s"] = -columns["net_growth_s"]
+    columns["turnover_s"] = 0.8 + 0.01 * rng.standard_normal((CHAINS, DRAWS))
+    columns["resistant_0"] = 10.0 ** (log_share + 0.5 + 0.1 * rng.standard_normal((CHAINS, DRAWS)))
+    sizes = {"clone_size": np.where(rng.uniform(size=(CHAINS, DRAWS)) < 0.5, size, 1.0)} if size != 1.0 else {}
+    told = examine(fit(columns | sizes), "A").problems
+    assert any("living lines" in one for one in told) is found

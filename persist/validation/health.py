@@ -8,6 +8,7 @@ import numpy as np
 
 from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.inference import store
+from persist.inference.fate import FEW, SIZE, living_founders
 from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
 from persist.inference.subject import laws, subject
@@ -29,6 +30,8 @@ MAX_LOST = 0.03
 """Share of trajectories that diverge at the common step and are left to the smaller ones."""
 STUCK = 0.1
 """A walker that accepts less than this share of its steps hardly moved."""
+MAX_FEW = 0.5
+"""Share of the draws in which few founders of the clone live, where the fit took them for many (`fate.by_chance`)."""
 
 
 class Health(NamedTuple):
@@ -63,6 +66,7 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
         if name in fit["prior"] or not np.isfinite(posterior[name]).all()  # derived rates may be 0 throughout
     ]
     problems += chains.problems(found) + _problems(divergences, np.asarray(stats["lp"])) + _stuck(stats)
+    problems += _few_founders(posterior, observed(fit).power)
     return Health(
         found.max_rhat,
         found.least("ess_bulk"),
@@ -71,6 +75,21 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
         posterior.sizes["chain"],
         tuple(problems),
     )
+
+
+def _few_founders(posterior: xr.Dataset, power: float) -> list[str]:
+    """Whether the clone was taken for too large for chance, by the prior, and the posterior has it begin with few cells."""
+    by_chance = SIZE in posterior and bool(np.any(posterior[SIZE].values != 1.0))
+    if by_chance or "resistant_0" not in posterior:
+        return []
+    founders = living_founders({str(name): draws.values for name, draws in posterior.data_vars.items()}, power)
+    share = float(np.mean(np.asarray(founders) < FEW))
+    if share <= MAX_FEW:
+        return []
+    return [
+        f"in {share:.0%} of the draws resistance began with under {FEW:.0f} living lines, whose chance this fit leaves out; "
+        "give a prior that says so, such as --prior resistant_0=1e-9..1e-6"
+    ]
 
 
 def _stuck(stats: xr.Dataset) -> list[str]:
