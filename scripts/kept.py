@@ -33,26 +33,29 @@ def read(path: Path, what: dict[str, Any]) -> list[dict[str, Any]]:
     found = json.loads(path.read_text())
     if not isinstance(found, dict) or found.get("about") != what:
         raise SystemExit(
-            f"{path}: its rows are of another seed, prior or truth; move it away, or choose another output by -o"
+            f"{path}: its rows are of another seed, prior or truth, or what else decides them (options, the fit, the source); "
+            "move it away, or choose another output by -o"
         )
     rows: list[dict[str, Any]] = found["rows"]
     return rows
 
 
-def keep(path: Path, what: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Write the rows, numbers to four digits; whole or not at all."""
-    lines = ",\n".join(json.dumps(_short(row)) for row in rows)
+def keep(path: Path, what: dict[str, Any], rows: list[dict[str, Any]], **more: Any) -> None:
+    """Write the rows, numbers to four digits, and ``more`` that follows from them; whole or not at all."""
+    lines = ",\n".join(json.dumps(short(row)) for row in rows)
+    told = "".join(f'"{name}": {json.dumps(short(value))},\n' for name, value in more.items())
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(f'{{"about": {json.dumps(what)}, "rows": [\n{lines}\n]}}\n')
+    beside.write_text(f'{{"about": {json.dumps(what)}, {told}"rows": [\n{lines}\n]}}\n')
     beside.replace(path)
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """A value as a file has it: numbers to four digits, null for what is no number."""
     if isinstance(value, dict):
-        return {name: _short(one) for name, one in value.items()}
+        return {name: short(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_short(one) for one in value]
+        return [short(one) for one in value]
     if isinstance(value, float | np.floating):
         return float(f"{value:.4g}") if math.isfinite(value) else None
     return value

@@ -21,10 +21,12 @@ from persist.errors import DataError, UsageError
 from persist.forecast import decide
 from persist.forecast.outcome import ask
 from persist.forecast.stack import quantiles, stack
-from persist.inference import left_out, store
+from persist.inference import leaning, left_out, pooled, posterior, store
 from persist.inference.cohort import case, pad
 from persist.inference.curve import trace_curves
-from persist.types import Schedule, Series, Table
+from persist.inference.population import UNKNOWN, Population, one_kind
+from persist.inference.priors import load_pack, score
+from persist.types import Biomarkers, Schedule, Series, Table
 from persist.validation import compare as module
 from persist.validation.compare import compare
 from persist.validation.same import names
@@ -95,8 +97,9 @@ def test_a_new_fit_is_of_the_values_before_the_cut(fits, monkeypatch) -> None:
     seen, whole = [], fits["spr"]["observed_data"]["burden"].values[0]
     burdens = (whole[0], whole.max())
 
-    def again(table: Table, settings: persist.Settings) -> store.DataTree:
+    def again(table: Table, settings: persist.Settings, population: Population) -> store.DataTree:
         (one,) = table.series
+        assert not len(population.mean)
         assert settings.reference == pytest.approx(burdens)
         seen.append((settings.model, len(one.day)))
         return fakes.posterior(table, {"A": TRUTH}, draws=100)
@@ -109,6 +112,85 @@ def test_a_new_fit_is_of_the_values_before_the_cut(fits, monkeypatch) -> None:
     for name, row in one["models"].items():
         assert row["refitted"] == sorted(size for model, size in seen if model == name)
     assert f"first {seen[0][1]} values is marked too: " in found["warnings"][seen[0][0]]["A"][0]
+
+
+POOLED, MEAN = ("net_growth_s", "decline_s"), np.array([2.0, -2.0])
+
+
+def population(fit: store.DataTree) -> store.Dataset:
+    """A population whose patients grow and decline faster and slower than the pack has it, by twice its spread, with spreads of
+    a fifth of its own.
+    """
+    law = one_kind(np.tile(MEAN, (40, 8, 1)), np.tile(0.04 * np.eye(2), (40, 8, 1, 1)))
+    score = leaning.names_of(fit)
+    return leaning.group(score, np.isin(score, POOLED), np.ones(len(score)), law, chains=4)
+
+
+def leaning_on(fit: store.DataTree, **more: Any) -> store.DataTree:
+    """The same fit as one of a patient who leans on a population."""
+    made = fit.copy(deep=True)
+    pooled.lean(made, population(fit))
+    made.attrs |= {name: store.as_attribute(value) for name, value in more.items()}
+    return made
+
+
+def test_a_new_fit_leans_on_what_its_own_did(fits, monkeypatch) -> None:
+    """One model leans on a population, the other does not; each new fit has the prior of the fit that it stands for."""
+    both, seen = {"spr": leaning_on(fits["spr"]), "sr": fits["sr"]}, {}
+
+    def again(table: Table, settings: persist.Settings, population: Population) -> store.DataTree:
+        seen[settings.model] = population
+        return fakes.posterior(table, {"A": TRUTH}, draws=100)
+
+    monkeypatch.setattr(module.fitting, "fit", again)
+    compare(both, draws=200, first=13, refit=True)
+    assert seen["sr"] is UNKNOWN
+    want = leaning.mixture(population(fits["spr"]), "A")
+    for mine, its in zip(seen["spr"], want, strict=True):
+        np.testing.assert_allclose(mine, its)
+
+
+def test_what_is_known_of_a_patient_counts_in_its_prior(fits, monkeypatch) -> None:
+    """Biomarkers of the file, and the name by which missing ones are drawn, go into the law as they did."""
+    fit, asked = leaning_on(fits["spr"]), []
+    markers = Biomarkers(("FLIP", "TNF"), ("A",), np.array([[14.0, np.nan]]))
+    fit[leaning.MARKERS] = store.DataTree(leaning.markers(markers, ["A"]))
+    monkeypatch.setattr(leaning, "mixture", lambda known, *given: asked.append(given))
+    leaning.prior_of(fit, "A")
+    ((patient, found),) = asked
+    assert (patient, found.names) == ("A", markers.names)
+    np.testing.assert_array_equal(found.value, markers.value)
+
+
+def test_a_patient_of_a_cohort_is_not_fitted_anew(fits, monkeypatch) -> None:
+    """Its population is of the values that are left out, too; without --refit it is compared, and one that leans is fitted."""
+    monkeypatch.setattr(module.fitting, "fit", lambda *_, **__: pytest.fail("fitted"))
+    cohort = {"spr": fits["spr"], "sr": leaning_on(fits["sr"], pooled=True)}
+    with pytest.raises(UsageError, match=r"--refit: the patients of sr cannot be fitted anew.*--population POP\.nc"):
+        compare(cohort, draws=200, refit=True)
+    assert compare(cohort, draws=200)["patients"]["A"]["models"]["sr"]["refitted"] == []
+
+
+@pytest.mark.slow
+def test_a_new_fit_goes_where_its_population_is(fits, monkeypatch) -> None:
+    """Three values say little of a patient: what they grow and decline by is the population's, not the pack's."""
+    real, made = module.fitting.fit, {}
+    plain = fits["spr"].copy(deep=True)
+    quick = {"chains": 2, "warmup": 60, "draws": 60, "doublings": 0}
+    plain.attrs["settings"] = store.as_attribute(store.attribute(plain, "settings") | quick)
+    series = next(iter(posterior.series(plain)))
+    for name, fit in (("pack", plain), ("population", leaning_on(plain))):
+        monkeypatch.setattr(module.fitting, "fit", lambda *a, name=name, **k: made.setdefault(name, real(*a, **k)))
+        terms = module._again(fit, series, module.Way(), [], lambda line: None)(3)
+        assert terms.ahead.shape[1] == 16
+    entries = load_pack("clinical", "psa").entries
+    for name, middle in zip(POOLED, MEAN, strict=True):
+        pack, leaned = (
+            float(np.mean(score(entries[name], made[kind]["posterior"][name].values)))
+            for kind in ("pack", "population")
+        )
+        assert abs(leaned - middle) < 0.5
+        assert (leaned - pack) * np.sign(middle) > 0.8, (name, pack, leaned)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from persist.inference.cohort import observable
 from persist.inference.covariates import Effects, Scale, at, completed, standardised
 from persist.inference.covariates import moments as with_effects
 from persist.inference.model import sampled
-from persist.inference.population import Law, Moments, Population, blend, moments, shared
+from persist.inference.population import UNKNOWN, Law, Moments, Population, blend, moments, shared
 from persist.inference.posterior import patients
 from persist.inference.priors import load_pack
 from persist.types import Biomarkers
@@ -185,6 +185,13 @@ def mixture(known: store.Dataset, patient: str = "", biomarkers: Biomarkers | No
     """The prior of the next patient over the n scores (`population.blend`), given what is known of the biomarkers."""
     pooled = np.isin(known["parameter"].values, known["score"].values)
     return blend(given(known, patient, biomarkers), pooled)
+
+
+def prior_of(fit: store.DataTree, patient: str) -> Population:
+    """The law of scores that a patient of a fit had as its prior; `UNKNOWN` where that is the pack's alone."""
+    if GROUP not in fit.children:
+        return UNKNOWN
+    return mixture(fit[GROUP].to_dataset(), patient, markers_of(fit))
 
 
 def marginals(

@@ -14,7 +14,7 @@ from persist.errors import DataError, UsageError
 from persist.forecast import outcome
 from persist.forecast.stack import stack
 from persist.inference import fit as fitting
-from persist.inference import left_out, posterior, store
+from persist.inference import leaning, left_out, posterior, store
 from persist.inference.settings import made_with
 from persist.types import Table
 from persist.validation.health import examine
@@ -66,11 +66,14 @@ def compare(
     """The comparison of fits, by the name of their model, as the JSON object of `persist compare`.
 
     ``patients``: only these. ``question``: plans whose forecasts are to be mixed. ``options`` are those of `Way`. Raises
-    `UsageError` for fits that are not of the same data or options that cannot be, `DataError` for an unknown patient.
+    `UsageError` for fits that are not of the same data or options that cannot be (a new fit of a patient of a cohort is one),
+    `DataError` for an unknown patient.
     """
     began, way, tell = time.perf_counter(), Way(**options), progress or (lambda line: None)
     check_same(fits)
     _check_way(way)
+    if way.refit:
+        _check_refit(fits)
     chosen = _chosen(next(iter(fits.values())), patients)
     marked = {name: store.attribute(fit, "problems") if "problems" in fit.attrs else {} for name, fit in fits.items()}
     held = {one.patient_id: _hold_out(fits, one, way, marked, tell) for one in chosen}
@@ -93,6 +96,18 @@ def _check_way(way: Way) -> None:
             raise UsageError(f"{value} is too few", where=f"--{option}", remedy=f"give {least} or more")
     if way.weights not in KINDS:
         raise UsageError(f'no weights are called "{way.weights}"', where="--weights", remedy="choose loo or lfo")
+
+
+def _check_refit(fits: Mapping[str, store.DataTree]) -> None:
+    """`UsageError` for a fit whose population was learned from its own patients: that of the first values is in no file."""
+    for name, fit in fits.items():
+        if leaning.GROUP in fit.children and store.attribute(fit, "pooled"):
+            what = (
+                f"the patients of {name} cannot be fitted anew one by one: they are a cohort (--pool), and its population has "
+                "learned from the values that a cut leaves out"
+            )
+            remedy = "leave --refit out, or fit them with --population POP.nc, learned from other patients"
+            raise UsageError(what, where="--refit", remedy=remedy)
 
 
 def _chosen(fit: store.DataTree, patients: Sequence[str]) -> list[Series]:
@@ -130,14 +145,15 @@ def _hold_out(
 def _again(
     fit: store.DataTree, series: Series, way: Way, problems: list[str], tell: Callable[[str], None]
 ) -> Callable[[int], left_out.Terms]:
-    """A fit of the first values of a series, made as its own was and by the same priors, for `leave_future_out`. What is wrong
-    with one is added to ``problems``.
+    """A fit of the first values of a series, made as its own was and by the same priors, the population that it leans on among
+    them, for `leave_future_out`. What is wrong with one is added to ``problems``.
     """
     settings = made_with(fit)._replace(drug=None, reference=left_out.reference(fit, series))
+    law = leaning.prior_of(fit, series.patient_id)
 
     def refit(cut: int) -> left_out.Terms:
         tell(f"patient {series.patient_id}, fitted anew to the first {cut} values")
-        new = fitting.fit(Table((series.until(series.day[cut - 1]),), (), ""), settings)
+        new = fitting.fit(Table((series.until(series.day[cut - 1]),), (), ""), settings, population=law)
         wrong = examine(new, series.patient_id).problems
         problems.extend([f"the new fit of the first {cut} values is marked too: {wrong[0]}"] if wrong else [])
         return left_out.ahead_of(new, series, way.draws)

@@ -155,26 +155,40 @@ def sentence(found: Residuals) -> str:
     return f"{told}: it misses something that lasts" if found.flagged else f"no sign that {told}"
 
 
+class Sums(NamedTuple):
+    """What a series adds to the lag-1 autocorrelation of several: how many ``pairs`` of neighbours, both measured, the sums of
+    their ``product`` and of its ``product_square``; how many ``measured`` values, and the sum of their ``square``.
+    """
+
+    pairs: int
+    product: float
+    product_square: float
+    measured: int
+    square: float
+
+
+def sums(score: np.ndarray, measured: np.ndarray) -> Sums:
+    """The sums of scores ``(n_visits,)``, of which some are of measured values."""
+    product = (score[1:] * score[:-1])[measured[1:] & measured[:-1]]
+    own = score[measured]
+    return Sums(len(product), float(product.sum()), float((product**2).sum()), len(own), float((own**2).sum()))
+
+
+def together(rows: Iterable[Sums]) -> dict[str, float | None]:
+    """Lag-1 autocorrelation over patients, its standard error, and its one-sided p-value by the normal law; null of too few."""
+    found = list(rows)
+    pairs, product, product_square, measured, square = (
+        sum(getattr(row, name) for row in found) for name in Sums._fields
+    )
+    if pairs < LEAST_PAIRS:
+        return dict.fromkeys(("autocorrelation", "standard_error", "p_value"))
+    size = square / measured
+    value, error = product / pairs / size, float(np.sqrt(product_square)) / pairs / size
+    return {"autocorrelation": value, "standard_error": error, "p_value": 1.0 - NormalDist().cdf(value / error)}
+
+
 def pooled(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Lag-1 autocorrelation over patients, from their `residuals` objects, with the one-sided p-value of the normal law."""
-    products, squares, flagged, patients = [], [], 0, 0
-    for row in rows:
-        score, measured = np.asarray(row["scores"], float), np.asarray(row["measured"], bool)
-        pair = measured[1:] & measured[:-1]
-        products.append((score[1:] * score[:-1])[pair])
-        squares.append(score[measured] ** 2)
-        flagged, patients = flagged + bool(row["flagged"]), patients + 1
-    product, square = (np.concatenate(part) if part else np.zeros(0) for part in (products, squares))
-    if len(product) < LEAST_PAIRS:
-        return {
-            "patients": patients,
-            "flagged": flagged,
-            "autocorrelation": None,
-            "standard_error": None,
-            "p_value": None,
-        }
-    size = np.mean(square)
-    value, error = np.mean(product) / size, np.sqrt(np.sum(product**2)) / len(product) / size
-    chance = 1.0 - NormalDist().cdf(float(value / error))
-    told = {"autocorrelation": float(value), "standard_error": float(error), "p_value": chance}
-    return {"patients": patients, "flagged": flagged, **told}
+    """`together` of patients, from their `residuals` objects, with how many they are and how many are flagged."""
+    found = list(rows)
+    own = [sums(np.asarray(row["scores"], float), np.asarray(row["measured"], bool)) for row in found]
+    return {"patients": len(found), "flagged": sum(bool(row["flagged"]) for row in found), **together(own)}
