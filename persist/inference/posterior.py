@@ -230,10 +230,17 @@ def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarr
     """Parameters and size of the clone of ``count`` draws (or all, if fewer), taken evenly from all chains; each ``(n,)``."""
     values = fit["posterior"].to_dataset().sel(patient=patient)
     names = [str(name) for name in fit["prior"].to_dataset().data_vars]
-    names += [SIZE] if SIZE in values and np.any(values[SIZE].values != 1.0) else []  # 1 throughout: no matter of chance
-    total = values.sizes["chain"] * values.sizes["draw"]
-    take = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
-    return {name: values[name].values.ravel()[take] for name in names}
+    by_chance = SIZE in values and np.any(values[SIZE].values != 1.0)  # 1 throughout where it is no matter of chance
+    names += [SIZE] if by_chance else []
+    return {name: values[name].values.ravel()[taken(fit, count)] for name in names}
+
+
+def taken(fit: store.DataTree, count: int) -> np.ndarray:
+    """Places of the draws that `thinned` takes, among those of all chains one after another ``(n,)``."""
+    sizes = fit["posterior"].to_dataset().sizes
+    total = sizes["chain"] * sizes["draw"]
+    places: np.ndarray = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
+    return places
 
 
 def effective_draws(fit: store.DataTree, patient: str) -> float:

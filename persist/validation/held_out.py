@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from persist.inference.left_out import Terms
 
-LEAST_DRAWS = 25
+LEAST_DRAWS = 30
 """Fewer draws have no tail from which a k-hat could be told."""
-ALIKE = 1e-3
-"""Nats within which all weights are alike: they have no tail, and a k-hat of their last digits would say nothing."""
+ALIKE = 0.05
+"""Nats within which all weights are alike: they change no quantile to speak of, and a k-hat of their tail would say nothing."""
 FIRST_VALUES, FIRST_SHARE = 8, 1 / 3
 """The first cut knows a third of the values, and eight at least."""
 
