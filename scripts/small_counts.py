@@ -4,8 +4,8 @@
 
 Every well starts with a few resistant cells on average, so whether a clone lives and when it shows is chance. The wells are
 simulated by the stochastic engine, fitted, and audited at posterior draws: the gap of the fast likelihood with the clone's law,
-and of the mean field in its place. Where the filter errs by too much to tell, it is run again with eight times the particles,
-at as few draws as tell a k-hat. Finished wells are kept in the file, and a run that was stopped goes on from them.
+and of the mean field in its place. Where the filter errs by too much to tell, it is run again with eight times the particles.
+Finished wells are kept in the file, and a run that was stopped goes on from them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ from persist.validation.virtual import errors, generator, moved, names_of, seen,
 
 CAPACITY, FIRST = 1e4, 4e3
 DRAWS = 50
+TOLD = (
+    *("loglik_gap", "gap_mcse", "mean_field_gap", "clone_law_gap", "filter_noise", "khat", "khat_limit", "ess"),
+    *("ok", "verdict", "problems", "draws"),
+)
+"""What is kept of an audit."""
 TRUTH = {
     "net_growth_s": 0.45,
     "turnover_s": 0.15,
@@ -105,8 +110,9 @@ def one(seed: int, number: int, particles: int) -> dict[str, object]:
     found = audit.audit(result, series.patient_id, draws=DRAWS, particles=particles, seed=seed)
     if found.noise > audit.MOST_NOISE:
         particles *= 8
-        found = audit.audit(result, series.patient_id, draws=audit.LEAST_DRAWS, particles=particles, seed=seed)
-    told = audit.as_json(found) | {"particles": particles}
+        found = audit.audit(result, series.patient_id, draws=DRAWS, particles=particles, seed=seed)
+    told = audit.as_json(found)
+    told = {name: told[name] for name in TOLD} | {"particles": particles}
     return told | {"well": number, "resistant": [first, last], "fit_ok": health.ok, "max_rhat": health.max_rhat}
 
 
@@ -119,7 +125,15 @@ def main() -> None:
     asked = options.parse_args()
     jax.config.update("jax_enable_x64", True)
     about = kept.about(
-        asked.seed, "in-vitro", "one", truth=TRUTH, design=DESIGN, spread=SPREAD, draws=DRAWS, particles=asked.particles
+        *(asked.seed, "in-vitro", "one"),
+        **{
+            "truth": TRUTH,
+            "design": DESIGN,
+            "spread": SPREAD,
+            "told": TOLD,
+            "draws": DRAWS,
+            "particles": asked.particles,
+        },
     )
     rows = kept.read(asked.output, about)
     for number in range(asked.patients):
@@ -141,7 +155,8 @@ def print_sums(rows: list[dict]) -> None:
     for name, what in (("loglik_gap", "the clone's law"), ("mean_field_gap", "the mean field")):
         good = sum(abs(row[name]) < audit.MOST_GAP for row in rows)
         print(f"{what}: {good} of {len(rows)} wells within {audit.MOST_GAP} nats")
-    print(f"flagged: {sum(not row['ok'] for row in rows)}")
+    for verdict in sorted({row["verdict"] for row in rows}):
+        print(f"{verdict}: wells {', '.join(str(row['well']) for row in rows if row['verdict'] == verdict)}")
 
 
 if __name__ == "__main__":
