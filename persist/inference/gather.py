@@ -83,8 +83,8 @@ def _draws(fit: store.DataTree, patient: str) -> Draws:
     """The draws of a patient as its sampler gave them."""
     drawn, stats = (fit[group].to_dataset().sel(patient=patient) for group in ("posterior", "sample_stats"))
     sampled = [str(name) for name in fit["prior"].to_dataset().data_vars]
-    sized = [SIZE] if SIZE in drawn and np.ptp(drawn[SIZE].values) > 0 else []
-    values = {name: drawn[name].values for name in (*sampled, *sized)}
+    chance = [SIZE] if posterior.sized(drawn) else []
+    values = {name: drawn[name].values for name in (*sampled, *chance)}
     told = {str(name): column.values for name, column in stats.data_vars.items() if name not in OURS}
     evidence = fit["constant_data"].to_dataset()["log_evidence"].sel(patient=patient).values
     return Draws(values, told, evidence, 0.0)

@@ -230,9 +230,13 @@ def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarr
     """Parameters and size of the clone of ``count`` draws (or all, if fewer), taken evenly from all chains; each ``(n,)``."""
     values = fit["posterior"].to_dataset().sel(patient=patient)
     names = [str(name) for name in fit["prior"].to_dataset().data_vars]
-    by_chance = SIZE in values and np.any(values[SIZE].values != 1.0)  # 1 throughout where it is no matter of chance
-    names += [SIZE] if by_chance else []
+    names += [SIZE] if sized(values) else []
     return {name: values[name].values.ravel()[taken(fit, count)] for name in names}
+
+
+def sized(drawn: store.Dataset) -> bool:
+    """Whether the size of the clone is a matter of chance in some posterior draws: it is 1 throughout where it is none."""
+    return SIZE in drawn and bool(np.any(drawn[SIZE].values != 1.0))
 
 
 def taken(fit: store.DataTree, count: int) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 
 from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.inference import store
-from persist.inference.fate import FEW, SIZE, living_founders
-from persist.inference.posterior import patients
+from persist.inference.fate import FEW, living_founders
+from persist.inference.posterior import patients, sized
 from persist.inference.priors import load_pack
 from persist.inference.subject import laws, subject
 from persist.types import RATE_UNITS
@@ -79,8 +79,7 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
 
 def _few_founders(posterior: xr.Dataset, power: float) -> list[str]:
     """Whether the clone was taken for too large for chance, by the prior, and the posterior has it begin with few cells."""
-    by_chance = SIZE in posterior and bool(np.any(posterior[SIZE].values != 1.0))
-    if by_chance or "resistant_0" not in posterior:
+    if sized(posterior) or "resistant_0" not in posterior:
         return []
     founders = living_founders({str(name): draws.values for name, draws in posterior.data_vars.items()}, power)
     share = float(np.mean(np.asarray(founders) < FEW))
