@@ -82,7 +82,8 @@ def error(rng: np.random.Generator, values: dict[str, np.ndarray]) -> np.ndarray
 def replicate(number: int, asked: argparse.Namespace) -> dict[str, Any]:
     """Fit one patient; which sampled parameters are hidden, contracted, informed."""
     one = patient(number, asked.design, asked.model)
-    settings = Settings(asked.model, "clinical", None, asked.chains, asked.warmup, asked.draws, number)
+    effort = asked.chains, asked.warmup, asked.draws
+    settings = Settings(asked.model, "clinical", None, *effort, number, doublings=asked.doublings)
     found = fit(Table((one,), (), str(number)), settings)
     seen = visible(one)
     judged = {name: row for name, row in rates(found, one.patient_id, seen).items() if row["informed"] is not None}
@@ -112,7 +113,7 @@ def count(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def about(asked: argparse.Namespace) -> dict[str, Any]:
     """What decides a replicate's numbers."""
-    effort = {name: getattr(asked, name) for name in ("design", "model", "chains", "warmup", "draws")}
+    effort = {name: getattr(asked, name) for name in ("design", "model", "chains", "warmup", "draws", "doublings")}
     return effort | kept.about(0, "clinical", "psa", asked.model, first=FIRST, floor=FLOOR, days=DAY.tolist())
 
 
@@ -132,7 +133,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--design", choices=list(DESIGNS), default="continuous")
     parser.add_argument("--model", default="spr")
     parser.add_argument("--chunk", default="1/1", help="i/n: each n-th replicate from the i-th")
-    for name, value in (("chains", 4), ("warmup", 400), ("draws", 600)):
+    for name, value in (("chains", 4), ("warmup", 400), ("draws", 600), ("doublings", 4)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args(arguments)
