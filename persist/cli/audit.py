@@ -49,7 +49,7 @@ def command(
 ) -> int:
     """Hold the fast likelihood in FIT.nc against a particle filter over the stochastic model, and correct the draws by it.
 
-    Leaves with code 3 if they differ by half a nat or that cannot be told, or if the correction cannot be trusted.
+    Leaves with code 3 if they differ by half a nat or that cannot be told, or if the correction fails.
     """
     if output is not None:
         claim_output(output, force, [fit])

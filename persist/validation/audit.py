@@ -9,7 +9,8 @@ of an estimate's log, log of the mean lies lower by about v / (2 FILTERS), which
 
 A small error of the estimates leaves the weights unbiased (Vihola, Helske & Franks 2020, 10.1111/sjos.12492). They are
 Pareto-smoothed, and their k-hat says whether the correction can be trusted: up to min(1 - 1 / log10 S, 0.7) with S draws
-(Vehtari et al. 2024, jmlr.org/papers/v25/19-556.html). Weighted quantiles interpolate between draws, each of which stands in
+(Vehtari et al. 2024, jmlr.org/papers/v25/19-556.html). Over 0.7 the patient is marked; between, where few draws cannot tell a
+tail from chance, corrected rates are not told. Weighted quantiles interpolate between draws, each of which stands in
 the middle of its weight; of equal weights, they are Hazen's.
 """
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from persist.inference.cohort import Case
 
-MOST_GAP, MOST_ERROR = 0.5, 0.2
+MOST_GAP, MOST_ERROR, MOST_KHAT = 0.5, 0.2, 0.7
 LEAST_DRAWS = 50
 """Fewer draws say nothing of the correction: of 30, whose tail is six values and whose limit 0.32, a third of the k-hats of
 harmless weights (log-normal, standard deviation 0.1) are over it by chance; of 50 a tenth, of 100 a hundredth.
@@ -97,8 +98,14 @@ class Audit(NamedTuple):
         draws = len(self.fast)
         if self.khat <= khat_limit(draws):
             return ""
+        what = "is not known to hold" if self.khat <= MOST_KHAT else "failed"
         limit = f"(of {draws} draws, at most {khat_limit(draws):.2f} is good)"
-        return f"the correction failed: Pareto k-hat is {self.khat:.2f} {limit}; use more --draws or --particles"
+        return f"the correction {what}: Pareto k-hat is {self.khat:.2f} {limit}; use more --draws or --particles"
+
+    @property
+    def failed(self) -> list[str]:
+        """The failure of the correction, where it is no matter of few draws."""
+        return [] if self.khat <= MOST_KHAT else [self.failure]
 
     @property
     def off(self) -> list[str]:
@@ -120,7 +127,7 @@ class Audit(NamedTuple):
     @property
     def problems(self) -> list[str]:
         """What is wrong, in sentences."""
-        return [*self.off, *self.unknown, *([self.failure] if self.failure else [])]
+        return [*self.off, *self.unknown, *self.failed]
 
     @property
     def verdict(self) -> str:
@@ -129,7 +136,7 @@ class Audit(NamedTuple):
             return "DO NOT RELY ON THE FAST LIKELIHOOD"
         if self.unknown:
             return "THE GAP IS NOT KNOWN WELL ENOUGH"
-        return "THE CORRECTION FAILED" if self.failure else "the fast likelihood holds"
+        return "THE CORRECTION FAILED" if self.failed else "the fast likelihood holds"
 
     def quantiles(self, name: str) -> dict[str, dict[str, float | None]]:
         """Of one rate, of the audited draws: as ``fitted``, and as ``corrected`` by the weights, None if that failed."""
