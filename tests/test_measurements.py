@@ -111,7 +111,10 @@ def test_an_experiment_is_named_and_not_ranked() -> None:
     """With the secretome open, a co-culture is what would tell; it is none of the patient's own measurements."""
     open_secretome = {"secretome_boost": {"informed": False}}
     assert ["co-cultures" in one["measurement"] for one in open_questions(open_secretome, ON)] == [True]
-    assert propose(ahead(), ON, open_secretome)["ranking"] == []
+    told = propose(ahead(), ON, open_secretome)
+    assert (told["measurement"], told["ranking"]) == (None, [])
+    assert "co-cultures" in told["sentence"]
+    assert "is informed" not in told["sentence"]
 
 
 def test_foresight_follows_the_mean_field() -> None:

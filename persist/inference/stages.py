@@ -21,7 +21,7 @@ import numpy as np
 
 from persist import keys
 from persist.inference import resume
-from persist.inference.learned import ByBiomarkers, Plain
+from persist.inference.learned import Plain
 from persist.inference.population import Law, Population, populated
 from persist.inference.sample import Sample, Stage, drawn
 from persist.inference.sampler import Kept
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from persist.inference.covariates import Covariates, Effects
     from persist.inference.target import Member
 
 STAGES = 4
@@ -60,7 +59,7 @@ class Pace(NamedTuple):
 class Staged(NamedTuple):
     """A cohort's draws: laws of the k pooled scores ``(kept, lanes, ...)``, of each patient the probability to be among those
     apart ``(lanes, patients)``, its draws ``(kept, lanes, ...)`` and how many are ``effective`` ``(patients,)``; run time in
-    seconds; effects of biomarkers, as the laws.
+    seconds.
     """
 
     laws: Law
@@ -68,7 +67,6 @@ class Staged(NamedTuple):
     patients: tuple[Kept, ...]
     effective: np.ndarray
     seconds: float
-    effects: Effects | None = None
 
 
 class Gibbs(NamedTuple):
@@ -89,20 +87,18 @@ def staged(
     pooled: np.ndarray,
     *,
     counted: np.ndarray | None = None,
-    covariates: Covariates | None = None,
     folder: Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Staged:
     """Draws of the cohort and of the law of its ``pooled`` scores (n,).
 
-    ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``covariates``: biomarkers of the
-    patients, which the law then depends on. ``folder`` keeps the draws of patients, from which the same run goes on and gives
-    the same numbers. ``progress`` is told what is being done, and the share of it that is done.
+    ``counted`` (lanes, patients): who belongs to the cohort of each lane (all, by default). ``folder`` keeps the draws of
+    patients, from which the same run goes on and gives the same numbers. ``progress`` is told what is being done, and the share
+    of it that is done.
     """
     began, tell = time.perf_counter(), progress or (lambda _what, _share: None)
     who = np.ones((pace.lanes, len(members)), bool) if counted is None else counted
-    own = (who.tolist(), pooled.tolist(), *(() if covariates is None else (part.tolist() for part in covariates)))
-    mark = resume.fingerprint(members, "stages", seed, pace, *own)
+    mark = resume.fingerprint(members, "stages", seed, pace, who.tolist(), pooled.tolist())
     brief = pace._replace(rounds=max(pace.thin, round(pace.share * pace.rounds)))
     prior, samples, found = mixture(None, pooled), list[Sample](), None
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -110,13 +106,11 @@ def staged(
             stage = Stage(seed, number, prior, np.flatnonzero(pooled), pace.stage)
             samples = _every(threads, stage, members, samples, (folder, mark), tell)
             rng = np.random.default_rng(keys.seed_of(seed, "population", str(number)))
-            law = Plain(rng, who, pooled) if covariates is None else ByBiomarkers(rng, who, pooled, covariates)
-            found = gibbs(rng, law, samples, pace if number == STAGES - 1 else brief, threads, tell)
+            found = gibbs(rng, Plain(rng, who, pooled), samples, pace if number == STAGES - 1 else brief, threads, tell)
             prior = mixture(found.population.drawn(), pooled)
     assert found is not None
     rows = tuple(Kept(*(part[found.taken[:, :, at]] for part in one.kept)) for at, one in enumerate(samples))
-    drawn_laws, effects = found.population.drawn(), found.population.effects_drawn()
-    return Staged(drawn_laws, found.apart, rows, found.effective, time.perf_counter() - began, effects)
+    return Staged(found.population.drawn(), found.apart, rows, found.effective, time.perf_counter() - began)
 
 
 def mixture(laws: Law | None, pooled: np.ndarray) -> Population:

@@ -202,7 +202,11 @@ def propose(ahead: Foresight, seen: Visible, rates: dict[str, Any]) -> dict[str,
     best = ranking[0] if ranking else None
     chosen = {"measurement": None, "value": None, "parameters": []} if best is None else best
     told = {key: chosen[key] for key in ("measurement", "value", "parameters")}
-    return told | {"sentence": sentence(best, ranking), "ranking": ranking}
+    elsewhere = [one.what for one in MEASUREMENTS.values() if one.shows is None and _missing(one, rates)]
+    said = sentence(best, ranking)
+    if best is None and elsewhere:
+        said = f"no measurement on the patient would tell what is open; {elsewhere[0]}, would"
+    return told | {"sentence": said, "ranking": ranking}
 
 
 def sentence(best: dict[str, Any] | None, ranking: list[dict[str, Any]]) -> str:
