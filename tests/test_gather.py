@@ -52,6 +52,14 @@ def test_shares_come_together_as_they_were_and_in_order() -> None:
     assert found.attrs["settings"] == one.attrs["settings"]
 
 
+def test_a_clone_that_died_out_in_every_draw_stays_dead() -> None:
+    part = made("A", "B", "C")
+    drawn = part["posterior"].to_dataset()
+    part["posterior"] = store.DataTree(drawn.assign(clone_size=0.0 * drawn["decline_s"]))
+    found = gather({"1.nc": part})["posterior"].to_dataset()
+    np.testing.assert_array_equal(found["clone_size"], np.zeros_like(drawn["decline_s"]))
+
+
 def test_a_fit_of_a_cohort_stays_one() -> None:
     one = made("A", "B", "C")
     assert not store.attribute(gather({"1.nc": one}), "pooled")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +86,20 @@ def test_stages_come_to_a_cohort_far_from_the_prior() -> None:
     only.setattr(stages, "STAGES", 1)
     assert staged(0, members(values), pace, POOLED).effective.min() < 0.7 * found.effective.min()
     only.undo()
+
+
+def test_walkers_begin_where_the_new_prior_has_its_weight() -> None:
+    """Half of the draws at -3, half at 3: under a prior that stands at 3, walkers begin there, under the old one at both."""
+    point = np.concatenate([np.full((60, 3), -3.0), np.full((60, 3), 3.0)]) + 0.01 * np.arange(120)[:, None] / 120
+    still = dict.fromkeys(sample.Kept._fields, np.ones(120)) | {"point": point}
+    law = Law(np.full((1, 1, 2), 3.0), np.eye(2)[None, None], np.zeros((1, 1, 2)), np.full((1, 1), 0.1))
+    at, shares = np.array([0, 1]), []
+    for prior in (mixture(law, POOLED), mixture(None, POOLED)):
+        before = sample.Sample(sample.Kept(**still), point, np.zeros(120))
+        walkers = SimpleNamespace(rng=np.random.default_rng(7), at=lambda points: points)
+        shares.append(np.mean(sample._from(walkers, before, sample.Stage(0, 1, prior, at, 10)).crowd[:, 0] > 0.0))
+    assert shares[0] > 0.95
+    assert 0.3 < shares[1] < 0.7
 
 
 @pytest.mark.law
