@@ -172,10 +172,10 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         print(f"{row['patient']:<10}{_number(row['max_rhat'], 4):>8}{_number(row['min_ess_bulk'], 0):>7}", end="")
         print(f"{_number(row['min_ess_tail'], 0):>7}{row['divergences']:>6}", end="")
         print(
-            f"{_give(errors['autocorrelation'], errors['standard_error']):>15}{_number(errors['p_value'], 3):>8}",
+            f"{give(errors['autocorrelation'], errors['standard_error']):>15}{_number(errors['p_value'], 3):>8}",
             end="",
         )
-        gap = "-" if found is None else _give(found["loglik_gap"], found["gap_mcse"])
+        gap = "-" if found is None else give(found["loglik_gap"], found["gap_mcse"])
         print(f"{gap:>15}{_number(None if found is None else found['khat']):>7}")
         for problem in row["problems"] + ([] if found is None else found["problems"]):
             print(f"    - {problem}")
@@ -190,7 +190,7 @@ def print_all(told: dict[str, Any], how: dict[str, Any]) -> None:
         print(f", smallest {kind} ESS {_number(told[f'min_ess_{kind}'], 0)} ({least:.0f})", end="")
     print(f", divergent transitions {told['divergences']}")
     errors = told["residuals"]
-    print(f"neighbouring errors: {_give(errors['autocorrelation'], errors['standard_error'], 3)}", end="")
+    print(f"neighbouring errors: {give(errors['autocorrelation'], errors['standard_error'], 3)}", end="")
     print(f"; flagged at {residuals.ALARM:.0%}: {', '.join(told['flagged']) or 'none'}")
     if told["audits"]:
         print(
@@ -207,7 +207,7 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _give(value: float | None, error: float | None, digits: int = 2) -> str:
+def give(value: float | None, error: float | None, digits: int = 2) -> str:
     return "-" if value is None or error is None else f"{value:+.{digits}f} ± {error:.{digits}f}"
 
 
