@@ -98,6 +98,16 @@ class Exposure(NamedTuple):
     potency: Any = None
 
 
+class Known(NamedTuple):
+    """What is known of the exposure along a grid because it was measured: at the ``start`` and at the ``end`` of each step, and
+    the level ``measured`` right at its end; each ``(n_steps,)``, NaN where nothing is known.
+    """
+
+    start: Any
+    end: Any
+    measured: Any
+
+
 class Schedule(NamedTuple):
     """Treatment of one drug: ``dose`` (0..1) from ``start`` to ``stop`` (days; inf = goes on); each ``(n_segments,)``.
 
@@ -129,12 +139,23 @@ NO_COMPOSITION = Composition(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, 
 """Of a patient without measured fractions."""
 
 
+class Levels(NamedTuple):
+    """Measured exposures of a patient, sorted by day: ``level`` 0..1 on each ``day``, ``(n_levels,)``."""
+
+    day: np.ndarray
+    level: np.ndarray
+
+
+NO_LEVELS = Levels(np.zeros(0), np.zeros(0))
+"""Of a patient whose exposure was not measured."""
+
+
 class Series(NamedTuple):
     """One patient as measured: ragged, sorted by day.
 
     ``day`` and ``burden`` are ``(n_visits,)``; ``censoring`` is -1 where the burden is an upper limit (left-censored),
     1 where it is a lower limit (right-censored), 0 where it was measured. ``schedules`` holds one `Schedule` a drug;
-    ``composition`` the fractions that were measured beside the burden, none before its first value.
+    ``composition`` the fractions that were measured beside the burden, none before its first value; ``levels`` the exposures.
     """
 
     patient_id: str
@@ -145,15 +166,17 @@ class Series(NamedTuple):
     censoring: np.ndarray
     schedules: dict[str, Schedule]
     composition: Composition = NO_COMPOSITION
+    levels: Levels = NO_LEVELS
 
     def until(self, day: float) -> Series:
         """The same patient as measured up to and on ``day``; the schedules stay as they are."""
-        seen, counted = self.day <= day, self.composition.day <= day
+        seen, counted, exposed = (one.day <= day for one in (self, self.composition, self.levels))
         return self._replace(
             day=self.day[seen],
             burden=self.burden[seen],
             censoring=self.censoring[seen],
             composition=Composition(*(part[counted] for part in self.composition)),
+            levels=Levels(*(part[exposed] for part in self.levels)),
         )
 
 
@@ -201,7 +224,8 @@ class Cohort(NamedTuple):
     ``day, log_burden, censoring`` ``(n_patients, n_visits)``, ``seen`` the mask of real visits; ``length, dose``
     ``(n_patients, n_steps)`` a `Grid`, ``moving`` False on the steps before the first visit (the exposure builds up,
     the cells are not followed yet), ``step`` ``(n_patients, n_visits)`` the number of steps that lead up to a visit,
-    ``sight`` ``(n_patients,)`` the visit at which a growing clone would show first; ``specimens`` are measured fractions.
+    ``sight`` ``(n_patients,)`` the visit at which a growing clone would show first; ``specimens`` are measured fractions;
+    ``course`` measured exposures ``(n_patients, n_steps)``, None where no patient has any.
     """
 
     patient_id: tuple[str, ...]
@@ -215,6 +239,7 @@ class Cohort(NamedTuple):
     step: np.ndarray
     sight: np.ndarray
     specimens: Specimens
+    course: Known | None = None
 
 
 class Status(NamedTuple):

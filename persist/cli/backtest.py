@@ -63,6 +63,7 @@ def command(
     observable: str | None,
     floor: Literal["auto", "none"] | tuple[float, ...],
     full_dose: dict[str, float],
+    exposure: Path | None,
     landmark: str,
     model: str,
     pack: str,
@@ -97,11 +98,11 @@ def command(
     if beside and chunk != (1, 1):
         remedy = "give it to persist merge, which puts the shares together"
         raise UsageError("a share has no table that others can stand in", where="--beside", remedy=remedy)
-    claim_output(output, force, [burden, treatments, population, *beside.values()])
+    claim_output(output, force, [burden, treatments, exposure, population, *beside.values()])
     partial = output.with_name(output.name + ".partial")
     claim_folder(partial)
     others = others_of(beside)
-    table = read_table(burden, treatments, patients, observable, floor, full_dose)
+    table = read_table(burden, treatments, patients, observable, floor, full_dose, exposure=exposure)
     use_device(device)
     use_float64()
     keep_compiled()

@@ -28,12 +28,13 @@ def command(
     observable: str | None,
     floor: Literal["auto", "none"] | tuple[float, ...],
     full_dose: dict[str, float],
+    exposure: Path | None,
     seed: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Read BURDEN (and treatments), validate them, and print what was read and assumed."""
-    table = read_table(burden, treatments, patients, observable, floor, full_dose)
+    """Read BURDEN (and treatments, exposure), validate them, and print what was read and assumed."""
+    table = read_table(burden, treatments, patients, observable, floor, full_dose, exposure=exposure)
     obstacle = no_fit(table.series[0].observable)
     if obstacle:
         table = table._replace(notes=(*table.notes, obstacle))
@@ -83,7 +84,13 @@ def _patient(series: Series) -> dict[str, Any]:
         "days_on": sum(max(0.0, min(stop, last) - max(start, first)) for start, stop in on),
         "drugs": sorted(series.schedules),
         "composition": _specimens(series),
+        "exposure": [dict(zip(("time_days", "exposure"), row, strict=True)) for row in _levels(series)],
     }
+
+
+def _levels(series: Series) -> list[tuple[float, float]]:
+    """Days and measured exposures of one patient."""
+    return list(zip(*(part.tolist() for part in series.levels), strict=True))
 
 
 def _specimens(series: Series) -> list[dict[str, Any]]:

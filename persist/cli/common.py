@@ -28,6 +28,7 @@ def read_table(
     full_dose: Mapping[str, float],
     min_values: int = 2,
     biomarkers: Path | None = None,
+    exposure: Path | None = None,
 ) -> Table:
     """`persist.records.table.read` with the arguments of `table_options`; what is assumed of markers goes with its notes."""
     from persist.records.table import read
@@ -41,6 +42,7 @@ def read_table(
         full_dose=full_dose,
         min_values=min_values,
         biomarkers_path=biomarkers,
+        exposure_path=exposure,
     )
     if not any(len(series.composition.day) for series in table.series):
         return table

@@ -60,6 +60,7 @@ def command(
     observable: str | None,
     floor: Literal["auto", "none"] | tuple[float, ...],
     full_dose: dict[str, float],
+    exposure: Path | None,
     model: str,
     pack: str,
     ranges: tuple[str, ...],
@@ -94,10 +95,11 @@ def command(
     if biomarkers is not None and not leans:
         what = "biomarkers say something of a patient only beside other patients"
         raise UsageError(what, where="--biomarkers", remedy="add --pool, or --population POP.nc, or leave it out")
-    claim_output(output, force, [burden, treatments, population, biomarkers])
+    claim_output(output, force, [burden, treatments, exposure, population, biomarkers])
     partial = output.with_name(output.name + ".partial")
     claim_folder(partial)
-    table = read_table(burden, treatments, patients, observable, floor, full_dose, 1 if leans else 2, biomarkers)
+    least = 1 if leans else 2
+    table = read_table(burden, treatments, patients, observable, floor, full_dose, least, biomarkers, exposure)
     table = table._replace(notes=(*table.notes, *_left_out(table, drug)))
     use_device(device)
     use_float64()

@@ -155,8 +155,14 @@ table_options = stack(
     click.option(
         "--full-dose", multiple=True, callback=_full_dose, metavar="DRUG=AMOUNT", help="The amount that is dose 1."
     ),
+    click.option(
+        "--exposure",
+        type=_PATH,
+        metavar="FILE",
+        help="Table of measured exposures (0 to 1), in place of the drug's lag.",
+    ),
 )
-"""Adds ``burden, treatments, patients, observable, floor, full_dose``, the arguments of `read_table`."""
+"""Adds ``burden, treatments, patients, observable, floor, full_dose, exposure``, the arguments of `read_table`."""
 
 model_options = stack(
     click.option(

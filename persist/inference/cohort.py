@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from persist.errors import DataError, UsageError
 from persist.inference import composition
 from persist.inference.population import UNKNOWN, Population
 from persist.inference.priors import base_of
+from persist.treatment.exposure import along
 from persist.treatment.schedule import grid
-from persist.types import Cohort, Schedule, Series, Specimens
+from persist.types import Cohort, Known, Schedule, Series, Specimens
 
 MAX_STEP_DAYS = {"clinical": 30.0, "in-vitro": 0.5}
 SETTLING_DAYS = {"clinical": (5.0, 10.0, 20.0, 35.0, 50.0, 70.0), "in-vitro": (0.2, 0.5, 1.0)}
@@ -21,6 +22,8 @@ without them, a month's step is off by 5 % of N in the median prior draw and 22 
 4 %."""
 CLONE_GROWTH = {"clinical": 0.01, "in-vitro": 0.5}
 """A usual growth of a resistant clone, 1/day: the centre of net_growth_s."""
+BRIDGED_DAYS = {"clinical": 120.0, "in-vitro": 5.0}
+"""Measured exposures farther apart say nothing of what was between them: there the lag goes on."""
 _STEP_BUCKET, _VISIT_BUCKET = 32, 32
 """Padded sizes are multiples of these: wide, since another size means another half minute of compiling."""
 
@@ -42,7 +45,8 @@ class Case(NamedTuple):
     ``sight_*`` are of the visit at which a growing clone would show first: the days until then, those at full dose, the area
     under the burden (unit of burden x days) and the log burden there. ``low_*`` are of the lowest value, which leaves least
     room for persisters: the days on drug since the restart before it, and the log of the burden then over the lowest.
-    ``population``: what other patients tell of this one.
+    ``population``: what other patients tell of this one. ``known``: measured exposures along the steps, None of a patient
+    without any.
     """
 
     gap: np.ndarray
@@ -64,6 +68,7 @@ class Case(NamedTuple):
     low_fall: np.ndarray
     specimens: Specimens
     population: Population = UNKNOWN
+    known: Known | None = None
 
 
 def observable(name: str) -> Observable:
@@ -117,7 +122,13 @@ def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | Non
             [_sight(one.day, value / kind.power, pack) for one, (value, _) in zip(series, values, strict=True)]
         ),
         specimens=composition.specimens(series, [row.counted for row in rows]),
+        course=_course([row.known for row in rows], n_steps) if any(len(one.levels.day) for one in series) else None,
     )
+
+
+def _course(rows: list[Known], size: int) -> Known:
+    """Measured exposures along the steps of several patients, padded with NaN."""
+    return Known(*(_stack(list(part), size, fill=np.nan) for part in zip(*rows, strict=True)))
 
 
 def case(cohort: Cohort, index: int, *, counted: bool, reference: Reference | None = None) -> Case:
@@ -155,6 +166,7 @@ def case(cohort: Cohort, index: int, *, counted: bool, reference: Reference | No
         low_on=np.asarray(on[slice(restart, cohort.step[index, low])].sum()),
         low_fall=np.asarray(value[before] - value[low]),
         specimens=Specimens(*(part[index] for part in cohort.specimens)),
+        known=None if cohort.course is None else Known(*(part[index] for part in cohort.course)),
     )
 
 
@@ -176,6 +188,7 @@ class _Row(NamedTuple):
     moving: np.ndarray
     step: np.ndarray
     counted: np.ndarray
+    known: Known
 
 
 def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
@@ -187,13 +200,16 @@ def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
     start = min([first, *schedule.start[schedule.start < first]])
     changes = np.concatenate([schedule.start, schedule.stop])
     settling = (changes[:, None] + np.array(SETTLING_DAYS[base_of(pack)])).ravel()
-    marks = np.concatenate([seen, settling[(settling > start) & (settling < last)]])
+    exposed = series.levels.day
+    others = (day[(day > start) & (day < last)] for day in (settling, exposed))
+    marks = np.concatenate([seen, *others])
     steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[base_of(pack)])
     length, dose = np.asarray(steps.length), np.asarray(steps.dose)
     if len(length) == 0:  # one visit only, and no treatment before it: nothing moves
         length, dose = np.zeros(1), np.zeros(1)
-    moving = start + np.cumsum(length) > first + 1e-6
-    return _Row(length, dose, moving, index[:visits], index[visits : len(seen)])
+    node = start + np.append(0.0, np.cumsum(length))
+    known = along(series.levels, node, BRIDGED_DAYS[base_of(pack)])
+    return _Row(length, dose, node[1:] > first + 1e-6, index[:visits], index[visits : len(seen)], known)
 
 
 def _values(series: Series, ceiling: float) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +223,7 @@ def _bucket(size: int, width: int) -> int:
     return max(width, -(-size // width) * width)
 
 
-def _stack(rows: list[np.ndarray], size: int, *, edge: bool = False) -> np.ndarray:
-    """Rows padded to ``size`` by 0, or by their last value; ``(n_rows, size)`` float64."""
-    padded = [np.pad(np.asarray(row, float), (0, size - len(row)), mode="edge" if edge else "constant") for row in rows]
-    return np.stack(padded)
+def _stack(rows: list[np.ndarray], size: int, *, edge: bool = False, fill: float = 0.0) -> np.ndarray:
+    """Rows padded to ``size`` by ``fill``, or by their last value; ``(n_rows, size)`` float64."""
+    how: dict[str, Any] = {"mode": "edge"} if edge else {"constant_values": fill}
+    return np.stack([np.pad(np.asarray(row, float), (0, size - len(row)), **how) for row in rows])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 
 from persist.dynamics.attenuation import FRESH, attenuated
 from persist.dynamics.moments import mean_field
@@ -49,6 +50,9 @@ DERIVED = (
 LOUD_PIECES = 4
 """Pieces of a step where R hear the secretome: undivided, one prior draw in ten is off by over 0.3 in the log burden."""
 
+LAG_SD = 0.2
+"""How far measured exposures are taken to lie from the lag: an assumption, wide, since a depot is no first-order lag."""
+
 OPTIONAL = ("secretome_boost", "attenuation_rate", "recovery_rate")
 """Rates that only some variants have. In the others they stay plain zeros, by which the mean field knows to leave them out."""
 
@@ -67,7 +71,8 @@ class Patient(NamedTuple):
 class Curve(NamedTuple):
     """What a set of parameters says of a series: cells and exposure at the visits, the noiseless log burden ``(n_visits,)``,
     the pointwise log-likelihood ``(n_visits,)``, the wander after the last value, the log-likelihood of each measured fraction
-    ``(n_specimens,)``; the potency of the kill at the visits, None where it does not fade.
+    ``(n_specimens,)``; the potency of the kill at the visits, None where it does not fade; the log-likelihood of the lag, given
+    measured exposures ``()``, 0 without any.
     """
 
     cells: Cells
@@ -77,10 +82,11 @@ class Curve(NamedTuple):
     wander: Wander
     composition: Array
     potency: Array | None = None
+    lag: Any = 0.0
 
     @property
     def log_likelihood(self) -> Array:
-        """Of the whole series, burden and composition, ``(...)``."""
+        """Of the whole series, burden and composition, ``(...)``; measured exposures are given, not explained."""
         total: Array = self.pointwise.sum(axis=-1) + self.composition.sum(axis=-1)
         return total
 
@@ -140,7 +146,8 @@ def patient(values: dict[str, Any], power: float) -> Patient:
 def run(values: dict[str, Any], case: Case, power: float) -> Run:
     """The mean field of one patient; all of ``values`` are ``()``."""
     start = patient(values, power)
-    exposure = relax(Grid(case.length, case.dose), start.rates.onset_days, start.rates.washout_days)
+    steps, lags = Grid(case.length, case.dose), (start.rates.onset_days, start.rates.washout_days)
+    exposure = relax(steps, *lags, course=case.known)
     exposure, potency = attenuated(exposure, start.rates, case.length)
     days, pieces = jnp.where(case.moving, case.length, 0.0), 1 if silent(start.rates) else LOUD_PIECES
     path = mean_field(start.cells, start.rates, days, exposure, pieces=pieces)
@@ -162,7 +169,20 @@ def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
     pointwise, wander = log_likelihood(visits, level, *noise)
     counts = composition.log_likelihood(case.specimens, sampled)
     potency = None if one.potency is None else from_start(FRESH, one.potency)[case.step]
-    return Curve(cells, from_start(0.0, ends)[case.step], level, pointwise, wander, counts, potency)
+    lag = lagging(one.start.rates, case)
+    return Curve(cells, from_start(0.0, ends)[case.step], level, pointwise, wander, counts, potency, lag)
+
+
+def lagging(rates: Rates, case: Case) -> Any:
+    """Log-likelihood ``()`` of the lag's time constants, given measured exposures: each a normal value about the lag by itself,
+    with standard deviation `LAG_SD`. The series is followed under what was measured; what is to come goes by the lag.
+    """
+    if case.known is None:
+        return jnp.zeros(())
+    alone = relax(Grid(case.length, case.dose), rates.onset_days, rates.washout_days)
+    there = jnp.isfinite(case.known.measured)
+    off = jnp.where(there, within(alone, case.length) - jnp.nan_to_num(case.known.measured), 0.0)
+    return jnp.sum(jnp.where(there, norm.logpdf(off, scale=LAG_SD), 0.0))
 
 
 def follow(values: dict[str, Any], case: Case, power: float) -> Curve:

@@ -80,6 +80,7 @@ def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = Tru
         curve = follow(values, case, power)
     numpyro.factor("series", jnp.sum(curve.pointwise))
     numpyro.factor("composition", jnp.sum(curve.composition))
+    numpyro.factor("lag", curve.lag)
 
 
 def _law(name: str, case: Case, pack: Pack) -> Any:

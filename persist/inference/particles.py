@@ -25,7 +25,7 @@ from persist.dynamics.trajectories import simulate
 from persist.inference import composition
 from persist.inference.curve import patient, without_size
 from persist.treatment.exposure import relax
-from persist.types import Cells, Exposure, Grid, Rates, Specimens
+from persist.types import Cells, Exposure, Grid, Known, Rates, Specimens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,14 +73,14 @@ def log_likelihood(
     count = len(next(iter(given.values())))
     start = patient(given, power)
     rates = Rates(*(jnp.broadcast_to(jnp.asarray(rate, float), (count,)) for rate in start.rates))
-    steps, ends = _daily(case)
+    steps, ends, course = _daily(case)
     upto = ends[np.asarray(case.step, int)]
-    exposure = jax.jit(relax)(steps, rates.onset_days, rates.washout_days)
+    exposure = jax.jit(relax)(steps, rates.onset_days, rates.washout_days, course=course)
     exposure, _ = attenuated(exposure, start.rates, steps.length)
     looks = _looks(case, ends)
     first, last = int(upto[0]), max(look.step for look in looks)
-    course = _cut((steps, exposure), first, last)
-    pace = stepsize.choose(start.cells, rates, *course) if last > first else None  # one value alone: nothing moves
+    followed = _cut((steps, exposure), first, last)
+    pace = stepsize.choose(start.cells, rates, *followed) if last > first else None  # one value alone: nothing moves
     crowd, total = _beginning(keys.key(seed, name, "audit start"), start.cells, (count, particles)), np.zeros(count)
     at = first
     for done, look in enumerate(looks, start=1):
@@ -122,13 +122,21 @@ def _looks(case: Case, ends: np.ndarray) -> list[_Look]:
     return sorted([*found, *(_Look(int(ends[of.step[place]]), True, int(place)) for place in np.flatnonzero(of.seen))])
 
 
-def _daily(case: Case) -> tuple[Grid, np.ndarray]:
-    """The steps of a case divided into steps of at most `LONGEST` days, and how many there are up to the end of each of its own
-    ``(n_steps + 1,)``.
+def _daily(case: Case) -> tuple[Grid, np.ndarray, Known | None]:
+    """The steps of a case divided into steps of at most `LONGEST` days; how many there are up to the end of each of its own
+    ``(n_steps + 1,)``; and what is known of the exposure along them.
     """
     pieces = np.maximum(np.ceil(np.asarray(case.length) / LONGEST - 1e-9), 1.0).astype(int)
     length, dose = (np.repeat(part, pieces) for part in (np.asarray(case.length) / pieces, np.asarray(case.dose)))
-    return Grid(length, dose), np.append(0, np.cumsum(pieces))
+    ends = np.append(0, np.cumsum(pieces))
+    if case.known is None:
+        return Grid(length, dose), ends, None
+    part = (np.arange(ends[-1]) - np.repeat(ends[:-1], pieces)) / np.repeat(pieces, pieces)
+    start, rise, measured = (
+        np.repeat(one, pieces) for one in (case.known.start, case.known.end - case.known.start, case.known.measured)
+    )
+    course = Known(start + part * rise, start + (part + 1.0 / np.repeat(pieces, pieces)) * rise, measured)
+    return Grid(length, dose), ends, course
 
 
 def _cut(part: Any, first: int, last: int) -> Any:

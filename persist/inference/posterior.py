@@ -12,7 +12,7 @@ from numpyro.diagnostics import effective_sample_size
 from persist import keys
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, wander
 from persist.errors import DataError
-from persist.inference import composition, fractions, store
+from persist.inference import composition, fractions, levels, store
 from persist.inference.cohort import case, pad
 from persist.inference.fate import SIZE
 from persist.inference.model import sampled
@@ -66,6 +66,7 @@ def assemble(
         "constant_data": _constant(names, schedules, results),
     }
     more = fractions.added(groups, table, [curve["composition"] for curve in curves])
+    more |= levels.added(groups | more, table)
     attrs = {
         "observable": first.observable,
         "unit": first.unit,
@@ -199,6 +200,7 @@ def _series(fit: store.DataTree, name: str, observed: store.Dataset, constant: s
         observed["censoring"].values[real].astype(int),
         {"drug": schedule},
         fractions.of(observed, constant),
+        levels.of(observed),
     )
 
 

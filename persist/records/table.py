@@ -1,4 +1,4 @@
-"""The reader of tidy tables: burden, treatments and biomarkers to a `Table`, and all that was noticed or assumed."""
+"""The reader of tidy tables: burden, treatments, biomarkers and exposure to a `Table`, and all that was noticed or assumed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from persist.records.burden import (
 )
 from persist.records.censoring import Floor, censor, check_floor, floors_in_force
 from persist.records.composition import composition_rows, compositions
+from persist.records.exposure import exposures, read_exposure
 from persist.records.fields import day, decimal_mark, has_dates, points_noticed
 from persist.records.text import Row, Sheet, counted, listed, shown
 from persist.records.treatments import check_full_doses, judged, read_treatments, schedules
-from persist.types import NO_COMPOSITION, Series, Table
+from persist.types import NO_COMPOSITION, NO_LEVELS, Series, Table
 
 NUMBERS = ("time_days", "burden")
 """The columns of the burden table that hold numbers."""
@@ -45,8 +46,9 @@ def read(
     full_dose: Mapping[str, float] | None = None,
     min_values: int = 2,
     biomarkers_path: str | Path | None = None,
+    exposure_path: str | Path | None = None,
 ) -> Table:
-    """Read burden (and treatments, and biomarkers) of the ``patients`` asked for, or of all, sorted by patient and by day.
+    """Read burden (and what else is given) of the ``patients`` asked for, or of all, sorted by patient and by day.
 
     ``floor``: values that are assay floors, so left-censored: listed, found ("auto", see `floors.RULE`), or "none".
     ``full_dose``: drug -> the amount that is dose 1. Only the patients asked for are judged; floors are found over the
@@ -57,6 +59,7 @@ def read(
     sheet = read_burden(burden_path)
     given = read_treatments(treatments_path) if treatments_path is not None else None
     measured = read_biomarkers(biomarkers_path) if biomarkers_path is not None else None
+    exposed = read_exposure(exposure_path) if exposure_path is not None else None
     check_full_doses(given, full_dose or {})
     wanted = asked_patients(sheet, tuple(patients))
     name, of_observable, sentence = choose_observable(sheet, wanted, observable)
@@ -65,9 +68,11 @@ def read(
     everyone = not patients
     doses = judged(of_patients(given, wanted, known, everyone, "treatments")) if given else []
     marked = named(of_patients(measured, wanted, known, everyone, "a biomarker")) if measured else []
+    reached = of_patients(exposed, wanted, known, everyone, "an exposure") if exposed else []
     beside = composition_rows(sheet, wanted, name)
     mark = decimal_mark(sheet, [*rows, *beside], NUMBERS)
-    dates = has_dates(_times([*rows, *beside, *(row for row in marked if row.values["time_days"])], doses))
+    timed = [*rows, *beside, *reached, *(row for row in marked if row.values["time_days"])]
+    dates = has_dates(_times(timed, doses))
     visits = visits_of(rows, name, mark, dates)
     check_enough(sheet, wanted, visits, max(min_values, 1), name)
     unit = check_units(rows)
@@ -78,14 +83,18 @@ def read(
     origin = {patient: begin if dates else 0.0 for patient, begin in first.items()}
     found = compositions(sheet, beside, name, mark, first, dates)
     markers, marker_notes = baseline(measured, marked, first, dates) if measured else (None, [])
+    levels, level_notes = exposures(exposed, reached, dates, origin) if exposed else ({}, [])
     treated, dose_notes = schedules(given, doses, dates, origin, full_dose or {}) if given else ({}, [])
     series = tuple(
         _series(patient, theirs, name, unit, origin[patient])._replace(
-            schedules=treated.get(patient, {}), composition=found.of.get(patient, NO_COMPOSITION)
+            schedules=treated.get(patient, {}),
+            composition=found.of.get(patient, NO_COMPOSITION),
+            levels=levels.get(patient, NO_LEVELS),
         )
         for patient, theirs in read_visits.items()
     )
-    others = [*(given.notes if given else ()), *(measured.notes if measured else ())]
+    more = [one for one in (given, measured, exposed) if one is not None]
+    others = [note for one in more for note in one.notes]
     notes = [*sheet.notes, *others, sentence, *_rows_noticed(sheet, rows, mark, dates, unit)]
     notes += [
         *unit_notes,
@@ -97,8 +106,9 @@ def read(
         *_untreated(series, given),
         *_late_stops(series, given),
         *marker_notes,
+        *level_notes,
     ]
-    content = sheet.content + (given.content if given else b"") + (measured.content if measured else b"")
+    content = b"".join(one.content for one in (sheet, *more))
     return Table(series, tuple(notes), hashlib.sha256(content).hexdigest(), markers)
 
 

@@ -1,0 +1,69 @@
+"""Androgen deprivation as it was measured: a table of exposures from a column of testosterone.
+
+    python scripts/testosterone.py OBSERVATIONS.csv -o exposure.csv [--column testosterone_nmol_per_L]
+    persist fit OBSERVATIONS.csv --treatments TREATMENTS.csv --observable psa --exposure exposure.csv -o fit.nc
+
+    exposure = 1 - T / T_normal, not under 0;    T_normal: the patient's own, the `HIGH` quantile of its values
+
+Rows without a value are left out, and so are patients with fewer than `LEAST` values. The table is of real people: keep it
+where their data are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+HIGH, LEAST = 0.9, 3
+
+
+def exposures(value: np.ndarray) -> np.ndarray:
+    """Exposures ``(n,)`` of one patient's values of testosterone ``(n,)``, in any unit."""
+    normal = np.quantile(value, HIGH)
+    return np.clip(1.0 - value / normal, 0.0, 1.0) if normal > 0.0 else np.ones(len(value))
+
+
+def read(path: Path, column: str) -> dict[str, list[tuple[str, float]]]:
+    """Days as they are written, and values, by patient; leaves with a message where the table has no such column."""
+    found: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        for name in ("patient_id", "time_days", column):
+            if name not in (rows.fieldnames or ()):
+                raise SystemExit(f"testosterone: {path.name} has no column {name}")
+        for row in rows:
+            if row[column]:
+                try:
+                    value = float(row[column])
+                except ValueError:
+                    raise SystemExit(f"testosterone: row {rows.line_num}: {row[column]!r} is not a number") from None
+                found[row["patient_id"]].append((row["time_days"], value))
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("observations", type=Path)
+    parser.add_argument("--column", default="testosterone_nmol_per_L")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    asked = parser.parse_args(arguments)
+    if asked.output.exists():
+        raise SystemExit(f"testosterone: {asked.output} is there already")
+    found = {name: rows for name, rows in read(asked.observations, asked.column).items() if len(rows) >= LEAST}
+    with asked.output.open("w", newline="", encoding="utf-8") as file:
+        write = csv.writer(file)
+        write.writerow(("patient_id", "time_days", "exposure"))
+        for name, rows in found.items():
+            level = exposures(np.array([value for _, value in rows]))
+            write.writerows((name, day, f"{one:.4f}") for (day, _), one in zip(rows, level, strict=True))
+    print(f"{sum(map(len, found.values()))} exposures of {len(found)} patients in {asked.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
