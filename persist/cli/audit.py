@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import click
 from persist.cli.common import (
     claim_output,
     emit_json,
+    json_text,
     keep_compiled,
-    plain,
     progress,
     use_device,
     use_float64,
@@ -79,7 +78,7 @@ def command(
     if output is not None:
         from persist.report.page import write
 
-        write({output: json.dumps(plain(content), allow_nan=False, ensure_ascii=False, indent=1) + "\n"})
+        write({output: json_text(content, 1) + "\n"})
     if as_json:
         emit_json(content)
     elif not quiet:

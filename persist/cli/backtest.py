@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +12,8 @@ from persist.cli.common import (
     claim_folder,
     claim_output,
     emit_json,
+    json_text,
     keep_compiled,
-    plain,
     read_json,
     read_table,
     use_device,
@@ -180,7 +179,7 @@ def save(content: dict[str, Any], output: Path) -> None:
     """Write a back-test or a share of one, whole or not at all."""
     from persist.report import page
 
-    page.write({output: json.dumps(plain(content), allow_nan=False, ensure_ascii=False) + "\n"})
+    page.write({output: json_text(content) + "\n"})
 
 
 def tell(content: dict[str, Any], output: Path, *, as_json: bool, quiet: bool) -> None:

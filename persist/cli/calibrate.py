@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ from persist.cli.common import (
     claim_folder,
     claim_output,
     emit_json,
+    json_text,
     keep_compiled,
-    plain,
     progress,
     use_device,
     use_float64,
@@ -144,7 +143,7 @@ def save(result: dict[str, Any], output: Path, figure: Path | None) -> None:
     """Write the JSON, and the figure where one is wanted; each whole or not at all."""
     from persist.report import page
 
-    page.write({output: json.dumps(plain(result), allow_nan=False, ensure_ascii=False) + "\n"})
+    page.write({output: json_text(result) + "\n"})
     if figure is not None and result["replicates"]:
         from persist.report import calibration
 

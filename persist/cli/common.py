@@ -186,7 +186,12 @@ def plain(value: Any) -> Any:
 
 def emit_json(content: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output."""
-    click.echo(json.dumps(plain(content), allow_nan=False, ensure_ascii=False))
+    click.echo(json_text(content))
+
+
+def json_text(content: Mapping[str, Any], indent: int | None = None) -> str:
+    """One JSON object as text: in one line, or indented for a reader."""
+    return json.dumps(plain(content), allow_nan=False, ensure_ascii=False, indent=indent)
 
 
 def warn_marked(problems: Mapping[str, Sequence[str]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import click
 from persist.cli.common import (
     claim_output,
     emit_json,
+    json_text,
     keep_compiled,
-    plain,
     progress,
     use_device,
     use_float64,
@@ -115,7 +114,7 @@ def command(
     if output is not None:
         from persist.report.page import write
 
-        text = json.dumps(plain(content), allow_nan=False, ensure_ascii=False, indent=1)
+        text = json_text(content, 1)
         write({output: text + "\n"})
     if as_json:
         emit_json(content)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from persist.cli.common import claim_output, emit_json, keep_compiled, plain, use_device, use_float64
+from persist.cli.common import claim_output, emit_json, json_text, keep_compiled, use_device, use_float64
 from persist.cli.options import common_options, days, device_option, output_options
 from persist.errors import UsageError
 
@@ -110,7 +109,7 @@ def command(
         "provenance": store.provenance(seed, str(store.attribute(fit, "provenance")["data_sha256"])),
     }
     content |= told
-    page.write({output: json.dumps(plain(content), allow_nan=False, ensure_ascii=False) + "\n"})
+    page.write({output: json_text(content) + "\n"})
     if as_json:
         emit_json(content)
     elif not quiet:

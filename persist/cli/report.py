@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from persist.cli.common import claim_output, emit_json, keep_compiled, plain, progress, use_float64, warn_marked
+from persist.cli.common import claim_output, emit_json, json_text, keep_compiled, progress, use_float64, warn_marked
 from persist.cli.options import common_options, output_options
 from persist.errors import UsageError
 
@@ -33,7 +32,7 @@ def command(fit: Path, forecast: Path | None, output: Path, force: bool, seed: i
     progress("drawing the page", quiet=quiet)
     report = page.build(posterior, future, where=str(forecast))
     content = {"command": "report", "output": output, "seed": seed} | report.twin
-    text = json.dumps(plain(content), allow_nan=False, ensure_ascii=False, indent=1)
+    text = json_text(content, 1)
     page.write({output: report.html, beside: text + "\n"})
     if as_json:
         emit_json(content)
