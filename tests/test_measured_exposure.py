@@ -26,6 +26,7 @@ from persist.inference.curve import LAG_SD, follow
 from persist.records.table import read
 from persist.treatment.exposure import along, relax
 from persist.types import Grid, Levels, Schedule, Series, Table
+from persist.validation.visible import visible
 
 DAY = np.array([0.0, 28.0, 56.0, 84.0, 140.0, 168.0, 196.0])
 BURDEN = np.array([20.0, 9.0, 3.0, 1.5, 2.0, 6.0, 12.0])
@@ -202,3 +203,10 @@ def test_testosterone_becomes_exposure(tmp_path, capsys) -> None:
         testosterone.main(words)
     with pytest.raises(SystemExit, match="no column testosterone"):
         testosterone.main([words[0], "-o", str(tmp_path / "other.csv")])
+
+
+def test_whether_it_was_measured_is_seen() -> None:
+    assert visible(SEEN).exposure
+    assert not visible(PLAIN).exposure
+    later = SEEN._replace(levels=Levels(np.array([400.0]), np.array([0.5])))
+    assert not visible(later).exposure

@@ -128,3 +128,13 @@ def test_foresight_follows_the_mean_field() -> None:
     told = next_measurement(fit, "A", UNKNOWN)
     assert told["measurement"] in MEASUREMENTS
     assert 0.0 <= told["value"] <= 1.0
+
+
+def test_an_exposure_that_is_measured_is_not_proposed() -> None:
+    """Of open questions and of the ranking alike."""
+    known = OFF._replace(exposure=True)
+    for seen, there in ((OFF, True), (known, False)):
+        rows = propose(ahead(washout=1.0), seen, UNKNOWN)["ranking"]
+        assert ("exposure" in {row["measurement"] for row in rows}) is there
+        asked = {row["measurement"] for row in open_questions(UNKNOWN, seen)}
+        assert (MEASUREMENTS["exposure"].what in asked) is there

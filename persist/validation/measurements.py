@@ -129,7 +129,7 @@ MEASUREMENTS: dict[str, Measurement] = {
         "the exposure itself (drug level; testosterone for androgen deprivation)",
         ("onset_days", "washout_days"),
         "whether a slow regrowth off drug is slow reversion or a drug that fades slowly",
-        lambda _: True,
+        lambda seen: not seen.exposure,
         lambda _: False,
         _exposure,
     ),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 class Visible(NamedTuple):
     """Within the visits of a patient: was the drug given, was it ever lowered or stopped, in how many periods and at how many
-    levels of dose, is it given up to the last visit, and of which ``markers`` were fractions measured.
+    levels of dose, is it given up to the last visit, of which ``markers`` were fractions measured, and was the ``exposure``
+    measured.
     """
 
     treated: bool
@@ -30,6 +31,7 @@ class Visible(NamedTuple):
     levels: int
     on_now: bool
     markers: frozenset[str]
+    exposure: bool = False
 
 
 _ON_DRUG = (
@@ -45,16 +47,15 @@ def visible(series: Series) -> Visible:
     """What the schedule and the measurements of a patient allow to see."""
     schedule = next(iter(series.schedules.values()), None)
     first, last = float(series.day[0]), float(series.day[-1])
-    markers = _markers(series)
+    markers, exposed = _markers(series), bool(np.any((series.levels.day >= first) & (series.levels.day <= last)))
     if schedule is None or len(schedule.start) == 0:
-        return Visible(False, False, 0, 0, False, markers)
+        return Visible(False, False, 0, 0, False, markers, exposed)
     seen = (schedule.dose > 0.0) & (schedule.start < last) & (schedule.stop > first)
     levels = np.unique(np.round(schedule.dose[seen], 6))
     fresh = np.append(True, schedule.start[1:] > schedule.stop[:-1] + CLOSE)
     on_now = bool(dose_at(schedule, last - CLOSE) > 0.0)
-    return Visible(
-        bool(seen.any()), _lowered(schedule, first, last), int(np.sum(seen & fresh)), len(levels), on_now, markers
-    )
+    lowered, periods = _lowered(schedule, first, last), int(np.sum(seen & fresh))
+    return Visible(bool(seen.any()), lowered, periods, len(levels), on_now, markers, exposed)
 
 
 def _lowered(schedule: Schedule, first: float, last: float) -> bool:
