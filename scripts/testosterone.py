@@ -3,7 +3,11 @@
     python scripts/testosterone.py OBSERVATIONS.csv -o exposure.csv [--column testosterone_nmol_per_L]
     persist fit OBSERVATIONS.csv --treatments TREATMENTS.csv --observable psa --exposure exposure.csv -o fit.nc
 
-    exposure = 1 - T / T_normal, not under 0;    T_normal: the patient's own, the `HIGH` quantile of its values
+    exposure = 1 - T / (s T_normal), not under 0;    T_normal: the patient's own, the `HIGH` quantile of its values
+
+Prostate cells are driven in full well under normal testosterone (the saturation model; Morgentaler & Traish 2009,
+10.1016/j.eururo.2008.09.024, remembered): with s = 1 a patient whose testosterone has come back half way would count as half
+treated while PSA rises as ever, so s, `--saturated`, is `SATURATED`.
 
 Rows without a value are left out, and so are patients with fewer than `LEAST` values. The table is of real people: keep it
 where their data are.
@@ -20,12 +24,14 @@ from pathlib import Path
 import numpy as np
 
 HIGH, LEAST = 0.9, 3
+SATURATED = 0.3
+"""Share of normal testosterone from which on more of it changes nothing: an assumption, after looking at ten forecasts."""
 
 
-def exposures(value: np.ndarray) -> np.ndarray:
+def exposures(value: np.ndarray, saturated: float = SATURATED) -> np.ndarray:
     """Exposures ``(n,)`` of one patient's values of testosterone ``(n,)``, in any unit."""
-    normal = np.quantile(value, HIGH)
-    return np.clip(1.0 - value / normal, 0.0, 1.0) if normal > 0.0 else np.ones(len(value))
+    full = saturated * np.quantile(value, HIGH)
+    return np.clip(1.0 - value / full, 0.0, 1.0) if full > 0.0 else np.ones(len(value))
 
 
 def read(path: Path, column: str) -> dict[str, list[tuple[str, float]]]:
@@ -50,8 +56,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("observations", type=Path)
     parser.add_argument("--column", default="testosterone_nmol_per_L")
+    parser.add_argument(
+        "--saturated", type=float, default=SATURATED, metavar="S", help="share of normal that is enough"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args(arguments)
+    if not 0.0 < asked.saturated <= 1.0:
+        raise SystemExit(f"testosterone: --saturated {asked.saturated:g} is no share from 0 to 1")
     if asked.output.exists():
         raise SystemExit(f"testosterone: {asked.output} is there already")
     found = {name: rows for name, rows in read(asked.observations, asked.column).items() if len(rows) >= LEAST}
@@ -59,7 +70,7 @@ def main(arguments: list[str]) -> int:
         write = csv.writer(file)
         write.writerow(("patient_id", "time_days", "exposure"))
         for name, rows in found.items():
-            level = exposures(np.array([value for _, value in rows]))
+            level = exposures(np.array([value for _, value in rows]), asked.saturated)
             write.writerows((name, day, f"{one:.4f}") for (day, _), one in zip(rows, level, strict=True))
     print(f"{sum(map(len, found.values()))} exposures of {len(found)} patients in {asked.output}")
     return 0

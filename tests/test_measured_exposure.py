@@ -190,17 +190,17 @@ def test_testosterone_becomes_exposure(tmp_path, capsys) -> None:
     rows += [("B", 0, 3.0), ("B", 1, 4.0)]
     lines = [f"{name},{day},1.0,{value}" for name, day, value in rows]
     (tmp_path / "o.csv").write_text("patient_id,time_days,burden,t\n" + "\n".join(lines) + "\n")
-    words = [str(tmp_path / "o.csv"), "--column", "t", "-o", str(tmp_path / "e.csv")]
+    words = [str(tmp_path / "o.csv"), "--column", "t", "--saturated", "0.5", "-o", str(tmp_path / "e.csv")]
     assert testosterone.main(words) == 0
     made = [line.split(",") for line in (tmp_path / "e.csv").read_text().split()[1:]]
-    normal = np.quantile([12.0, 1.2, 0.0, 15.0, 12.0, 12.0], 0.9)
-    assert [float(one[2]) for one in made] == pytest.approx(
-        [1 - 12 / normal, 1 - 1.2 / normal, 1.0, 0.0, 1 - 12 / normal, 1 - 12 / normal], abs=1e-4
-    )
+    full = 0.5 * np.quantile([12.0, 1.2, 0.0, 15.0, 12.0, 12.0], 0.9)
+    assert [float(one[2]) for one in made] == pytest.approx([0.0, 1.0 - 1.2 / full, 1.0, 0.0, 0.0, 0.0], abs=1e-4)
     assert {one[0] for one in made} == {"A"}  # two values tell of no normal one
     assert "6 exposures of 1 patients" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="is there already"):
         testosterone.main(words)
+    with pytest.raises(SystemExit, match="no share"):
+        testosterone.main([*words[:-1], str(tmp_path / "other.csv"), "--saturated", "0"])
     with pytest.raises(SystemExit, match="no column testosterone"):
         testosterone.main([words[0], "-o", str(tmp_path / "other.csv")])
 
