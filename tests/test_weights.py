@@ -85,9 +85,9 @@ def test_patients_take_their_draws_by_their_weight() -> None:
 
 @pytest.mark.parametrize("number", [1, BLOCK - 1, BLOCK, 5 * BLOCK + 7])
 def test_no_draw_is_taken_that_is_not_there_or_weighs_nothing(number: int) -> None:
-    """At the ends of what uniform numbers can be; the last draw and the first are 60 off, so have no weight."""
+    """At the ends of what uniform numbers can be; the last draw and the first are 60 off, and laws narrower than the prior."""
     rng, lanes = np.random.default_rng(7), 64
-    law = some_laws(rng, lanes, 1)
+    law = some_laws(rng, lanes, 1, spread=0.2)
     z = 0.3 * rng.standard_normal((1, HALVES, number, 4))
     if number > 2:
         z[:, :, [0, -1]] = 60.0

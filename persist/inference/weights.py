@@ -125,6 +125,9 @@ def _one(near: Array, rest: Array, rows: Array, level: Array) -> tuple[Array, Ar
     total = until[:, -1]
     block = jnp.minimum((until < (level * total)[:, None]).sum(axis=1), until.shape[1] - 1)
     within = jnp.cumsum(blocks[lane, block], axis=1)
-    left = jnp.minimum(level * total - until[lane, block] + sums[lane, block], within[:, -1])
-    place = (within < left[:, None]).sum(axis=1)  # one of some weight, also where sums are rounded
+    left = level * total - (until[lane, block] - sums[lane, block])
+    left = jnp.clip(
+        left, jnp.finfo(left.dtype).tiny, within[:, -1]
+    )  # so that it is one of some weight where sums are rounded
+    place = (within < left[:, None]).sum(axis=1)
     return BLOCK * block + place, total**2 / (weight**2).sum(axis=1)
