@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 BLOCK = 32
 """Draws whose weights are summed before one among them is looked for."""
 
-NOTHING = -1e30
-"""Log weight of what cannot be."""
+NOTHING, LEAST = -1e30, float(np.finfo(np.float32).tiny)
+"""Log weight of what cannot be, and the least weight of what can."""
 
 
 class Draws(NamedTuple):
     """Draws of all patients, K of each half: pooled scores ``z`` ``(patients, HALVES, K, k)`` and their ``centre`` ``(patients,
-    k)``; the same less that ``(patients * HALVES, k, K')``, and log of the standard normal over the prior that they were drawn
-    under ``(patients * HALVES, K')``, both in float32 and filled up to whole blocks.
+    k)``; the same less that ``(patients * HALVES, k, K')``, and minus the log density of the prior that they were drawn under, up
+    to a constant, ``(patients * HALVES, K')``, both in float32 and filled up to whole blocks.
     """
 
     z: np.ndarray
@@ -126,8 +126,6 @@ def _one(near: Array, rest: Array, rows: Array, level: Array) -> tuple[Array, Ar
     block = jnp.minimum((until < (level * total)[:, None]).sum(axis=1), until.shape[1] - 1)
     within = jnp.cumsum(blocks[lane, block], axis=1)
     left = level * total - (until[lane, block] - sums[lane, block])
-    left = jnp.clip(
-        left, jnp.finfo(left.dtype).tiny, within[:, -1]
-    )  # so that it is one of some weight where sums are rounded
+    left = jnp.clip(left, LEAST, within[:, -1])  # so that a draw has some weight where sums are rounded too
     place = (within < left[:, None]).sum(axis=1)
     return BLOCK * block + place, total**2 / (weight**2).sum(axis=1)
