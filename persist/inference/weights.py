@@ -38,8 +38,8 @@ NOTHING, LEAST = -1e30, float(np.finfo(np.float32).tiny)
 
 class Draws(NamedTuple):
     """Draws of all patients, K of each half: pooled scores ``z`` ``(patients, HALVES, K, k)`` and their ``centre`` ``(patients,
-    k)``; the same less that ``(patients * HALVES, k, K')``, and minus the log density of the prior that they were drawn under, up
-    to a constant, ``(patients * HALVES, K')``, both in float32 and filled up to whole blocks.
+    k)``; the same less that ``(patients * HALVES, k, K')``, and minus the log density of the prior that they were drawn under,
+    up to a constant, ``(patients * HALVES, K')``, both in float32 and filled up to whole blocks.
     """
 
     z: np.ndarray
