@@ -112,11 +112,8 @@ def pool(
     who = np.ones((pace.lanes, len(members)), bool) if counted is None else counted
     given = [None if pooled is None else pooled.tolist(), *(part.tolist() for part in covariates or ())]
     shelf = Shelf(folder, resume.fingerprint(members, "pool", STAGES, seed, pace, who.tolist(), *given))
-    at, shown, chosen = (
-        Standing([plain(number_of_scores(members[0]))] * len(members), []),
-        np.zeros(0),
-        np.zeros(0, bool),
-    )
+    at = Standing([plain(number_of_scores(members[0]))] * len(members), [])
+    shown, chosen = np.zeros(0), np.zeros(0, bool)
     for number in range(STAGES):
         last = number == STAGES - 1
         stage = Stage(seed, number, pace.settle, pace.last if last else pace.stage)
