@@ -10,10 +10,14 @@ from scipy import stats
 
 import laws
 from persist.errors import UsageError
+from persist.inference.pooling import Pooled
+from persist.inference.population import Law
+from persist.inference.settings import Settings
+from persist.inference.weights import half_of
 from persist.records.table import read
-from persist.types import Schedule, Series
-from persist.validation import backtest_table, baselines
-from persist.validation.backtest import Judged, Place, folds
+from persist.types import Schedule, Series, Table
+from persist.validation import backtest, backtest_table, baselines
+from persist.validation.backtest import FOLDS, Judged, Place, Plan, folds, populations
 from persist.validation.cuts import Cut, cuts, fails, periods
 from persist.validation.scoring import Forecast, about, auc, bootstrap, brier, crps_of, log_density, score
 
@@ -172,6 +176,28 @@ def test_folds_have_about_as_many_patients_each() -> None:
     assert (len(sizes), sizes.min(), sizes.max()) == (10, 5, 6)
     assert folds(0, names) == folds(0, names)
     assert folds(1, names) != folds(0, names)
+
+
+def test_the_population_of_a_fold_has_lanes_of_both_halves_and_none_of_its_patients(monkeypatch) -> None:
+    """One run for all folds; its laws have the number of their lane for a mean."""
+    table, heard = Table(tuple(patient(f"{number}") for number in range(23)), (), ""), {}
+
+    def pool(seed, everyone, pace, *, counted, folder, progress) -> Pooled:
+        heard.update(pace=pace, counted=counted)
+        mean = np.tile(np.arange(float(pace.lanes)), (2, 1))[..., None]
+        laws = Law(mean, np.ones((*mean.shape, 1)), np.zeros_like(mean), np.full(mean.shape[:2], 0.2))
+        return Pooled(np.ones(1, bool), np.ones(1), laws, np.zeros(0), (), 0.0)
+
+    monkeypatch.setattr(backtest, "pool", pool)
+    monkeypatch.setattr(backtest, "members", lambda *_: [None] * 23)
+    found = populations(table, Plan(Settings()), None)
+    of, half = folds(0, [one.patient_id for one in table.series]), half_of(heard["pace"].lanes)
+    for number, population in enumerate(found):
+        lanes = np.unique(population.mean.astype(int))
+        assert np.bincount(half[lanes]).tolist() == [backtest.LANES // 2] * 2
+        left_out = [of[one.patient_id] == number for one in table.series]
+        np.testing.assert_array_equal(~heard["counted"][lanes], np.tile(left_out, (len(lanes), 1)))
+    assert len(found) == FOLDS
 
 
 def test_events_are_scored_against_their_base_rate() -> None:

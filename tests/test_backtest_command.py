@@ -110,7 +110,7 @@ def test_the_two_population_model_without_chance_has_another_beside_it(alone, tm
 
 def test_patients_are_forecast_from_a_population_that_is_learned(alone, tmp_path, monkeypatch) -> None:
     """With a population the numbers are others, and are forecasts still."""
-    monkeypatch.setattr(backtest, "PACE", backtest.Pace(alone=10, warmup=10, rounds=20, thin=20))
+    monkeypatch.setattr(backtest, "PACE", backtest.Pace(settle=4, stage=6, last=8, warmup=20, rounds=20, thin=20))
     monkeypatch.setattr(backtest, "LANES", 1)
     path = tmp_path / "scores.json"
     run("-o", str(path))

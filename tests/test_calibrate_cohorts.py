@@ -14,7 +14,7 @@ from scipy import stats
 
 import laws
 from persist.cli.main import main
-from persist.inference import mover, population
+from persist.inference import population, sample
 from persist.inference.fit import Settings
 from persist.inference.pooling import Pace, Pooled, pool
 from persist.inference.population import Law, belong, log_ratio, renew, start
@@ -194,7 +194,7 @@ def test_the_health_of_a_cohort_is_that_of_its_laws() -> None:
     size = len(cohorts.names_in(asked))
     whole = cohorts.prior_laws(rng, 40 * 32, 4)
     law = Law(*(part.reshape(40, 32, *part.shape[1:]) for part in whole))
-    one = mover.Kept(*(np.zeros((2, 3)) for _ in mover.Kept._fields))._replace(diverging=np.ones((2, 3), bool))
+    one = sample.Kept(*(np.zeros((2, 3)) for _ in sample.Kept._fields))._replace(diverging=np.ones((2, 3), bool))
     pooled = Pooled(cohorts.pooled_of(asked), np.zeros(size), law, np.zeros(0), (one, one), 0.0)
     found = cohorts.health(asked, pooled)
     assert found["ok"], found["problems"]
@@ -271,13 +271,10 @@ def potential(case: Seen, point: jax.Array, law: population.Population) -> jax.A
 @pytest.mark.slow
 @pytest.mark.law
 def test_ranks_of_cohorts_drawn_by_pool_itself_are_even(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same toy, but the patients moved by trajectories and the law together with them, as in a fit."""
-    monkeypatch.setattr(mover, "flat_potential", lambda _: potential)
-    monkeypatch.setattr(mover, "scored", lambda _: lambda _case, point: point)
-    weigh = lambda case, _, z: -0.5 * (((np.asarray(z) - case.value) / ERROR) ** 2).sum(axis=-1)  # noqa: E731
-    monkeypatch.setattr(mover, "weighed", lambda _: weigh)
-    monkeypatch.setattr(mover, "relocated", lambda _: lambda _case, _point, z: z)
-    monkeypatch.setattr(mover, "reference", lambda *_: ReferenceLaw(np.zeros(4), np.full(4, 2.0)))
+    """The same toy, but the patients moved by trajectories and the law drawn given their draws, as in a fit."""
+    monkeypatch.setattr(sample, "flat_potential", lambda _: potential)
+    monkeypatch.setattr(sample, "scored", lambda _: lambda _case, point: point)
+    monkeypatch.setattr(sample, "reference", lambda *_: ReferenceLaw(np.zeros(4), np.full(4, 2.0)))
     monkeypatch.setattr("persist.inference.resume.fingerprint", lambda members, *more: repr((members, more)))
     asked = study(TINY._replace(warmup=480, draws=160), 60, cohort=5)
     at = np.flatnonzero(cohorts.pooled_of(asked))
@@ -289,7 +286,7 @@ def test_ranks_of_cohorts_drawn_by_pool_itself_are_even(monkeypatch: pytest.Monk
         return [Member(f"{number} {place}", target, Seen(value)) for place, value in enumerate(values)], 0
 
     def four(seed: int, everyone: list[Member], pace: Pace, *, pooled: np.ndarray) -> Pooled:
-        return pool(seed, everyone, pace._replace(alone=8), pooled=pooled[at])
+        return pool(seed, everyone, pace._replace(warmup=60), pooled=pooled[at])
 
     monkeypatch.setattr(cohorts, "patients", patients)
     monkeypatch.setattr(cohorts, "pool", four)

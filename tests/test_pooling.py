@@ -1,4 +1,4 @@
-"""A cohort drawn together: against exact conjugate draws of the same law, over again after a stop, and fold by fold."""
+"""A cohort in stages: against exact conjugate draws of the same law, far from the prior, over again after a stop, by fold."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 from numpyro.diagnostics import effective_sample_size
 
 import laws
-from persist.inference import mover as module
-from persist.inference import pooling
-from persist.inference.learned import Plain
-from persist.inference.pooling import Pace, pool
+from persist.errors import DataError
+from persist.inference import pooling, sample, stages
+from persist.inference.pooling import STAGES, Pace, pool
 from persist.inference.population import Law, Population, belong, log_ratio, moments, renew, start
 from persist.inference.target import Member, ReferenceLaw, Target
 
@@ -42,13 +41,13 @@ def potential(case: Seen, point: jax.Array, law: Population) -> jax.Array:
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
     """Patients whose posterior is known in place of the model's."""
-    monkeypatch.setattr(module, "flat_potential", lambda _: potential)
-    monkeypatch.setattr(module, "scored", lambda _: lambda _case, point: point)
-    weigh = lambda case, _, z: -0.5 * (((np.asarray(z) - case.value) / ERROR) ** 2).sum(axis=-1)  # noqa: E731
-    monkeypatch.setattr(module, "weighed", lambda _: weigh)
-    monkeypatch.setattr(module, "relocated", lambda _: lambda _case, _point, z: z)
-    monkeypatch.setattr(module, "reference", lambda *_: ReferenceLaw(np.zeros(3), np.full(3, 2.0)))
+    monkeypatch.setattr(sample, "flat_potential", lambda _: potential)
+    monkeypatch.setattr(sample, "scored", lambda _: lambda _case, point: point)
+    monkeypatch.setattr(sample, "reference", lambda *_: ReferenceLaw(np.zeros(3), np.full(3, 2.0)))
     monkeypatch.setattr(pooling.resume, "fingerprint", lambda members, *more: repr((members, more)))
+
+
+QUICK = Pace(lanes=8, settle=4, stage=6, last=8, warmup=20, rounds=80, thin=10)
 
 
 def members(values: np.ndarray = VALUES) -> list[Member]:
@@ -92,80 +91,104 @@ def thinned(rows: np.ndarray) -> np.ndarray:
 @pytest.mark.ci
 @pytest.mark.law
 def test_the_law_is_that_of_exact_draws() -> None:
-    found = pool(0, members(), Pace(lanes=32, alone=40, warmup=60, rounds=600, thin=5))
+    found = pool(0, members(), Pace(lanes=16, warmup=100, rounds=1500, thin=5))
     assert found.pooled.tolist() == [True, True, False]
     mine = thinned(np.moveaxis(told(found.laws), 0, 1))
     right, wrong = thinned(exact()), thinned(exact(error=1.6 * ERROR))
     for j in range(5):
         laws.check_same(mine[:, j], right[:, j])
     laws.must_fail(lambda: [laws.check_same(mine[:, j], wrong[:, j]) for j in range(5)])
+    assert found.effective is not None
+    assert found.effective.min() > 0.3 * draws_of_a_half(Pace())
 
 
-@pytest.mark.parametrize("at", [0.3, 0.7], ids=["in the warm-up, before a turn", "later"])
-def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, at: float) -> None:
-    pace = Pace(lanes=32, alone=8, warmup=30, rounds=50, thin=5)
+def draws_of_a_half(pace: Pace) -> int:
+    """Draws of a patient in the last stage that a lane may take."""
+    return pace.last * sample.CROWD // sample.HALVES
 
+
+def test_stages_come_to_a_cohort_far_from_the_prior(monkeypatch) -> None:
+    """All about 4 and alike: under the pack's prior few draws count for the law, in the last stage many of them do."""
+    values = np.random.default_rng(5).normal([4.0, 0.0, 0.0], [0.2, 1.0, 3.0], (6, 3))
+    pace = QUICK._replace(settle=8, stage=12, last=12, rounds=200)
+    found = pool(0, members(values), pace, pooled=np.array([True, True, False]))
+    assert found.effective is not None
+    assert found.effective.min() > 0.3 * draws_of_a_half(pace)
+    monkeypatch.setattr(pooling, "STAGES", 1)
+    one = pool(0, members(values), pace, pooled=np.array([True, True, False]))
+    assert one.effective is not None
+    assert one.effective.min() < 0.7 * found.effective.min()
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch) -> None:
     def stop(what: str, share: float) -> None:
-        if what == "together" and share > at:
+        if what == "together" and share > 0.6:
             raise KeyboardInterrupt
 
-    whole = pool(0, members(), pace)
+    whole = pool(0, members(), QUICK)
     with pytest.raises(KeyboardInterrupt):
-        pool(0, members(), pace, folder=tmp_path, progress=stop)
-    heard = []
-    again = pool(0, members(), pace, folder=tmp_path, progress=lambda what, share: heard.append((what, share)))
-    assert min(share for what, share in heard if what == "together") > at - 0.25
-    for one, other in zip(jax.tree.leaves(whole[:5]), jax.tree.leaves(again[:5]), strict=True):
+        pool(0, members(), QUICK, folder=tmp_path, progress=stop)
+    done, fresh, draw = len(list(tmp_path.glob("*.npz"))), [], stages.drawn
+    monkeypatch.setattr(stages, "drawn", lambda stage, *own: fresh.append(stage.number) or draw(stage, *own))
+    again = pool(0, members(), QUICK, folder=tmp_path)
+    assert done > len(members())
+    assert len(fresh) == STAGES * len(members()) - done  # what was there is not drawn again
+    for one, other in zip(
+        jax.tree.leaves(whole._replace(seconds=0)), jax.tree.leaves(again._replace(seconds=0)), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
-    other = pool(1, members(), pace, folder=tmp_path)
+    other = pool(1, members(), QUICK, folder=tmp_path)
+    assert len(fresh) == 2 * STAGES * len(members()) - done  # of another seed nothing is there
     assert not np.array_equal(other.laws.mean, whole.laws.mean)
 
 
-@pytest.mark.slow
-@pytest.mark.ci
-@pytest.mark.law
+def test_progress_is_told_from_its_beginning_to_its_end() -> None:
+    heard: list[tuple[str, float]] = []
+    pool(0, members()[:2], QUICK, progress=lambda what, share: heard.append((what, share)))
+    names = [what for what, _ in heard]
+    assert names == sorted(names)  # patients alone first
+    for what in ("alone", "together"):
+        shares = [share for name, share in heard if name == what]
+        assert shares == sorted(shares)
+        assert 0.0 < shares[0] < 0.5
+        assert shares[-1] == pytest.approx(1.0)
+
+
 def test_a_lane_does_not_know_whom_it_leaves_out() -> None:
-    """Two folds: the second half of the lanes does not count the first patient, who is then another, far away."""
-    pace, counted = Pace(lanes=64, alone=8, warmup=20, rounds=20, thin=5), np.ones((64, 6), bool)
-    counted[32:, 0] = False
+    """The second half of the lanes does not count the first patient, who is then another, far away: the draws of the laws are
+    of the same others, so those lanes stay near where they were.
+    """
+    counted, pooled = np.ones((QUICK.lanes, 6), bool), np.array([True, True, False])
+    counted[4:, 0] = False
     values = VALUES + np.where(np.arange(6)[:, None] == 0, 30.0, 0.0)
-    one, other = (pool(0, members(those), pace, counted=counted) for those in (VALUES, values))
-    spread, another = (np.log(found.laws.covariance[-1, :, 0, 0]) for found in (one, other))
-    laws.check_same(spread[32:], another[32:])
-    laws.must_fail(lambda: laws.check_same(spread[:32], another[:32]))
+    one, other = (pool(0, members(those), QUICK, pooled=pooled, counted=counted) for those in (VALUES, values))
+    spread, another = (np.log(found.laws.covariance[..., 0, 0]).mean(axis=0) for found in (one, other))
+    assert abs(another[4:].mean() - spread[4:].mean()) < 1.0 < another[:4].mean() - spread[:4].mean()
 
 
-def test_kept_rounds_are_every_fifth() -> None:
-    found = pool(0, members(), Pace(lanes=32, alone=8, warmup=10, rounds=20, thin=5))
-    assert found.laws.mean.shape == (20, 32, 2)
-    assert found.apart.shape == (32, 6)
-    assert len(found.patients) == 6
-    assert found.patients[0].point.shape == (4, 32, 3)
-    accept = found.patients[0].accept
-    assert np.all((accept >= 0.0) & (accept <= 1.0))
-    assert accept.mean() > 0.6
+def test_what_is_kept_is_every_so_manieth_round_and_a_draw_of_the_half() -> None:
+    """Each lane's points are among those that its half of the walkers has left."""
+    found = pool(0, members(), QUICK)
+    assert found.laws.mean.shape == (8, 8, 2)
+    assert found.apart.shape == (8, 6)
+    assert found.effective is not None
+    assert found.effective.shape == (6,)
+    for one in found.patients:
+        assert one.point.shape == (8, 8, 3)
+        assert one.accept.shape == (8, 8)
+        assert np.all((one.accept >= 0.0) & (one.accept <= 1.0))
+        first, other = one.point[:, :4].reshape(-1, 3), one.point[:, 4:].reshape(-1, 3)
+        assert not (first[:, None] == other[None]).all(axis=-1).any()
 
 
-def test_laws_turn_to_what_was_seen_and_learn_anew(monkeypatch) -> None:
-    """At a half and at three quarters of the warm-up; from the first draw on neither axes nor sizes change."""
-    seen: list[tuple[int, np.ndarray, np.ndarray, float]] = []
-    move = Plain.take_along
-
-    def watched(self: Plain, z, weigh, learn: float):
-        found = move(self, z, weigh, learn)
-        seen.append((len(seen) - 20, *self.moves, learn))
-        return found
-
-    monkeypatch.setattr(Plain, "take_along", watched)
-    pool(0, members(), Pace(lanes=32, alone=8, warmup=20, rounds=4, thin=2))
-    axes = [axes for _, axes, _, _ in seen]
-    changed = [
-        number for (number, *_), one, before in zip(seen[1:], axes[1:], axes, strict=False) if (one != before).any()
-    ]
-    assert changed == [-9, -4]
-    learn = {number: learn for number, _, _, learn in seen}
-    assert learn[-20] == learn[-9] == learn[-4] > learn[-10] > 0.0
-    for number, _, size, learn_now in seen[20:]:
-        assert number >= 0
-        assert learn_now == 0.0
-        np.testing.assert_array_equal(size, seen[19][2])
+def test_what_the_data_show_is_pooled() -> None:
+    """The third score is hardly measured: it keeps the pack's prior; where none is shown there is no population."""
+    found = pool(0, members(), QUICK)
+    assert found.pooled.tolist() == [True, True, False]
+    certain = 1.0 - 1.0 / (1.0 + ERROR**-2.0)
+    np.testing.assert_allclose(found.shown, certain, atol=0.15)
+    hidden = pytest.MonkeyPatch()
+    hidden.setattr(pooling, "SHOWN", 0.99)
+    with pytest.raises(DataError, match="show no parameter"):
+        pool(0, members(), QUICK)
+    hidden.undo()

@@ -1,4 +1,4 @@
-"""A cohort with biomarkers, drawn together: against exact draws of the same law, and over again after a stop."""
+"""A cohort with biomarkers, in stages: against exact draws of the same law, and over again after a stop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import pytest
 
 import laws
 from persist.inference import regression
-from persist.inference.covariates import Covariates, share, shift
+from persist.inference.covariates import Covariates, at, share, shift
+from persist.inference.gibbs import PARTS
+from persist.inference.learned import ByBiomarkers
 from persist.inference.pooling import Pace, pool
 from persist.inference.population import belong
 from persist.inference.regression import Regressed
-from test_pooling import ERROR, VALUES, members, thinned, toy  # noqa: F401
+from persist.inference.stages import mixtures
+from test_pooling import ERROR, QUICK, VALUES, members, thinned, toy  # noqa: F401
 
 SEEN = np.array([[True, True], [True, True], [False, True], [True, True], [True, False], [True, True]])
 KNOWN = Covariates(
@@ -57,7 +60,7 @@ def told(state: Regressed) -> np.ndarray:
 @pytest.mark.ci
 @pytest.mark.law
 def test_the_law_is_that_of_exact_draws() -> None:
-    found = pool(0, members(), Pace(lanes=32, alone=40, warmup=60, rounds=600, thin=5), covariates=KNOWN)
+    found = pool(0, members(), Pace(lanes=16, warmup=100, rounds=1500, thin=5), covariates=KNOWN)
     assert found.pooled.tolist() == [True, True, False]
     mine = thinned(np.moveaxis(told(Regressed(found.laws, found.effects, None)), 0, 1))
     right, wrong = thinned(exact()), thinned(exact(error=1.6 * ERROR))
@@ -67,22 +70,42 @@ def test_the_law_is_that_of_exact_draws() -> None:
 
 
 def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path) -> None:
-    pace = Pace(lanes=32, alone=4, warmup=10, rounds=30, thin=5)
-
     def stop(what: str, share: float) -> None:
         if what == "together" and share > 0.85:
             raise KeyboardInterrupt
 
-    whole = pool(0, members(), pace, covariates=KNOWN)
+    whole = pool(0, members(), QUICK, covariates=KNOWN)
     with pytest.raises(KeyboardInterrupt):
-        pool(0, members(), pace, covariates=KNOWN, folder=tmp_path, progress=stop)
-    again = pool(0, members(), pace, covariates=KNOWN, folder=tmp_path)
+        pool(0, members(), QUICK, covariates=KNOWN, folder=tmp_path, progress=stop)
+    again = pool(0, members(), QUICK, covariates=KNOWN, folder=tmp_path)
     for one, other in zip(
         jax.tree.leaves(whole._replace(seconds=0)), jax.tree.leaves(again._replace(seconds=0)), strict=True
     ):
         np.testing.assert_array_equal(one, other)
-    assert whole.effects.slope.shape == (30, 32, 2, 2)
+    assert whole.effects.slope.shape == (8, 8, 2, 2)
     assert not whole.effects.slope[:, :, 1].any()
-    other = pool(0, members(), pace)
+    other = pool(0, members(), QUICK, folder=tmp_path)
     assert other.effects is None
     assert not np.array_equal(other.laws.mean, whole.laws.mean)
+
+
+def test_each_patient_has_the_law_of_its_biomarkers() -> None:
+    """Also in the prior of the next stage, where means lie by B x from each other; of missing ones lane by lane."""
+    rng = np.random.default_rng(9)
+    own = ByBiomarkers(rng, np.ones((5, 6), bool), np.array([True, True, False]), KNOWN)
+    own.effects = own.effects._replace(
+        slope=rng.normal(size=own.effects.slope.shape), toward=rng.normal(size=own.effects.toward.shape)
+    )
+    own.x = np.where(SEEN, own.x, rng.normal(size=own.x.shape))
+    each = own.each()
+    for patient in range(6):
+        right = at(own.law, own.effects, own.x[:, patient])
+        np.testing.assert_allclose(each.mean[:, patient], right.mean)
+        np.testing.assert_allclose(each.share[:, patient], right.share)
+    some = each._replace(
+        **{name: np.tile(part, (4, *[1] * (part.ndim - 1)))[:PARTS] for name, part in each._asdict().items()}
+    )
+    found = mixtures(some, own.pooled)
+    gap = (found[3].mean - found[0].mean)[: 2 * 5, :2].reshape(5, 2, 2)
+    np.testing.assert_allclose(gap[:, 0], each.mean[:, 3] - each.mean[:, 0])
+    np.testing.assert_allclose(gap[:, 1], each.mean[:, 3] - each.mean[:, 0])

@@ -19,13 +19,19 @@ MEAN, COVARIANCE = np.array([0.8, -0.6]), np.array([[0.5, 0.2], [0.2, 0.8]])
 ROUNDS, LANES, CHAINS = 40, 32, 4
 
 
-def leaning_on(mean: np.ndarray, covariance: np.ndarray, *, own: bool = True):
-    """A fit whose population, its ``own`` or another's, has these draws ``(rounds, lanes, ...)`` of two scores."""
+def leaning_on(mean: np.ndarray, covariance: np.ndarray, *, own: bool = True, effective: list[float] | None = None):
+    """A fit whose population, its ``own`` or another's, has these draws ``(rounds, lanes, ...)`` of two scores, and patients of
+    whom so many draws are ``effective``.
+    """
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=CHAINS)
     made.attrs["pooled"] = store.as_attribute(own)
     names = leaning.names_of(made)
     taken = np.isin(names, ("net_growth_s", "decline_s"))
-    pooled.lean(made, leaning.group(names, taken, np.where(taken, 0.7, 0.1), one_kind(mean, covariance), chains=CHAINS))
+    members = {name: np.full(LANES, 0.1) for name, _ in zip("ABC", effective or (), strict=False)}
+    many = None if effective is None else np.array(effective)
+    law = one_kind(mean, covariance)
+    group = leaning.group(names, taken, np.where(taken, 0.7, 0.1), law, CHAINS, members, effective=many)
+    pooled.lean(made, group)
     return made
 
 
@@ -100,6 +106,29 @@ def test_few_draws_are_found() -> None:
     found = populations.examine(leaning_on(slow, covariance))
     assert found is not None
     assert any("few effective draws" in problem for problem in found["problems"])
+
+
+def test_patients_of_whom_few_draws_count_are_named() -> None:
+    """The remedy is more draws, of the cohort that the population was learned from."""
+    good = populations.examine(leaning_on(*draws(), effective=[300.0, 20.0, 90.0]))
+    assert good is not None
+    assert good["ok"], good["problems"]
+    assert good["effective"] == {"least": 20.0, "median": 90.0}
+    for few, words in (
+        ([300.0, 7.6, 90.0], ""),
+        ([3.0, 2.5, 90.0], ", nor of another"),
+        ([3.0, 2.5, 9.9], ", nor of 2 others"),
+    ):
+        found = populations.examine(leaning_on(*draws(), effective=few))
+        assert found is not None
+        said = f"the population: not 10 draws of patient B count for a law ({min(few):.1f}){words}; use --draws"
+        assert found["problems"] == [said]
+    others = populations.examine(leaning_on(*draws(), own=False, effective=[300.0, 7.6, 90.0]))
+    assert others is not None
+    assert others["problems"][0].endswith(populations.LONGER)
+    unknown = populations.examine(leaning_on(*draws()))
+    assert unknown is not None
+    assert unknown["effective"] is None
 
 
 def test_a_plain_fit_has_none() -> None:

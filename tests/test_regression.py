@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import laws
-from persist.inference import covariates, population, regression, tilting
+from persist.inference import covariates, population, regression
 from persist.inference.covariates import INTERCEPT, INTERCEPT_SD, SLAB, STEADY, Covariates, Effects
 from persist.inference.population import CENTRE, DISTANCE, FREEDOM, SCALE, Law
 from persist.inference.regression import Regressed
@@ -112,20 +112,15 @@ def check(state: Regressed, z: np.ndarray, missing: np.ndarray) -> None:
         laws.check_mean(with_score, 0.0, what="a biomarker with the score that it acts on")
 
 
-def renewed(rounds: int = 3, moving: bool = False) -> tuple[Regressed, np.ndarray]:
-    """Laws after rounds in which they are renewed, moved, and patients and their biomarkers drawn anew from them: the joint law
+def renewed(rounds: int = 3) -> tuple[Regressed, np.ndarray]:
+    """Laws after rounds in which they are renewed, and patients and their biomarkers drawn anew from them: the joint law
     stays, so the priors do. With them, the scores of the patients.
     """
     rng = np.random.default_rng(1)
     state, z, x = joint(rng)
-    sizes = tilting.first(SIZE)
     for _ in range(rounds):
         known = Lanes(np.where(SEEN, x, 0.0), SEEN, ACTS)
         state = regression.renew(rng, z, state, known, ACTS, COUNTED)  # type: ignore[arg-type]
-        for _ in range(5 if moving else 0):
-            values = z + 2.0 * rng.standard_normal(z.shape)
-            weigh = lambda at, values=values: -0.5 * (((at - values) / 2.0) ** 2).sum(axis=-1)  # noqa: E731
-            z, state, sizes = tilting.together(rng, z, state, ACTS, COUNTED, weigh, sizes, 0.0)
         found = state, z
         x = np.where(rng.uniform(size=(LANES, 1, 1)) < 0.5, state.x, biomarkers(rng, state.effects))
         z = patients_of(rng, state.law, state.effects, x)
@@ -142,11 +137,6 @@ def test_the_prior_is_that_of_its_words() -> None:
 @pytest.mark.law
 def test_rounds_leave_the_joint_law_as_it_is() -> None:
     check(*renewed(), ~SEEN)
-
-
-@pytest.mark.law
-def test_rounds_with_moves_leave_the_joint_law_as_it_is() -> None:
-    check(*renewed(moving=True), ~SEEN)
 
 
 def _unslabbed(right):
@@ -192,13 +182,6 @@ def test_a_wrong_conditional_would_be_seen(what: str, wrong, monkeypatch) -> Non
         planted = lambda rng, effects, acts: inner(rng, effects, acts)._replace(slope=effects.slope)  # noqa: E731
     monkeypatch.setattr(regression, what, planted)
     laws.must_fail(lambda: check(*renewed(), ~SEEN))
-
-
-@pytest.mark.law
-def test_a_move_without_the_prior_of_its_slopes_would_be_seen(monkeypatch) -> None:
-    right = tilting._step
-    monkeypatch.setattr(tilting, "_step", lambda *given: (right(*given)[0], np.zeros(LANES)))
-    laws.must_fail(lambda: check(*renewed(moving=True), ~SEEN))
 
 
 def test_who_is_not_counted_tells_nothing() -> None:

@@ -21,7 +21,7 @@ class Stages:
             self.bar.close()
 
     def cohort(self, what: str, share: float) -> None:
-        """A cohort: its patients alone, then together (`inference.pooling`)."""
+        """A cohort: its patients alone, then as a cohort, in stages (`inference.pooling`)."""
         self.show(what, {"alone": "patients alone", "together": "the cohort"}[what], share)
 
     def landmarks(self, done: int, total: int) -> None:

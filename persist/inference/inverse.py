@@ -5,7 +5,6 @@ A patient's coordinates depend on its series, so a posterior is carried over to 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -22,16 +21,12 @@ from persist.inference.coordinates import (
     persisters_left,
     placed,
 )
-from persist.inference.curve import follow
 from persist.inference.fate import SIZE, living_founders, log_sized
 from persist.inference.model import model, sampled
-from persist.inference.population import shared
-from persist.inference.priors import at_score, load_pack
-from persist.inference.target import TRACING, named_at, order
+from persist.inference.priors import load_pack
+from persist.inference.target import TRACING, order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jax import Array
 
     from persist.inference.cohort import Case
@@ -59,39 +54,6 @@ def located(target: Target, case: Case, values: dict[str, Any]) -> Array:
     with TRACING:
         free = unconstrain_fn(model, (case,), given, own)
     return jnp.stack([free[site] for site in order(target)])
-
-
-def at_scores(target: Target, case: Case, point: Array, z: Array) -> dict[str, Any]:
-    """The parameters ``()`` by name at a point ``(n,)``; those that patients may share have the scores ``z`` (k,) instead."""
-    pack = load_pack(target.pack, target.cells)
-    entries = pack.every
-    names = shared(sampled(pack, target.variant))
-    moved = {name: at_score(entries[name], z[at], jnp.exp) for at, name in enumerate(names)}
-    return named_at(target, case, point) | moved
-
-
-@cache
-def weighed(target: Target) -> Callable[..., Array]:
-    """Compiled: log-likelihoods ``(lanes,)`` of a series at points ``(lanes, n)`` but other scores ``(lanes, k)``, by the mean
-    field: not where the clone's size is sampled. -inf where no point of finite coordinates has these scores.
-    """
-
-    def at(case: Case, point: Array, z: Array) -> Array:
-        values = at_scores(target, case, point, z)
-        there = jnp.all(jnp.isfinite(located(target, case, values)))
-        return jnp.where(there, follow(values, case, target.power).log_likelihood, -jnp.inf)
-
-    return jax.jit(jax.vmap(at, in_axes=(None, 0, 0)))
-
-
-@cache
-def relocated(target: Target) -> Callable[..., Array]:
-    """Compiled: points ``(lanes, n)`` with other scores ``(lanes, k)``."""
-
-    def at(case: Case, point: Array, z: Array) -> Array:
-        return located(target, case, at_scores(target, case, point, z))
-
-    return jax.jit(jax.vmap(at, in_axes=(None, 0, 0)))
 
 
 def _persisters(values: dict[str, Any], case: Case, pack: Pack, power: float) -> dict[str, Array]:

@@ -57,10 +57,12 @@ def group(
     chains: int,
     apart: dict[str, np.ndarray] | None = None,
     biomarkers: tuple[Scale, Effects] | None = None,
+    effective: np.ndarray | None = None,
 ) -> store.Dataset:
     """The group of laws ``(rounds, lanes, ...)`` of those of the scores ``names`` (n,) that are ``pooled`` (n,), with how far
     the patients' own data show each of all, and of every patient by lane the probability to be ``apart``; draws are lane after
-    lane. ``biomarkers``: the scale that they count in, and draws of their effects ``(rounds, lanes, ...)``.
+    lane. ``biomarkers``: the scale that they count in, and draws of their effects ``(rounds, lanes, ...)``. ``effective``: how
+    many draws of each of those patients count for a law.
     """
 
     def by_chain(rows: np.ndarray) -> np.ndarray:
@@ -83,6 +85,8 @@ def group(
         },
         draws | {"score": own, "other": own, "parameter": list(names), "member": list(members)},
     )
+    if effective is not None:
+        known = known.assign(effective=(("member",), effective))
     if biomarkers is None:
         return known
     scale, effects = biomarkers

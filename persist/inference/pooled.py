@@ -19,13 +19,14 @@ from persist.inference.pooling import Pace, pool
 from persist.inference.population import shared
 from persist.inference.priors import at_score, load_pack
 from persist.inference.sampler import told
+from persist.inference.settings import Settings
 from persist.inference.walkers import WALKERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from persist.inference.covariates import Scale
-    from persist.inference.settings import Progress, Settings
+    from persist.inference.settings import Progress
     from persist.inference.target import Member
     from persist.types import Biomarkers, Table
 
@@ -34,12 +35,21 @@ LEAST = 2
 
 
 def pace_of(settings: Settings) -> Pace:
-    """How long to draw: so many rounds that a patient has the points that were asked for. A chain has as many lanes as
-    tempering has walkers that start together, so that chains start apart.
+    """How long to draw: a chain is as many lanes as tempering has walkers that start together, and so many rounds are kept that
+    a chain has the points of a patient that were asked for. With these the draws of the last stage grow, with the warm-up all
+    rounds before: at the settings' defaults they are those of `Pace`.
     """
-    kept = -(-settings.draws // WALKERS)
-    pace = Pace(lanes=WALKERS * settings.chains, warmup=-(-settings.warmup // WALKERS))
-    return pace._replace(rounds=pace.thin * kept)
+    usual, kept = Pace(), -(-settings.draws // WALKERS)
+    longer, more = (getattr(settings, name) / Settings._field_defaults[name] for name in ("warmup", "draws"))
+    return Pace(
+        lanes=WALKERS * settings.chains,
+        settle=max(1, round(longer * usual.settle)),
+        stage=max(1, round(longer * usual.stage)),
+        last=max(1, round(more * usual.last)),
+        warmup=max(1, round(longer * usual.warmup)),
+        rounds=kept * usual.thin,
+        thin=usual.thin,
+    )
 
 
 def fit_cohort(
@@ -76,7 +86,9 @@ def fit_cohort(
     result = described(table, settings, everyone, results)
     apart = {one.patient_id: row for one, row in zip(everyone, found.apart.T, strict=True)}
     effects = None if scale is None or found.effects is None else (scale, found.effects)
-    group = leaning.group(names, found.pooled, found.shown, found.laws, settings.chains, apart, effects)
+    group = leaning.group(
+        names, found.pooled, found.shown, found.laws, settings.chains, apart, effects, found.effective
+    )
     lean(result, group, table.biomarkers)
     spent = time.perf_counter() - began
     fresh = max(0.0, spent - found.seconds)  # a run that went on counts its earlier seconds too

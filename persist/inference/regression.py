@@ -15,7 +15,7 @@ Given B and x, the scores less B x have the law of a population without biomarke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -37,10 +37,7 @@ from persist.inference.covariates import (
     shift,
     start,
 )
-from persist.inference.population import CENTRE, Law, belong, populated, sorted_out
-
-if TYPE_CHECKING:
-    from persist.inference.population import Population
+from persist.inference.population import CENTRE, Law, belong, sorted_out
 
 LEAST = 1e-280
 """What variances and probabilities are kept over: they may come out as 0 in float64."""
@@ -68,17 +65,10 @@ def likely(z: np.ndarray, state: Regressed) -> np.ndarray:
     return belong(z - shift(state.effects, state.x), state.law, share(state.effects, state.x))
 
 
-def priors(state: Regressed, pooled: np.ndarray) -> list[Population]:
-    """What is the prior of each patient in each lane (`population.populated`)."""
-    of_all = populated(state.law, pooled)
-    found, middle, apart = [], shift(state.effects, state.x), share(state.effects, state.x)
-    for number in range(state.x.shape[1]):
-        mean = of_all.mean.copy()
-        mean[..., np.flatnonzero(pooled)] += middle[:, None, number]
-        with np.errstate(divide="ignore"):
-            weight = np.stack([np.log1p(-apart[:, number]), np.log(apart[:, number])], axis=1)
-        found.append(of_all._replace(mean=mean, log_weight=weight))
-    return found
+def each(state: Regressed) -> Law:
+    """The law that each patient has: its mean ``(lanes, patients, k)`` and share ``(lanes, patients)`` are its own."""
+    mean = state.law.mean[:, None] + shift(state.effects, state.x)
+    return state.law._replace(mean=mean, share=share(state.effects, state.x))
 
 
 def renew(

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 FOLDS = 10
 
 LANES = 6
-"""Lanes of the cohort's run for each fold."""
+"""Lanes of the cohort's run for each fold, half of them with the draws of one half of each patient's walkers."""
 
-PACE = Pace(alone=40, warmup=100, rounds=100, thin=100)
+PACE = Pace()
 """How long the populations of all folds are drawn together."""
 
 DRAWS = 640
@@ -111,9 +111,8 @@ def populations(
         return of_all(UNKNOWN)
     of = folds(plan.settings.seed, [series.patient_id for series in table.series])
     fold = np.array([of[series.patient_id] for series in table.series])
-    lanes = FOLDS * LANES + (-FOLDS * LANES) % 16
-    mine = np.arange(lanes) % FOLDS
-    pace = PACE._replace(lanes=lanes)
+    mine = np.arange(FOLDS * LANES) % FOLDS  # so that a fold has as many of the first half of the lanes as of the other
+    pace = PACE._replace(lanes=len(mine))
     everyone, counted = members(table, plan.settings), fold[None] != mine[:, None]
     found = pool(plan.settings.seed, everyone, pace, counted=counted, folder=folder, progress=progress)
     of_fold = (Law(*(part[:, mine == number] for part in found.laws)) for number in range(FOLDS))

@@ -3,6 +3,9 @@
 Judged are mean and standard deviation of every score that patients share a law of, over all patients, those apart among them,
 and the effects of biomarkers. Of the correlations of each two scores, of which there are many, the worst R-hat and the least
 effective size are told.
+
+Laws are drawn given draws of each patient, half of the chains those of half of the walkers (`inference.gibbs`): R-hat sees what
+so few draws err by, effective sizes do not. How many of a patient's draws count for a law is told and judged besides.
 """
 
 from __future__ import annotations
@@ -14,13 +17,17 @@ import numpy as np
 
 from persist.inference import leaning, store
 from persist.validation import effects
-from persist.validation.chains import convergence, problems
+from persist.validation.chains import MORE, convergence, problems
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
 type Columns = dict[str, tuple[tuple[str, str], np.ndarray]]
+
+FEW = 10.0
+"""Draws of a patient that count for a law, at least: by one of whom there are ten, the log likelihood of a law errs by a third
+of a nat."""
 
 LONGER = "fit the cohort that it was learned from longer (persist fit --pool --warmup --draws)"
 """The remedy where a fit leans on the population of another."""
@@ -38,7 +45,7 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
     walkers, own = 1 + int(group["lane"].max()), columns(group)
     found = convergence(store.dataset(own, {}), walkers)
     remedies = () if store.attribute(fit, "pooled") else (LONGER, LONGER)
-    said = [f"the population: {problem}" for problem in problems(found, *remedies)]
+    said = [f"the population: {problem}" for problem in (*problems(found, *remedies), *_thin(group, *remedies[1:]))]
     pairs = _correlations(group)
     between = convergence(store.dataset(pairs, {}), walkers) if pairs else None
     return {
@@ -49,6 +56,7 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
             "max_rhat": None if between is None else between.max_rhat,
             "min_ess_bulk": None if between is None else between.least("ess_bulk"),
         },
+        "effective": _effective(group),
         "problems": said,
         "ok": not said,
         "scores": {
@@ -60,6 +68,25 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
         "is_apart": {str(name): float(group["is_apart"].sel(member=name).mean()) for name in group["member"].values},
         "effects": effects.told(group),
     }
+
+
+def _effective(group: xr.Dataset) -> dict[str, float] | None:
+    """Least and median over patients of the number of draws that count for a law; None where the file does not tell."""
+    if "effective" not in group:
+        return None
+    many = group["effective"].values
+    return {"least": float(many.min()), "median": float(np.median(many))}
+
+
+def _thin(group: xr.Dataset, more: str = MORE) -> list[str]:
+    """That too few draws of a patient count for a law, where that is so, with the remedy: to keep ``more`` draws."""
+    if "effective" not in group or group["effective"].min() >= FEW:
+        return []
+    many = group["effective"].values
+    name, least = str(group["member"].values[many.argmin()]), float(many.min())
+    others = int(np.sum(many < FEW)) - 1
+    also = f", nor of {others} others" if others > 1 else ", nor of another" if others else ""
+    return [f"not {FEW:.0f} draws of patient {name} count for a law ({least:.1f}){also}; {more}"]
 
 
 def columns(group: xr.Dataset) -> Columns:
