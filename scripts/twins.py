@@ -6,7 +6,8 @@
 A curve that was fitted to values leaves errors that alternate, the more the fewer the values. So that the correlation of
 neighbouring errors of real patients has something to be compared with, each of N patients (evenly among all) gets a twin: the
 same visits, treatments and floors, with values that the model draws at one draw of the patient's posterior. The twin is fitted
-as the patient was, but for doublings. Over those patients and their twins: both correlations, and their difference.
+as the patient was, but sampling is never doubled; what its fit is marked for is kept. Over those patients and their twins: both
+correlations, of visits that were measured in both (floors hide more of one than of the other), and their difference.
 
 The output names patients by the ids of their table. It holds no day and no measured value. Finished twins are kept in it, and a
 run that was stopped goes on from them.
@@ -25,19 +26,26 @@ import numpy as np
 import real
 
 from persist import keys
-from persist.errors import PersistError
-from persist.inference import posterior, store
+from persist.errors import DataError, PersistError
+from persist.inference import leaning, posterior, store
 from persist.inference.fit import fit as fit_table
 from persist.inference.settings import made_with
 from persist.types import Series
 from persist.validation import residuals
 from persist.validation.finished import source
+from persist.validation.health import examine
 from persist.validation.virtual import table_of
 
 
 def twin(fit: store.DataTree, patient: str, random: np.random.Generator) -> Series:
-    """A series of the patient's visits as the model draws it at one draw of the posterior."""
+    """A series of the patient's visits as the model draws it at one draw of the posterior; `DataError` where fractions were
+    measured too, of which none are drawn.
+    """
     series = next(one for one in posterior.series(fit) if one.patient_id == patient)
+    if len(series.composition.day):
+        raise DataError(
+            f"fractions were measured of patient {patient}", where="fit", remedy="give a fit of burdens alone"
+        )
     drawn = fit["posterior_predictive"].to_dataset().sel(patient=patient)["burden"].values
     rows = drawn.reshape(-1, drawn.shape[-1])[:, : len(series.day)]
     value, floor = rows[random.integers(len(rows))].astype(float), floors(series)
@@ -61,10 +69,18 @@ def compared(fit: store.DataTree, patient: str) -> dict[str, Any]:
     settings = made_with(fit)
     seed = keys.seed_of(settings.seed, patient, "twin")
     made = twin(fit, patient, np.random.default_rng(seed))
-    again = fit_table(table_of((made,)), settings._replace(doublings=0, seed=seed))
+    how = settings._replace(doublings=0, seed=seed, drug=None)  # the file has the fitted drug alone
+    again = fit_table(table_of((made,)), how, population=leaning.prior_of(fit, patient))
     both = {"patient": residuals.residuals(fit, patient), "twin": residuals.residuals(again, patient)}
-    told = {name: residuals.sums(found.score, found.measured)._asdict() for name, found in both.items()}
-    return {"patient": patient, "sums": told, "flagged": {name: found.flagged for name, found in both.items()}}
+    there = both["patient"].measured & both["twin"].measured
+    health = examine(again, patient)
+    return {
+        "patient": patient,
+        "sums": {name: residuals.sums(found.score, there)._asdict() for name, found in both.items()},
+        "flagged": {name: found.flagged for name, found in both.items()},
+        "measured": {name: int(found.measured.sum()) for name, found in both.items()},
+        "twin_fit": {"ok": health.ok, "max_rhat": health.max_rhat, "problems": list(health.problems)},
+    }
 
 
 def over_all(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -73,10 +89,13 @@ def over_all(rows: list[dict[str, Any]]) -> dict[str, Any]:
         name: residuals.together(residuals.Sums(**row["sums"][name]) for row in rows) for name in ("patient", "twin")
     }
     flagged = {name: sum(row["flagged"][name] for row in rows) for name in found}
+    more = {"measured": {name: sum(row["measured"][name] for row in rows) for name in found}}
+    more |= {"twin_fits_ok": sum(row["twin_fit"]["ok"] for row in rows)}
     value, error = ([one[what] for one in found.values()] for what in ("autocorrelation", "standard_error"))
     if None in (*value, *error):
-        return {**found, "flagged": flagged, "more": None, "standard_error": None}
-    return {**found, "flagged": flagged, "more": value[0] - value[1], "standard_error": float(np.hypot(*error))}
+        return {**found, **more, "flagged": flagged, "more": None, "standard_error": None}
+    beyond = {"more": value[0] - value[1], "standard_error": float(np.hypot(*error))}
+    return {**found, **more, "flagged": flagged, **beyond}
 
 
 def main(arguments: list[str]) -> int:
@@ -97,9 +116,8 @@ def run(asked: argparse.Namespace) -> int:
     fit = store.load(asked.fit, "fit")
     how = real.made(fit)
     settings = how["settings"]
-    about = kept.about(
-        int(how["seed"]), settings["pack"], str(fit.attrs["observable"]), settings["model"], fit=how, source=source()
-    )
+    asked_of = {"fit": how, "source": source(), "patients": asked.patients}
+    about = kept.about(int(how["seed"]), settings["pack"], str(fit.attrs["observable"]), settings["model"], **asked_of)
     rows = kept.read(asked.output, about)
     everyone = posterior.patients(fit)
     places = np.unique(np.linspace(0, len(everyone) - 1, min(asked.patients, len(everyone))).round().astype(int))
@@ -118,9 +136,9 @@ def told(found: dict[str, Any]) -> str:
     each = {name: (found[name]["autocorrelation"], found[name]["standard_error"]) for name in ("patient", "twin")}
     each["more"] = (found["more"], found["standard_error"])
     patients, twins, more = (real.give(*pair, 3) for pair in each.values())
-    flagged = found["flagged"]
+    flagged, sure = found["flagged"], f"{found['twin_fits_ok']} of their fits pass"
     return (
-        f"patients {patients} ({flagged['patient']} flagged), twins {twins} ({flagged['twin']} flagged), more by {more}"
+        f"patients {patients} ({flagged['patient']} flagged), twins {twins} ({flagged['twin']}; {sure}), more by {more}"
     )
 
 

@@ -15,8 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 import twins
 
 import fakes
+from persist.errors import DataError
 from persist.inference import store
-from persist.types import Series, Table
+from persist.inference.population import UNKNOWN
+from persist.types import Composition, Series, Table
 from persist.validation import residuals
 
 DAY = np.array([0.0, 31.37, 58.91, 93.53, 121.77, 149.17, 178.83])
@@ -56,6 +58,26 @@ def test_a_twin_is_a_replicate_of_one_draw(fit) -> None:
     assert len(seen) > 5
 
 
+def test_sums_are_of_visits_that_both_measured(fit, monkeypatch) -> None:
+    monkeypatch.setattr(twins, "fit_table", lambda table, *_, **__: fakes.posterior(table, {"A": fakes.truth("P01")}))
+    row = twins.compared(fit, "A")
+    assert row["measured"]["patient"] == 5
+    assert row["sums"]["patient"]["measured"] == row["sums"]["twin"]["measured"] <= min(row["measured"].values())
+    assert row["twin_fit"]["problems"] == list(twins.examine(fakes.posterior(*truth_of("A")), "A").problems)
+
+
+def truth_of(name: str) -> tuple[Table, dict[str, Any]]:
+    return Table((series(name),), (), "0" * 64), {name: fakes.truth("P01")}
+
+
+def test_a_patient_with_fractions_has_no_twin() -> None:
+    table, truth = truth_of("A")
+    counted = Composition(DAY[:1], np.array([0.1]), np.array([100.0]), np.array([0]))
+    table = table._replace(series=(table.series[0]._replace(composition=counted),))
+    with pytest.raises(DataError, match="fractions were measured of patient A"):
+        twins.twin(fakes.posterior(table, truth), "A", np.random.default_rng(0))
+
+
 def rows(patient: np.ndarray, twin: np.ndarray) -> list[dict[str, Any]]:
     measured = np.ones(patient.shape[1], bool)
     both = zip(patient, twin, strict=True)
@@ -66,6 +88,8 @@ def rows(patient: np.ndarray, twin: np.ndarray) -> list[dict[str, Any]]:
                 name: residuals.sums(score, measured)._asdict() for name, score in (("patient", one), ("twin", other))
             },
             "flagged": {"patient": at == 0, "twin": False},
+            "measured": {"patient": 50, "twin": 49},
+            "twin_fit": {"ok": at != 1, "max_rhat": 1.0, "problems": []},
         }
         for at, (one, other) in enumerate(both)
     ]
@@ -79,6 +103,7 @@ def test_what_lasts_in_patients_and_not_in_twins_is_told() -> None:
     assert found["more"] > 6.0 * found["standard_error"]
     assert found["more"] == pytest.approx(0.48, abs=5.0 * found["standard_error"])
     assert found["flagged"] == {"patient": 1, "twin": 0}
+    assert (found["twin_fits_ok"], found["measured"]) == (39, {"patient": 2000, "twin": 1960})
     same = twins.over_all(rows(plain, rng.standard_normal((40, 50))))
     assert abs(same["more"]) < 5.0 * same["standard_error"]
     assert same["standard_error"] > same["patient"]["standard_error"]
@@ -87,8 +112,10 @@ def test_what_lasts_in_patients_and_not_in_twins_is_told() -> None:
 def test_it_fits_twins_keeps_rows_and_goes_on(fit, tmp_path, monkeypatch, capsys) -> None:
     fitted: list[tuple[str, int, int]] = []
 
-    def fake(table: Table, settings: Any) -> Any:
+    def fake(table: Table, settings: Any, population: Any) -> Any:
         (one,) = table.series
+        assert settings.drug is None
+        assert population is UNKNOWN
         fitted.append((one.patient_id, settings.seed, settings.doublings))
         return fakes.posterior(table, {one.patient_id: fakes.truth("P01")})
 
@@ -102,11 +129,12 @@ def test_it_fits_twins_keeps_rows_and_goes_on(fit, tmp_path, monkeypatch, capsys
     assert len({seed for _, seed, _ in fitted}) == 2
     first = json.loads(out.read_text())
     assert "more by" in capsys.readouterr().out
-    assert twins.main(words) == 0
-    assert [name for name, _, _ in fitted] == ["A", "C", "B"]
-    told = json.loads(out.read_text())
-    assert told["rows"][:2] == first["rows"]
-    assert told["over_all"]["patient"]["autocorrelation"] is not None
+    assert twins.main([*words, "--patients", "2"]) == 0
+    assert len(fitted) == 2  # what is there is not made again
+    assert json.loads(out.read_text()) == first
+    assert first["over_all"]["patient"]["autocorrelation"] is not None
+    with pytest.raises(SystemExit, match="another seed"):
+        twins.main(words)
     private = [f"{value:.4g}" for value in (*DAY[1:], *BURDEN)]
     assert not any(f" {value}" in out.read_text() for value in private if "." in value and len(value) > 4)
 
