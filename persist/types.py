@@ -99,13 +99,16 @@ class Exposure(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of the exposure along a grid because it was measured: at the ``start`` and at the ``end`` of each step, and
-    the level ``measured`` right at its end; each ``(n_steps,)``, NaN where nothing is known.
+    """What is known of the exposure along a grid because it was measured: at the ``start`` and at the ``end`` of each step that
+    lies between two values, and the level ``measured`` right at its end, each ``(n_steps,)``, NaN where nothing is known; the
+    ``weight`` (n_steps,) of that level, and the level ``first`` () where the grid begins.
     """
 
     start: Any
     end: Any
     measured: Any
+    weight: Any
+    first: Any
 
 
 class Schedule(NamedTuple):

@@ -9,8 +9,9 @@ Prostate cells are driven in full well under normal testosterone (the saturation
 10.1016/j.eururo.2008.09.024, remembered): with s = 1 a patient whose testosterone has come back half way would count as half
 treated while PSA rises as ever, so s, `--saturated`, is `SATURATED`.
 
-Rows without a value are left out, and so are patients with fewer than `LEAST` values. The table is of real people: keep it
-where their data are.
+Rows without a value are left out, and so are patients with fewer than `LEAST` values, or whose highest values are those of
+castration (under `--least-normal`): of them no normal value is known. T_normal looks at all values, later ones too: before a
+back-test is believed, it has to be of values before each landmark. The table is of real people: keep it where their data are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pathlib import Path
 import numpy as np
 
 HIGH, LEAST = 0.9, 3
+LEAST_NORMAL = 3.0
+"""nmol/L, about twice the usual limit of castration (1.7)."""
 SATURATED = 0.3
 """Share of normal testosterone from which on more of it changes nothing: an assumption, after looking at ten forecasts."""
 
@@ -31,7 +34,7 @@ SATURATED = 0.3
 def exposures(value: np.ndarray, saturated: float = SATURATED) -> np.ndarray:
     """Exposures ``(n,)`` of one patient's values of testosterone ``(n,)``, in any unit."""
     full = saturated * np.quantile(value, HIGH)
-    return np.clip(1.0 - value / full, 0.0, 1.0) if full > 0.0 else np.ones(len(value))
+    return np.clip(1.0 - value / full, 0.0, 1.0)
 
 
 def read(path: Path, column: str) -> dict[str, list[tuple[str, float]]]:
@@ -44,12 +47,24 @@ def read(path: Path, column: str) -> dict[str, list[tuple[str, float]]]:
                 raise SystemExit(f"testosterone: {path.name} has no column {name}")
         for row in rows:
             if row[column]:
-                try:
-                    value = float(row[column])
-                except ValueError:
-                    raise SystemExit(f"testosterone: row {rows.line_num}: {row[column]!r} is not a number") from None
-                found[row["patient_id"]].append((row["time_days"], value))
+                found[row["patient_id"]].append((row["time_days"], number(row[column], rows.line_num)))
     return found
+
+
+def number(text: str, line: int) -> float:
+    """A finite number, not under 0; leaves with a message for what is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0.0 <= value < np.inf:
+        raise SystemExit(f"testosterone: row {line}: {text!r} is no value of testosterone")
+    return value
+
+
+def known(rows: list[tuple[str, float]], least: float) -> bool:
+    """Whether these values tell what is normal."""
+    return len(rows) >= LEAST and float(np.quantile([value for _, value in rows], HIGH)) >= least
 
 
 def main(arguments: list[str]) -> int:
@@ -59,13 +74,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--saturated", type=float, default=SATURATED, metavar="S", help="share of normal that is enough"
     )
+    words = "a normal value is this at least, in the unit of the column"
+    parser.add_argument("--least-normal", type=float, default=LEAST_NORMAL, metavar="T", help=words)
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args(arguments)
     if not 0.0 < asked.saturated <= 1.0:
         raise SystemExit(f"testosterone: --saturated {asked.saturated:g} is no share from 0 to 1")
     if asked.output.exists():
         raise SystemExit(f"testosterone: {asked.output} is there already")
-    found = {name: rows for name, rows in read(asked.observations, asked.column).items() if len(rows) >= LEAST}
+    every = read(asked.observations, asked.column)
+    found = {name: rows for name, rows in every.items() if known(rows, asked.least_normal)}
     with asked.output.open("w", newline="", encoding="utf-8") as file:
         write = csv.writer(file)
         write.writerow(("patient_id", "time_days", "exposure"))
@@ -73,6 +91,8 @@ def main(arguments: list[str]) -> int:
             level = exposures(np.array([value for _, value in rows]), asked.saturated)
             write.writerows((name, day, f"{one:.4f}") for (day, _), one in zip(rows, level, strict=True))
     print(f"{sum(map(len, found.values()))} exposures of {len(found)} patients in {asked.output}")
+    if len(found) < len(every):
+        print(f"left out, since no normal value is known: {', '.join(sorted(set(every) - set(found)))}")
     return 0
 
 

@@ -44,11 +44,11 @@ def read_table(
         biomarkers_path=biomarkers,
         exposure_path=exposure,
     )
-    if not any(len(series.composition.day) for series in table.series):
+    if not any(len(series.composition.day) or len(series.levels.day) for series in table.series):
         return table
-    from persist.inference.composition import assumed
+    from persist.inference import composition, levels
 
-    return table._replace(notes=(*table.notes, *assumed(table.series)))
+    return table._replace(notes=(*table.notes, *composition.assumed(table.series), *levels.assumed(table)))
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -24,6 +24,8 @@ CLONE_GROWTH = {"clinical": 0.01, "in-vitro": 0.5}
 """A usual growth of a resistant clone, 1/day: the centre of net_growth_s."""
 BRIDGED_DAYS = {"clinical": 120.0, "in-vitro": 5.0}
 """Measured exposures farther apart say nothing of what was between them: there the lag goes on."""
+APART_DAYS = {"clinical": 30.0, "in-vitro": 0.5}
+"""How far measured exposures lie from the lag is the same for about so long: nearer ones count in proportion."""
 _STEP_BUCKET, _VISIT_BUCKET = 32, 32
 """Padded sizes are multiples of these: wide, since another size means another half minute of compiling."""
 
@@ -127,8 +129,12 @@ def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | Non
 
 
 def _course(rows: list[Known], size: int) -> Known:
-    """Measured exposures along the steps of several patients, padded with NaN."""
-    return Known(*(_stack(list(part), size, fill=np.nan) for part in zip(*rows, strict=True)))
+    """Measured exposures along the steps of several patients; nothing is known of the padding."""
+    start, end, measured = (
+        _stack([getattr(row, name) for row in rows], size, fill=np.nan) for name in Known._fields[:3]
+    )
+    weight = _stack([row.weight for row in rows], size)
+    return Known(start, end, measured, weight, np.array([row.first for row in rows]))
 
 
 def case(cohort: Cohort, index: int, *, counted: bool, reference: Reference | None = None) -> Case:
@@ -208,7 +214,7 @@ def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
     if len(length) == 0:  # one visit only, and no treatment before it: nothing moves
         length, dose = np.zeros(1), np.zeros(1)
     node = start + np.append(0.0, np.cumsum(length))
-    known = along(series.levels, node, BRIDGED_DAYS[base_of(pack)])
+    known = along(series.levels, node, changes, BRIDGED_DAYS[base_of(pack)], APART_DAYS[base_of(pack)])
     return _Row(length, dose, node[1:] > first + 1e-6, index[:visits], index[visits : len(seen)], known)
 
 

@@ -170,19 +170,22 @@ def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
     counts = composition.log_likelihood(case.specimens, sampled)
     potency = None if one.potency is None else from_start(FRESH, one.potency)[case.step]
     lag = lagging(one.start.rates, case)
-    return Curve(cells, from_start(0.0, ends)[case.step], level, pointwise, wander, counts, potency, lag)
+    return Curve(
+        cells, from_start(one.exposure.start[0], ends)[case.step], level, pointwise, wander, counts, potency, lag
+    )
 
 
 def lagging(rates: Rates, case: Case) -> Any:
     """Log-likelihood ``()`` of the lag's time constants, given measured exposures: each a normal value about the lag by itself,
-    with standard deviation `LAG_SD`. The series is followed under what was measured; what is to come goes by the lag.
+    with standard deviation `LAG_SD`, and its weight (`exposure.along`). The series is followed under what was measured, as if
+    without error, which is small beside that of the lag; what is to come goes by the lag.
     """
     if case.known is None:
         return jnp.zeros(())
     alone = relax(Grid(case.length, case.dose), rates.onset_days, rates.washout_days)
     there = jnp.isfinite(case.known.measured)
     off = jnp.where(there, within(alone, case.length) - jnp.nan_to_num(case.known.measured), 0.0)
-    return jnp.sum(jnp.where(there, norm.logpdf(off, scale=LAG_SD), 0.0))
+    return jnp.sum(case.known.weight * norm.logpdf(off, scale=LAG_SD))
 
 
 def follow(values: dict[str, Any], case: Case, power: float) -> Curve:

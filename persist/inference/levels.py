@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from persist.inference import store
+from persist.inference.cohort import APART_DAYS, BRIDGED_DAYS
+from persist.inference.curve import LAG_SD
 from persist.types import NO_LEVELS, Levels
 
 if TYPE_CHECKING:
@@ -28,6 +30,19 @@ def added(groups: dict[str, store.Dataset], table: Table) -> dict[str, store.Dat
     )
     dims = ("patient", "exposed")
     return {"observed_data": groups["observed_data"].assign({"exposure": (dims, level), "exposure_day": (dims, day)})}
+
+
+def assumed(table: Table) -> list[str]:
+    """What is assumed where exposures were measured, in sentences."""
+    if not any(len(series.levels.day) for series in table.series):
+        return []
+    days, apart = BRIDGED_DAYS["clinical"], APART_DAYS["clinical"]
+    near = f"at most {days:g} days apart ({BRIDGED_DAYS['in-vitro']:g} of a cell line), without a change of dose between them"
+    return [
+        f"measured exposures {near}, are joined by a line; elsewhere goes the lag, which begins anew at every value",
+        f"the lag is learned from them as if they lay about it with a standard deviation of {LAG_SD:g}, those nearer than "
+        f"{apart:g} days ({APART_DAYS['in-vitro']:g}) in proportion; what is to come goes by the lag",
+    ]
 
 
 def of(observed: store.Dataset) -> Levels:

@@ -132,11 +132,11 @@ def _daily(case: Case) -> tuple[Grid, np.ndarray, Known | None]:
     if case.known is None:
         return Grid(length, dose), ends, None
     part = (np.arange(ends[-1]) - np.repeat(ends[:-1], pieces)) / np.repeat(pieces, pieces)
-    start, rise, measured = (
-        np.repeat(one, pieces) for one in (case.known.start, case.known.end - case.known.start, case.known.measured)
-    )
-    course = Known(start + part * rise, start + (part + 1.0 / np.repeat(pieces, pieces)) * rise, measured)
-    return Grid(length, dose), ends, course
+    start, rise = (np.repeat(one, pieces) for one in (case.known.start, case.known.end - case.known.start))
+    measured = np.full(ends[-1], np.nan)
+    measured[ends[1:] - 1] = case.known.measured
+    course = case.known._replace(start=start + part * rise, measured=measured)
+    return Grid(length, dose), ends, course._replace(end=start + (part + 1.0 / np.repeat(pieces, pieces)) * rise)
 
 
 def _cut(part: Any, first: int, last: int) -> Any:

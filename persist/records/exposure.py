@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from persist.records.fields import day, decimal_mark, number, points_noticed
-from persist.records.text import Row, Sheet, counted, read_sheet
+from persist.records.text import Row, Sheet, counted, read_sheet, shown
 from persist.types import Levels
 
 REQUIRED = ("patient_id", "time_days", "exposure")
@@ -23,32 +23,56 @@ NUMBERS = ("time_days", "exposure")
 
 def read_exposure(path: str | Path) -> Sheet:
     """The table as text, columns checked."""
-    return read_sheet(path, REQUIRED, ())
+    return read_sheet(path, REQUIRED, ("drug",))
 
 
 def exposures(
-    sheet: Sheet, rows: Sequence[Row], dates: bool, origin: Mapping[str, float]
+    sheet: Sheet, rows: Sequence[Row], dates: bool, origin: Mapping[str, float], last: Mapping[str, float]
 ) -> tuple[dict[str, Levels], list[str]]:
-    """Measured exposures by patient, and notes; ``origin`` is the patient's day 0 in the file's own time. `DataError` for a
-    value that is no share from 0 to 1, and for two values of one time.
+    """Measured exposures by patient, and notes; ``origin`` is the patient's day 0 in the file's own time, ``last`` that of the
+    last burden: later ones are left out. `DataError` for a value that is no share from 0 to 1, for two values of one time, and
+    for several drugs.
     """
     mark = decimal_mark(sheet, rows, NUMBERS)
+    _refuse_drugs(rows)
     by_patient: dict[str, list[tuple[float, float, Row]]] = {}
+    late = 0
     for row in rows:
-        one = (day(row, "time_days", mark, dates), _level(row, mark), row)
-        by_patient.setdefault(row.values["patient_id"], []).append(one)
+        patient, when, level = row.values["patient_id"], day(row, "time_days", mark, dates), _level(row, mark)
+        if when <= last[patient]:
+            by_patient.setdefault(patient, []).append((when, level, row))
+        else:
+            late += 1
     found = {}
     for patient, theirs in sorted(by_patient.items()):
         theirs = sorted(theirs, key=lambda one: one[0])
         _refuse_twice(theirs)
-        days, level = (np.array([one[place] for one in theirs], np.float64) for place in range(2))
-        found[patient] = Levels(days - origin[patient], level)
-    without = len(origin) - len(found)
-    said = f"{sheet.file}: {counted(len(rows), 'measured exposure')} of {counted(len(found), 'patient')}"
-    notes = [f"{said}, straight from one value to the next; after the last one the lag goes on from there"]
-    notes += [f"{sheet.file}: {counted(without, 'patient')} without: the lag alone"] if without else []
+        days, values = (np.array([one[place] for one in theirs], np.float64) for place in range(2))
+        found[patient] = Levels(days - origin[patient], values)
+    notes = _said(sheet, len(rows) - late, late, len(found), len(origin) - len(found))
     notes += [f"{sheet.file}: numbers have decimal commas"] if mark == "," else []
     return found, [*notes, *points_noticed(sheet, rows, NUMBERS)]
+
+
+def _said(sheet: Sheet, taken: int, late: int, patients: int, without: int) -> list[str]:
+    """What was read, in sentences."""
+    many = (
+        f"{counted(taken, 'measured exposure')} of {counted(patients, 'patient')}" if taken else "no exposure is read"
+    )
+    notes = [f"{sheet.file}: {many}"]
+    notes += [f"{sheet.file}: {counted(late, 'exposure')} after the last burden left out"] if late else []
+    return notes + ([f"{sheet.file}: {counted(without, 'patient')} without: the lag alone"] if without else [])
+
+
+def _refuse_drugs(rows: Sequence[Row]) -> None:
+    """`DataError` for exposures to several drugs."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row.values.get("drug", ""), row)
+        if len(first) > 1:
+            one, other = (shown(name) or "(empty)" for name in first)
+            what = f"exposures to several drugs ({one} in row {next(iter(first.values())).line}, {other})"
+            raise row.fault("drug", what, "keep the rows of the drug that is fitted")
 
 
 def _level(row: Row, mark: str) -> float:

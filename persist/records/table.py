@@ -83,7 +83,8 @@ def read(
     origin = {patient: begin if dates else 0.0 for patient, begin in first.items()}
     found = compositions(sheet, beside, name, mark, first, dates)
     markers, marker_notes = baseline(measured, marked, first, dates) if measured else (None, [])
-    levels, level_notes = exposures(exposed, reached, dates, origin) if exposed else ({}, [])
+    last = {patient: theirs[-1].day for patient, theirs in visits.items()}
+    levels, level_notes = exposures(exposed, reached, dates, origin, last) if exposed else ({}, [])
     treated, dose_notes = schedules(given, doses, dates, origin, full_dose or {}) if given else ({}, [])
     series = tuple(
         _series(patient, theirs, name, unit, origin[patient])._replace(

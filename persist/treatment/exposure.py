@@ -3,7 +3,8 @@
 ``dE/dt = (D(t) - E) / tau``, ``tau = onset_days`` while the exposure rises and ``washout_days`` while it falls. The
 dose ``D`` is constant on each step of a grid, so each step has the closed form ``E(t) = D + (E0 - D) exp(-t / tau)``.
 
-Where the exposure was measured it is what was measured, straight from one value to the next, and the lag goes on from the last.
+Where the exposure was measured it is what was measured: straight from one value to the next, where these lie near enough and
+the dose does not change between; elsewhere the lag, which begins anew at every value.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
     from jax import Array
     from jax.typing import ArrayLike
 
+type Steps = tuple[ArrayLike, ArrayLike, ArrayLike]
+"""Of steps, what `Known` tells of their start, their end and right at it."""
+
 IMMEDIATE_DAYS = 1e-9
 """Time constants up to this many days count as no lag at all."""
+
+NEAR = 1e-6
+"""Days that are one day."""
 
 STRAIGHT = 100.0
 """A measured step has the time constant of so many of its lengths, and a target far off: a line but for 1/800 of its rise."""
@@ -34,13 +41,15 @@ def relax(
 
     ``grid`` fields ``(n_steps,)``; ``onset_days``, ``washout_days`` (days, 0 = immediate) and ``initial`` (0..1) share
     one batch shape ``(...)``; the fields of the result are ``(n_steps, ...)``. Differentiable in the time constants and
-    in ``initial``, also where a time constant is 0. A step of no length leaves the exposure as it is. Steps that ``course``
-    knows go straight from its start to its end.
+    in ``initial``, also where a time constant is 0. A step of no length leaves the exposure as it is. What ``course`` knows
+    is taken from there.
     """
     shape = jnp.broadcast_shapes(jnp.shape(onset_days), jnp.shape(washout_days), jnp.shape(initial))
     onset, washout, begin = (jnp.full(shape, value, float) for value in (onset_days, washout_days, initial))
+    if course is not None:
+        begin = jnp.where(jnp.isfinite(course.first), jnp.nan_to_num(course.first), begin)
 
-    def step(start: Array, piece: tuple[Grid, Known | None]) -> tuple[Array, Exposure]:
+    def step(start: Array, piece: tuple[Grid, Steps | None]) -> tuple[Array, Exposure]:
         along, known = piece
         length, target = jnp.asarray(along.length), jnp.full(shape, along.dose, float)
         days = jnp.where(target > start, onset, washout)
@@ -49,35 +58,43 @@ def relax(
         return (end, lag) if known is None else _measured(known, length, end, lag)
 
     steps = Grid(jnp.asarray(grid.length, float), jnp.asarray(grid.dose, float))
-    return jax.lax.scan(step, begin, (steps, course))[1]
+    known = None if course is None else (course.start, course.end, course.measured)
+    return jax.lax.scan(step, begin, (steps, known))[1]
 
 
-def _measured(known: Known, length: Array, end: Array, lag: Exposure) -> tuple[Array, Exposure]:
-    """The end and the exposure of a step by what was measured, where something was, else by the lag."""
-    there = jnp.isfinite(known.start) & (length > 0)
-    first, last = (jnp.where(there, jnp.nan_to_num(part), 0.0) for part in (known.start, known.end))
-    far = first - (last - first) / np.expm1(-1.0 / STRAIGHT)
-    line = Exposure(first, far, STRAIGHT * length)
-    return jnp.where(there, last, end), jax.tree.map(lambda own, other: jnp.where(there, own, other), line, lag)
+def _measured(known: Steps, length: Array, lagged: Array, lag: Exposure) -> tuple[Array, Exposure]:
+    """The end and the exposure of a step by what was measured, where something was, else by the lag (``lagged`` at its end)."""
+    start, end, measured = map(jnp.asarray, known)
+    there, seen = jnp.isfinite(start) & (length > 0), jnp.isfinite(measured) & (length > 0)
+    first, last = (jnp.where(there, jnp.nan_to_num(part), 0.0) for part in (start, end))
+    line = Exposure(first, first - (last - first) / np.expm1(-1.0 / STRAIGHT), STRAIGHT * length)
+    found = jax.tree.map(lambda own, other: jnp.where(there, own, other), line, lag)
+    return jnp.where(seen, jnp.nan_to_num(measured), jnp.where(there, last, lagged)), found
 
 
-def along(levels: Levels, node: np.ndarray, longest: float) -> Known:
-    """What measured exposures say of steps that end at each ``node`` but the first ``(n_steps + 1,)``; nothing where values lie
-    more than ``longest`` days apart, nor before the first and after the last.
+def along(levels: Levels, node: np.ndarray, changes: np.ndarray, longest: float, apart: float) -> Known:
+    """What measured exposures say of steps that end at each ``node`` but the first ``(n_steps + 1,)``.
+
+    Between two values it is their line, unless they lie more than ``longest`` days apart or the dose ``changes`` (days) between
+    them. A value weighs as much as the days since the one before are of those, ``apart``, that make it an error of its own.
     """
-    day, level = levels
     nothing = np.full(len(node) - 1, np.nan)
+    day, level = levels
     if len(day) == 0:
-        return Known(nothing, nothing, nothing)
+        return Known(nothing, nothing, nothing, np.zeros(len(nothing)), np.asarray(np.nan))
     found = np.interp(node, day, level)
-    before = np.clip(np.searchsorted(day, node[:-1] + 1e-6, side="right") - 1, 0, len(day) - 1)
+    before = np.clip(np.searchsorted(day, node[:-1] + NEAR, side="right") - 1, 0, len(day) - 1)
     after = np.clip(before + 1, 0, len(day) - 1)
-    inside = (node[:-1] >= day[before] - 1e-6) & (node[1:] <= day[after] + 1e-6) & (after > before)
-    known = inside & (day[after] - day[before] <= longest)
-    near = np.argmin(np.abs(node[1:, None] - day), axis=1)
-    at_end = (np.abs(node[1:] - day[near]) < 1e-6) & (np.diff(node) > 0.0)
+    known = (node[:-1] >= day[before] - NEAR) & (node[1:] <= day[after] + NEAR) & (after > before)
+    known &= day[after] - day[before] <= longest
+    known &= ~np.any((changes > day[before, None] + NEAR) & (changes < day[after, None] - NEAR), axis=1)
     start, end = (np.where(known, part, np.nan) for part in (found[:-1], found[1:]))
-    return Known(start, end, np.where(at_end, level[near], np.nan))
+    near = np.argmin(np.abs(node[:, None] - day), axis=1)
+    right = np.abs(node - day[near]) < NEAR
+    there = right[1:] & (np.diff(node) > 0.0)
+    since = np.minimum(np.diff(day, prepend=-np.inf) / apart, 1.0)[near[1:]]
+    measured, first = np.where(there, level[near[1:]], np.nan), level[near[0]] if right[0] else np.nan
+    return Known(start, end, measured, np.where(there, since, 0.0), np.asarray(first))
 
 
 def _left(elapsed: Array, days: Array) -> Array:

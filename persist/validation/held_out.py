@@ -7,6 +7,8 @@ Weights are Pareto-smoothed; their k-hat says where they fail: over min(1 - 1 / 
 jmlr.org/papers/v25/19-556.html). Leave-future-out goes backwards in time (Buerkner, Gabry & Vehtari 2020,
 10.1080/00949655.2020.1783262): the more values a cut leaves out, the further its posterior lies from that of all values. Where
 the weights fail it goes on from a new fit of the values up to there, if it is given one, else it says that they fail.
+
+Measured exposures are given throughout, those after a cut too: what is foretold is the burden under the exposure that was.
 """
 
 from __future__ import annotations

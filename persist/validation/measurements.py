@@ -257,7 +257,7 @@ def _ahead(
     """Log burden at `LOOKS` after the last visit less that at it, on full drug again after ``pause`` months; shares at it."""
     last, visits, more = float(series.day[-1]), len(series.day), len(LOOKS)
     planned = Schedule(np.array([last + pause * month]), np.array([np.inf]), np.ones(1))
-    longer = series._replace(
+    longer = series.until(last)._replace(
         day=np.append(series.day, last + month * np.array(LOOKS)),
         burden=np.append(
             series.burden, np.full(more, series.burden[-1])

@@ -42,7 +42,7 @@ def check_same(fits: Mapping[str, store.DataTree]) -> None:
     for name, fit in rest:
         fault = _difference(first, fit)
         if fault:
-            remedy = "fit each model to the same tables, with the same --patient, --observable, --floor and --drug"
+            remedy = "fit each model to the same tables, with the same --patient, --observable, --floor, --exposure and --drug"
             raise UsageError(f"{head} and {name} are not fits of the same data: {fault}", where=name, remedy=remedy)
 
 
@@ -64,6 +64,8 @@ def _difference(one: store.DataTree, other: store.DataTree) -> str:
         pairs = zip(series.composition, twin.composition, strict=True)
         if not all(np.array_equal(mine, its) for mine, its in pairs):
             return f"patient {series.patient_id} has other measured fractions in each"
+        if not all(np.array_equal(mine, its) for mine, its in zip(series.levels, twin.levels, strict=True)):
+            return f"patient {series.patient_id} has another measured exposure in each"
         given = [[list(map(float, part)) for drug in who.schedules.values() for part in drug] for who in (series, twin)]
         if given[0] != given[1]:
             return f"patient {series.patient_id} has other treatments in each"

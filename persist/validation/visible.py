@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Visible(NamedTuple):
     """Within the visits of a patient: was the drug given, was it ever lowered or stopped, in how many periods and at how many
     levels of dose, is it given up to the last visit, of which ``markers`` were fractions measured, and was the ``exposure``
-    measured.
+    measured both on the drug and off it.
     """
 
     treated: bool
@@ -47,7 +47,7 @@ def visible(series: Series) -> Visible:
     """What the schedule and the measurements of a patient allow to see."""
     schedule = next(iter(series.schedules.values()), None)
     first, last = float(series.day[0]), float(series.day[-1])
-    markers, exposed = _markers(series), bool(np.any((series.levels.day >= first) & (series.levels.day <= last)))
+    markers, exposed = _markers(series), _exposed(series)
     if schedule is None or len(schedule.start) == 0:
         return Visible(False, False, 0, 0, False, markers, exposed)
     seen = (schedule.dose > 0.0) & (schedule.start < last) & (schedule.stop > first)
@@ -62,6 +62,16 @@ def _lowered(schedule: Schedule, first: float, last: float) -> bool:
     """Whether the dose fell while the patient was watched."""
     ends = schedule.stop[(schedule.stop >= first) & (schedule.stop < last)]
     return bool(np.any(dose_at(schedule, ends) < dose_at(schedule, ends - 2.0 * CLOSE)))
+
+
+def _exposed(series: Series) -> bool:
+    """Whether the exposure was measured on the drug and, at least twice within the visits, after it was stopped or lowered."""
+    schedule = next(iter(series.schedules.values()), None)
+    if schedule is None or len(schedule.start) == 0:
+        return False
+    day = series.levels.day[(series.levels.day >= series.day[0]) & (series.levels.day <= series.day[-1])]
+    on = dose_at(schedule, day - CLOSE) > 0.0
+    return bool(on.any() and np.sum(~on & (day > schedule.stop.min())) >= 2)
 
 
 def _markers(series: Series) -> frozenset[str]:
