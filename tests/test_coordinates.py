@@ -43,7 +43,7 @@ def problem_of(pack_name: str, variant: str, seen: str):
 @pytest.fixture
 def priors_alone(monkeypatch):
     """The model without its series: what is checked is the density of the parameters, and that compiles in a second."""
-    nothing = SimpleNamespace(pointwise=jnp.zeros(1), composition=jnp.zeros(1))
+    nothing = SimpleNamespace(pointwise=jnp.zeros(1), composition=jnp.zeros(1), lag=0.0)
     forget()
     monkeypatch.setattr(model, "follow", lambda *_: nothing)
     monkeypatch.setattr(model, "fate", lambda *_: Fate(jnp.ones(()), nothing, jnp.zeros(()), jnp.zeros(())))
