@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
     every = read(asked.observations, asked.column)
     found = {name: rows for name, rows in every.items() if known(rows, asked.least_normal)}
     with asked.output.open("w", newline="", encoding="utf-8") as file:
-        write = csv.writer(file)
+        write = csv.writer(file, lineterminator="\n")
         write.writerow(("patient_id", "time_days", "exposure"))
         for name, rows in found.items():
             level = exposures(np.array([value for _, value in rows]), asked.saturated)
