@@ -6,16 +6,29 @@ taken for its own.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from persist.errors import PersistError
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack
+
+
+def carried_out(name: str, run: Callable[[argparse.Namespace], int], asked: argparse.Namespace) -> int:
+    """What a script does in float64; an error of the program is one line, and its ``name`` before it."""
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+    try:
+        return run(asked)
+    except PersistError as error:
+        raise SystemExit(f"{name}: {error}") from None
 
 
 def about(seed: int, pack: str, cells: str, model: str = "spr", **more: Any) -> dict[str, Any]:

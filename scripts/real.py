@@ -19,11 +19,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import kept
 import numpy as np
 
-from persist.errors import PersistError
 from persist.inference import posterior, store
 from persist.validation import audit, populations, residuals
 from persist.validation.chains import MAX_RHAT, MIN_ESS, MIN_TAIL
@@ -121,12 +119,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--draws", type=int, default=DRAWS, help="of each audit")
     parser.add_argument("--particles", type=int, default=PARTICLES, help="of each draw of an audit")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/real.json"))
-    asked = parser.parse_args(arguments)
-    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
-    try:
-        return run(asked)
-    except PersistError as error:
-        raise SystemExit(f"real: {error}") from None
+    return kept.carried_out("real", run, parser.parse_args(arguments))
 
 
 def run(asked: argparse.Namespace) -> int:

@@ -20,13 +20,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import kept
 import numpy as np
 import real
 
 from persist import keys
-from persist.errors import DataError, PersistError
+from persist.errors import DataError
 from persist.inference import leaning, posterior, store
 from persist.inference.fit import fit as fit_table
 from persist.inference.settings import made_with
@@ -101,14 +100,9 @@ def over_all(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("fit", type=Path, help="a fit of persist fit")
-    parser.add_argument("--patients", type=int, default=18, metavar="N", help="so many of the patients, evenly")
+    parser.add_argument("--patients", type=int, default=54, metavar="N", help="so many of the patients, evenly, or all")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/twins.json"))
-    asked = parser.parse_args(arguments)
-    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
-    try:
-        return run(asked)
-    except PersistError as error:
-        raise SystemExit(f"twins: {error}") from None
+    return kept.carried_out("twins", run, parser.parse_args(arguments))
 
 
 def run(asked: argparse.Namespace) -> int:
