@@ -150,6 +150,8 @@ def test_what_is_to_come_does_not_know_later_values() -> None:
     later = SEEN._replace(
         levels=Levels(np.append(LEVELS.day, [230.0, 300.0, 400.0]), np.append(LEVELS.level, [0.0, 0.0, 0.0]))
     )
+    for mine, its in zip(jax.tree.leaves(of(SEEN)), jax.tree.leaves(of(later)), strict=True):
+        np.testing.assert_array_equal(mine, its)  # nor does the fit
     rows = {name: np.asarray(value)[None] for name, value in values().items()}
     for pause in (0.0, 3.0):
         one, other = (_ahead(rows, series, pause, 30.0, "clinical")[0] for series in (SEEN, later))

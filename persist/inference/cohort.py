@@ -206,15 +206,15 @@ def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
     start = min([first, *schedule.start[schedule.start < first]])
     changes = np.concatenate([schedule.start, schedule.stop])
     settling = (changes[:, None] + np.array(SETTLING_DAYS[base_of(pack)])).ravel()
-    exposed = series.levels.day
-    others = (day[(day > start) & (day < last)] for day in (settling, exposed))
+    levels = series.until(float(series.day[-1])).levels  # as a forecast from the last visit has them
+    others = (day[(day > start) & (day < last)] for day in (settling, levels.day))
     marks = np.concatenate([seen, *others])
     steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[base_of(pack)])
     length, dose = np.asarray(steps.length), np.asarray(steps.dose)
     if len(length) == 0:  # one visit only, and no treatment before it: nothing moves
         length, dose = np.zeros(1), np.zeros(1)
     node = start + np.append(0.0, np.cumsum(length))
-    known = along(series.levels, node, changes, BRIDGED_DAYS[base_of(pack)], APART_DAYS[base_of(pack)])
+    known = along(levels, node, changes, BRIDGED_DAYS[base_of(pack)], APART_DAYS[base_of(pack)])
     return _Row(length, dose, node[1:] > first + 1e-6, index[:visits], index[visits : len(seen)], known)
 
 
