@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from persist.inference.clone_free import Frame, shifts
 from persist.inference.cohort import Reference
 from persist.inference.fit import members
 from persist.inference.gibbs import Rounds, gibbs
@@ -102,21 +103,27 @@ def timed(stage: Stage, everyone: list[Any], at: Standing) -> tuple[list[Sample]
     return [first, *others], Clock.now().since(began).times(1.0 / len(others))
 
 
+def _frame() -> Frame:
+    """Which scores are pooled."""
+    pack = load_pack("clinical", "psa")
+    names = shared(sampled(pack, "spr"))
+    return Frame(np.isin(names, POOLED), shifts(names, pack))
+
+
 def law(seed: int, samples: list[Sample], lanes: int, rounds: Rounds) -> tuple[list[Clock], Any]:
     """When each round of the law was done, and what they came to."""
-    pooled = np.isin(shared(sampled(load_pack("clinical", "psa"), "spr")), POOLED)
+    frame = _frame()
     rng, done = np.random.default_rng(seed), [Clock.now()]
-    population = Plain(rng, np.ones((lanes, len(samples)), bool), pooled)
+    population = Plain(rng, np.ones((lanes, len(samples)), bool), frame)
     found = gibbs(rng, population, samples, rounds, lambda _: done.append(Clock.now()))
-    return done, mixtures(found.some, pooled)
+    return done, mixtures(found.some, frame)
 
 
 def measured(seed: int, count: int, rounds: int, pace: Pace) -> dict[str, Any]:
     """One size, in this process."""
     series = cohort(seed, LED + 1)
     everyone = members(table_of(series), Settings(reference=DESIGN.reference))
-    names = shared(sampled(load_pack("clinical", "psa"), "spr"))
-    begin = Standing([plain(len(names))] * len(everyone), [])
+    begin = Standing([plain(_frame())] * len(everyone), [])
     early, alone = timed(Stage(seed, 0, pace.settle, pace.stage), everyone, begin)
     _, priors = law(seed, early, pace.lanes, Rounds(pace.warmup, pace.thin, pace.thin))
     late, last = timed(Stage(seed, 1, pace.settle, pace.last), everyone, Standing(priors, early))

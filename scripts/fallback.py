@@ -35,7 +35,7 @@ from persist.inference.target import Member
 from persist.keys import key
 from persist.types import Series, Table
 from persist.validation.backtest import Foreseen, foreseen
-from persist.validation.cohorts import names_in, patient
+from persist.validation.cohorts import frame_of, names_in, patient
 from persist.validation.cuts import Cut, cuts
 from persist.validation.scoring import COVERED, Forecast, score
 from persist.validation.study import study
@@ -47,6 +47,7 @@ LAW = Law(
     0.25 * (np.eye(5) + 0.3 * (1.0 - np.eye(5)))[None],
     np.array([[0.6, 1.5, 0.0, 0.0, 0.0]]),
     np.array([0.2]),
+    np.array([0.5]),
 )
 """A population that differs from the pack's prior, and less from patient to patient; a fifth of them decline otherwise."""
 
@@ -62,7 +63,9 @@ DRAWS, PATHS = 20_000, 640
 
 def population(asked_of: Any) -> Population:
     """`LAW` over all scores."""
-    return Population(*(part[0] for part in populated(LAW, np.isin(names_in(asked_of), SCORES))))
+    return Population(
+        *(part[0] for part in populated(LAW, frame_of(asked_of)._replace(pooled=np.isin(names_in(asked_of), SCORES))))
+    )
 
 
 def person(seed: int, number: int) -> Virtual:

@@ -10,6 +10,7 @@ from scipy import stats
 
 import laws
 from persist.errors import UsageError
+from persist.inference.clone_free import Frame
 from persist.inference.pooling import Pooled
 from persist.inference.population import Law
 from persist.inference.settings import Settings
@@ -185,15 +186,19 @@ def test_the_population_of_a_fold_has_lanes_of_both_halves_and_none_of_its_patie
     def pool(seed, everyone, pace, *, counted, folder, progress) -> Pooled:
         heard.update(pace=pace, counted=counted)
         mean = np.tile(np.arange(float(pace.lanes)), (2, 1))[..., None]
-        laws = Law(mean, np.ones((*mean.shape, 1)), np.zeros_like(mean), np.full(mean.shape[:2], 0.2))
-        return Pooled(np.ones(1, bool), np.ones(1), laws, np.zeros(0), (), 0.0)
+        shares = np.full(mean.shape[:2], 0.2), np.full(mean.shape[:2], 0.4)
+        laws = Law(mean, np.ones((*mean.shape, 1)), np.zeros_like(mean), *shares)
+        frame = Frame(np.array([True, False]), np.array([0.0, -3.0]))
+        return Pooled(frame, np.ones(2), laws, np.zeros(0), np.zeros(0), (), 0.0)
 
     monkeypatch.setattr(backtest, "pool", pool)
     monkeypatch.setattr(backtest, "members", lambda *_: [None] * 23)
     found = populations(table, Plan(Settings()), None)
     of, half = folds(0, [one.patient_id for one in table.series]), half_of(heard["pace"].lanes)
     for number, population in enumerate(found):
-        lanes = np.unique(population.mean.astype(int))
+        lanes = np.unique(population.mean[:, 0].astype(int))
+        without = np.exp(population.log_weight) @ (population.mean[:, 1] == -3.0)
+        assert without == pytest.approx(0.4)  # who has no clone is off in each of its laws
         assert np.bincount(half[lanes]).tolist() == [backtest.LANES // 2] * 2
         left_out = [of[one.patient_id] == number for one in table.series]
         np.testing.assert_array_equal(~heard["counted"][lanes], np.tile(left_out, (len(lanes), 1)))

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import fakes
 from persist.cli.main import main
 from persist.inference import leaning, pooled, store
+from persist.inference.clone_free import Frame, shifts
 from persist.inference.population import one_kind
 from persist.types import Table
 from persist.validation import backtest
@@ -128,7 +129,8 @@ def others(tmp_path):
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")})
     names = leaning.names_of(made)
     law = one_kind(np.full((4, 8, 1), -2.0), np.full((4, 8, 1, 1), 0.3))
-    pooled.lean(made, leaning.group(names, np.isin(names, "decline_s"), np.zeros(len(names)), law, chains=2))
+    frame = Frame(np.isin(names, "decline_s"), shifts(names, leaning.pack_of(made)))
+    pooled.lean(made, leaning.group(names, frame, np.zeros(len(names)), law, chains=2))
     store.save(made, tmp_path / "pop.nc")
     return tmp_path / "pop.nc"
 

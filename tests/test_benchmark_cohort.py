@@ -20,6 +20,9 @@ from persist.inference.priors import load_pack
 def test_the_scores_are_some_that_patients_share() -> None:
     assert set(benchmark_cohort.POOLED) <= set(shared(sampled(load_pack("clinical", "psa"), "spr")))
     assert len(benchmark_cohort.DESIGN.day) == 66
+    frame, names = benchmark_cohort._frame(), shared(sampled(load_pack("clinical", "psa"), "spr"))
+    assert {name for name, taken in zip(names, frame.pooled, strict=True) if taken} == set(benchmark_cohort.POOLED)
+    assert [name for name, off in zip(names, frame.shift, strict=True) if off] == ["mutation", "resistant_0"]
 
 
 def test_the_page_tells_what_was_measured() -> None:

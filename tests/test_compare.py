@@ -22,6 +22,7 @@ from persist.forecast import decide
 from persist.forecast.outcome import ask
 from persist.forecast.stack import quantiles, stack
 from persist.inference import leaning, left_out, pooled, posterior, store
+from persist.inference.clone_free import Frame
 from persist.inference.cohort import case, pad
 from persist.inference.curve import trace_curves
 from persist.inference.population import UNKNOWN, Population, one_kind
@@ -123,7 +124,8 @@ def population(fit: store.DataTree) -> store.Dataset:
     """
     law = one_kind(np.tile(MEAN, (40, 8, 1)), np.tile(0.04 * np.eye(2), (40, 8, 1, 1)))
     score = leaning.names_of(fit)
-    return leaning.group(score, np.isin(score, POOLED), np.ones(len(score)), law, chains=4)
+    frame = Frame(np.isin(score, POOLED), np.zeros(len(score)))
+    return leaning.group(score, frame, np.ones(len(score)), law, chains=4)
 
 
 def leaning_on(fit: store.DataTree, **more: Any) -> store.DataTree:

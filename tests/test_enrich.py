@@ -10,12 +10,16 @@ from click.testing import CliRunner
 from scipy import stats
 
 import fakes
+import laws
 from persist.cli.main import main
+from persist.forecast import recruits as recruiting
 from persist.forecast.enrich import Price, enriched
 from persist.forecast.recruits import recruits
 from persist.inference import leaning, pooled, store
+from persist.inference.priors import score
 from persist.types import Biomarkers, Table
-from test_leaning_biomarkers import CHAINS, SCALE, known
+from test_leaning_biomarkers import APART, CHAINS, FREE, MEAN, OFF, POOLED, SCALE, TOWARD, known
+from test_leaning_biomarkers import INTERCEPT as APART_BEFORE
 
 LAWS, PATIENTS = 40, 10_000
 EFFECT, INTERCEPT = 1.2, -0.8
@@ -112,6 +116,36 @@ def test_recruits_follow_the_population(population) -> None:
     assert found.biomarker.std() == pytest.approx(2.0, abs=0.2)
     assert ((found.burden > 0.0) & (found.burden <= 1.0)).all()
     assert stats.spearmanr(found.biomarker.ravel(), found.burden.ravel()).statistic > 0.2
+
+
+@pytest.mark.law
+def test_recruits_without_a_clone_are_off(population, monkeypatch) -> None:
+    """By the shift, in scores that are pooled and in others; all else is of the law, or of the pack's prior. Of one law and of
+    recruits who have TNF one standard deviation up, by which more of them are apart.
+    """
+    fit, many, made = store.load(population, "fit"), 40_000, {}
+    names, pack = leaning.names_of(fit), leaning.pack_of(fit)
+    fit[leaning.GROUP] = store.DataTree(known(names, noise=0.0, off=OFF))
+    monkeypatch.setattr(recruiting, "_biomarkers", lambda *_: np.broadcast_to([0.0, 1.0], (1, many, 2)))
+    monkeypatch.setattr(recruiting, "_least", lambda values, *_: made.update(values) or np.zeros(many))
+    recruits(fit, "TNF", 60.0, 1, many, 0)
+    apart = float(stats.norm.cdf(APART_BEFORE + TOWARD[1]))
+
+    def check(off: dict[str, float]) -> None:
+        """The mean of each score, and shares of it under cuts, of the mixture of its four kinds."""
+        for name in names:
+            z, by = np.asarray(score(pack.every[name], made[name])), off.get(name, 0.0)
+            at = POOLED.index(name) if name in POOLED else None
+            mean, sd, far = (0.0, 1.0, 0.0) if at is None else (MEAN[at], 0.5, APART[at])
+            laws.check_mean(z, mean + apart * far + FREE * by, what=name)
+            for cut in (-2.5, -0.5, 1.0):
+                under = [stats.norm.cdf(cut, mean + c * far + e * by, sd) for e, c in np.ndindex(2, 2)]
+                weight = np.outer((1.0 - FREE, FREE), (1.0 - apart, apart)).ravel()
+                laws.check_share(z < cut, float(weight @ under), what=f"{name} under {cut}")
+
+    check(OFF)
+    for name in OFF:
+        laws.must_fail(lambda name=name: check({other: by for other, by in OFF.items() if other != name}))
 
 
 def run(population, tmp_path, *more: str):

@@ -82,6 +82,12 @@ def test_weighed_draws_are_the_population_where_the_value_tells_nothing() -> Non
     laws.check_mean(decline, float(mean[0, at]), slack=0.03)
     laws.check_variance(decline, float(covariance[0, at, at]), slack=0.03)
     laws.must_fail(lambda: laws.check_mean(decline, 0.0))
+    asked = fallback.study(fallback.Settings(), cohort=1)
+    off = dict(zip(fallback.names_in(asked), fallback.frame_of(asked).shift, strict=True))["resistant_0"]
+    seed, free = np.asarray(score_of(entries["resistant_0"], values["resistant_0"])), float(fallback.LAW.clone_free[0])
+    laws.check_mean(seed, free * off, slack=0.06)  # half of them have no clone
+    laws.check_variance(seed, 1.0 + free * (1.0 - free) * off**2, slack=0.12)
+    laws.must_fail(lambda: laws.check_mean(seed, 0.0, slack=0.06))
     off = np.log(values["burden_0"] / cut.series.burden[0])
     assert off.std() < 0.7 * np.log(9.0) / 3.29  # of what the prior alone leaves
 

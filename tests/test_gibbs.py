@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from persist.inference import leaning, store
+from persist.inference.clone_free import Frame
 from persist.inference.gibbs import PARTS, Found, Rounds, gibbs
 from persist.inference.learned import Plain
 from persist.inference.sample import HALVES, Sample
@@ -13,7 +14,10 @@ from persist.inference.weights import Draws
 from persist.validation.chains import MAX_RHAT, convergence
 from persist.validation.populations import columns
 
-NAMES, POOLED = ("net_growth_s", "decline_s", "noise_sd"), np.array([True, True, False])
+NAMES = ("net_growth_s", "decline_s", "noise_sd")
+FRAME = Frame(np.array([True, True, False]), np.zeros(3))
+"""Nobody is off: of patients without a clone, see `test_clone_free`."""
+
 ERROR = np.array([0.4, 0.8, 3.0])
 """Of what is measured of each score."""
 
@@ -34,16 +38,16 @@ def samples(draws: int, *, alike: bool = False) -> list[Sample]:
 
 def drawn(own: list[Sample], rounds: Rounds, lanes: int = LANES) -> tuple[Plain, Found]:
     rng = np.random.default_rng(2)
-    population = Plain(rng, np.ones((lanes, len(own)), bool), POOLED)
+    population = Plain(rng, np.ones((lanes, len(own)), bool), FRAME)
     return population, gibbs(rng, population, own, rounds)
 
 
 def worst_rhat(own: list[Sample]) -> tuple[float, float]:
     """Of laws, as those of a fit are judged, and of patients: the scores that each lane took."""
     population, found = drawn(own, Rounds(50, 400, 10))
-    group = leaning.group(NAMES, POOLED, np.ones(3), population.drawn(), CHAINS)
-    walkers, draws = 1 + int(group["lane"].max()), Draws.of(own, POOLED)
-    z = np.stack([draws.at(taken) for taken in found.taken])  # (kept, lanes, patients, 2)
+    group = leaning.group(NAMES, FRAME, np.ones(3), population.drawn(), CHAINS)
+    walkers, draws = 1 + int(group["lane"].max()), Draws.of(own, FRAME)
+    z = np.stack([draws.at(taken)[0] for taken in found.taken])  # (kept, lanes, patients, 2)
     by_chain = np.moveaxis(z.reshape(len(z), CHAINS, walkers, -1), 0, 2).reshape(CHAINS, walkers * len(z), -1)
     patients = {str(at): (("chain", "draw"), by_chain[..., at]) for at in range(by_chain.shape[-1])}
     each = (columns(group), patients)
@@ -78,20 +82,24 @@ def test_a_population_of_few_draws_is_that_far_off() -> None:
 def test_what_is_kept_and_told_of_rounds(rounds: Rounds) -> None:
     heard: list[float] = []
     rng, own = np.random.default_rng(3), samples(40)
-    population = Plain(rng, np.ones((8, PATIENTS), bool), POOLED)
+    population = Plain(rng, np.ones((8, PATIENTS), bool), FRAME)
     found = gibbs(rng, population, own, rounds, heard.append)
     kept, laws = rounds.rounds // rounds.thin, population.drawn()
     assert laws.mean.shape == (kept, 8, 2)
     assert found.taken.shape == (kept, 8, PATIENTS)
     assert found.apart.shape == (8, PATIENTS)
     assert ((found.apart >= 0.0) & (found.apart <= 1.0)).all()
+    np.testing.assert_allclose(found.free, np.tile(laws.clone_free.mean(axis=0)[:, None], PATIENTS), rtol=1e-9)
     assert ((found.effective >= 1.0) & (found.effective <= 40.0)).all()
-    assert len(heard) == rounds.warmup + rounds.rounds
+    assert len(heard) == max(1, rounds.warmup // PATIENTS) * PATIENTS + rounds.rounds  # one or more for each who joins
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
     flat = laws.mean.reshape(-1, 2)  # laws for the next stage: evenly, first and last among them
     assert found.some.mean.shape == (PARTS, PATIENTS, 2)
     np.testing.assert_array_equal(found.some.mean[0, 0], flat[0])
     np.testing.assert_array_equal(found.some.mean[-1, 0], flat[-1])
+    for part, all_of_it in ((found.some.share, laws.share), (found.some.clone_free, laws.clone_free)):
+        assert part.shape == (PARTS, PATIENTS)
+        np.testing.assert_array_equal(part[[0, -1], 3], all_of_it.ravel()[[0, -1]])
     places = [int(np.flatnonzero((flat == row).all(axis=1))[0]) for row in found.some.mean[:, 3]]
     assert np.ptp(np.diff(places)) <= 1

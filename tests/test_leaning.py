@@ -11,7 +11,8 @@ import fakes
 import laws
 from persist.errors import StoreError, UsageError
 from persist.inference import leaning, pooled, store
-from persist.inference.population import COMPONENTS, log_ratio, one_kind
+from persist.inference.clone_free import Frame
+from persist.inference.population import COMPONENTS, KINDS, log_ratio, one_kind
 from persist.inference.posterior import one_patient
 from persist.inference.priors import at_score, load_pack, moved, quantile, score
 from persist.inference.subject import laws as laws_of
@@ -20,15 +21,31 @@ from persist.validation import compare
 
 MEAN, COVARIANCE = np.array([0.8, -0.6]), np.array([[0.5, 0.2], [0.2, 0.8]])
 POOLED = ("net_growth_s", "decline_s")
+OFF = {"decline_s": -1.5, "mutation": 2.0}
+"""By how much two scores of patients without a clone are off, where some are: one that is pooled, and one that is not."""
+
+MEMBERS = {"A": np.linspace(0.0, 1.0, 16).reshape(2, 8) ** 2, "B": np.full((2, 8), 0.25)}
+"""How likely two patients are apart, and without a clone, by lane."""
 
 
-def known(names: tuple[str, ...], spread: float = 0.0) -> store.Dataset:
-    """A population of two scores whose draws of the mean are spread about `MEAN`."""
+def known(
+    names: tuple[str, ...],
+    spread: float = 0.0,
+    off: dict[str, float] | None = None,
+    free: float = 0.4,
+    along: float = 0.0,
+    rounds: int = 40,
+) -> store.Dataset:
+    """A population of two scores whose draws of the mean are spread about `MEAN`. About a share ``free`` of the patients has no
+    clone, more where the mean of the second score is higher, ``along`` with it; they are ``off`` by so much.
+    """
     rng = np.random.default_rng(1)
-    mean = MEAN + spread * rng.standard_normal((40, 8, 2))
-    law = one_kind(mean, np.tile(COVARIANCE, (40, 8, 1, 1)))
+    about = rng.standard_normal((rounds, 8, 2))
+    law = one_kind(MEAN + spread * about, np.tile(COVARIANCE, (rounds, 8, 1, 1)))
+    law = law._replace(clone_free=free + along * np.tanh(about[..., 1]))
     taken = np.array([name in POOLED for name in names])
-    return leaning.group(names, taken, np.where(taken, 0.7, 0.1), law, chains=4)
+    frame = Frame(taken, np.array([(off or {}).get(name, 0.0) for name in names]))
+    return leaning.group(names, frame, np.where(taken, 0.7, 0.1), law, 4, MEMBERS)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +55,11 @@ def fit():
     return made
 
 
+@pytest.fixture(scope="module")
+def names(fit) -> tuple[str, ...]:
+    return leaning.names_of(fit)
+
+
 def test_it_is_written_and_read_as_it_was(fit, tmp_path) -> None:
     store.save(fit, tmp_path / "fit.nc")
     back = store.load(tmp_path / "fit.nc", "fit")
@@ -45,6 +67,25 @@ def test_it_is_written_and_read_as_it_was(fit, tmp_path) -> None:
     assert group["score"].values.tolist() == list(POOLED)
     assert group["mean"].shape == (4, 80, 2)
     np.testing.assert_array_equal(group["mean"], fit[leaning.GROUP]["mean"])
+
+
+def test_who_has_no_clone_is_written_and_read_as_it_was(names, tmp_path) -> None:
+    """Lane after lane within a chain, as all draws; of every patient by chain."""
+    made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=4)
+    group = known(names, 0.3, OFF, along=0.2)
+    pooled.lean(made, group)
+    store.save(made, tmp_path / "fit.nc")
+    back = leaning.population_of(store.load(tmp_path / "fit.nc", "fit"), "spr", "clinical", "psa")
+    frame = leaning.frame_of(back)
+    assert [name for name, taken in zip(names, frame.pooled, strict=True) if taken] == list(POOLED)
+    assert {name: off for name, off in zip(names, frame.shift, strict=True) if off} == OFF
+    second = (back["mean"].values[..., 1] - MEAN[1]) / 0.3
+    np.testing.assert_allclose(back["clone_free"], 0.4 + 0.2 * np.tanh(second), rtol=1e-9)
+    np.testing.assert_array_equal(leaning.law_of(back).clone_free, group["clone_free"])
+    assert back["member"].values.tolist() == ["A", "B"]
+    for at, part in enumerate(("is_apart", "is_clone_free")):
+        by_chain = [[MEMBERS[name][at, 2 * chain : 2 * chain + 2].mean() for chain in range(4)] for name in "AB"]
+        np.testing.assert_allclose(back[part], by_chain, rtol=1e-12)
 
 
 def test_a_population_of_something_else_is_refused(fit) -> None:
@@ -63,24 +104,29 @@ def test_patients_of_the_population_are_not_counted_twice(fit) -> None:
         pooled.fit_next(Table((fakes.FIVE_VALUES,), (), ""), Settings(), fit)
 
 
-def test_the_mixture_has_the_density_of_its_draws(fit) -> None:
-    names = leaning.names_of(fit)
-    group = known(names, 0.3)
+@pytest.mark.parametrize("off", [{}, OFF], ids=["all alike", "some without a clone"])
+def test_the_mixture_has_the_density_of_its_draws(names, off) -> None:
+    group = known(names, 0.3, off, along=0.3)
     law = leaning.mixture(group)
-    assert law.mean.shape == (2 * COMPONENTS, len(names))
+    assert law.mean.shape == (KINDS * COMPONENTS, len(names))
     at = [names.index(name) for name in POOLED]
-    z = np.zeros(len(names))
-    z[at] = [0.3, -1.0]
-    flat = group["mean"].values.reshape(-1, 2)
-    take = np.linspace(0, len(flat) - 1, COMPONENTS).round().astype(int)
-    dense = np.mean([stats.multivariate_normal.pdf(z[at], mean, COVARIANCE) for mean in flat[take]])
+    z, shift = np.zeros(len(names)), np.array([off.get(name, 0.0) for name in names])
+    z[at], z[names.index("mutation")] = [0.3, -1.0], 0.7
+    means, free = group["mean"].values.reshape(-1, 2), group["clone_free"].values.ravel()
+    take = np.linspace(0, len(means) - 1, COMPONENTS).round().astype(int)
+    rest = np.delete(np.arange(len(names)), at)
+    kinds = [
+        stats.norm.pdf((z - by)[rest]).prod()
+        * np.array([stats.multivariate_normal.pdf((z - by)[at], mean, COVARIANCE) for mean in means[take]])
+        for by in (np.zeros(len(names)), shift)
+    ]
+    dense = np.mean((1.0 - free[take]) * kinds[0] + free[take] * kinds[1])
     found = log_ratio(jnp.asarray(z), law._replace(mean=jnp.asarray(law.mean), whiten=jnp.asarray(law.whiten)))
-    np.testing.assert_allclose(found, np.log(dense) - stats.norm.logpdf(z[at]).sum(), rtol=1e-9)
+    np.testing.assert_allclose(found, np.log(dense) - stats.norm.logpdf(z).sum(), rtol=1e-9)
 
 
 @pytest.mark.law
-def test_patients_drawn_from_it_have_its_moments(fit) -> None:
-    names = leaning.names_of(fit)
+def test_patients_drawn_from_it_have_its_moments(names) -> None:
     law = leaning.mixture(known(names))
     z = leaning.drawn(np.random.default_rng(2), law, 4000)
     for place, name in enumerate(names):
@@ -92,16 +138,43 @@ def test_patients_drawn_from_it_have_its_moments(fit) -> None:
     laws.must_fail(lambda: laws.check_mean(off[:, 0] * off[:, 1], 0.0))
 
 
+@pytest.mark.law
+@pytest.mark.parametrize("along", [0.0, 0.35])
+def test_marginals_are_those_of_many_patients(names, along: float) -> None:
+    """Some without a clone among them. Their share may go along with the mean from draw to draw: where it is larger, those with
+    a clone are farther off to the other side.
+    """
+    group = known(names, 0.6, OFF, along=along, rounds=COMPONENTS // 8)  # so many that the mixture has them all
+    z = leaning.drawn(np.random.default_rng(4), leaning.mixture(group), 200_000)
+    found = leaning.marginals(group)
+    assert list(found) == [name for name in names if name in POOLED or name in OFF]
+
+    def check(found: dict[str, tuple[float, float]], name: str) -> None:
+        mean, sd = found[name]
+        laws.check_mean(z[:, names.index(name)], mean, what=f"mean of {name}")
+        laws.check_variance(z[:, names.index(name)], sd**2, what=f"variance of {name}")
+
+    for name in found:
+        check(found, name)
+    plain = leaning.marginals(known(names, 0.6, along=along, rounds=COMPONENTS // 8))
+    assert list(plain) == list(POOLED)
+    check(plain, "net_growth_s")
+    laws.must_fail(lambda: check(plain, "decline_s"))
+    laws.must_fail(lambda: check({"mutation": (0.0, 1.0)}, "mutation"))
+
+
 def test_the_prior_of_a_patient_is_that_of_the_population(fit) -> None:
-    """Laws and draws of the prior, of what is pooled and of what is not."""
+    """Laws and draws of the prior, of what is pooled and of what is not; draws are of the laws that the mixture takes."""
     entries, found = load_pack("clinical", "psa").entries, laws_of(fit, "A")
+    means = fit[leaning.GROUP]["mean"].values.reshape(-1, 2)
+    middle = means[np.linspace(0, len(means) - 1, COMPONENTS).round().astype(int)].mean(axis=0)
     level = np.array([0.05, 0.5, 0.95])
     for name, at in zip(POOLED, (0, 1), strict=True):
         sd = np.sqrt(COVARIANCE[at, at] + 0.3**2)
         z = np.asarray(score(entries[name], quantile(found[name], level)))
         np.testing.assert_allclose(z, MEAN[at] + sd * stats.norm.ppf(level), atol=0.05)
         drawn = np.asarray(score(entries[name], fit["prior"][name].values.ravel()))
-        np.testing.assert_allclose(drawn.mean(), MEAN[at], atol=4.0 * sd / np.sqrt(len(drawn)))
+        np.testing.assert_allclose(drawn.mean(), middle[at], atol=4.0 * sd / np.sqrt(len(drawn)))
     assert found["turnover_s"] == entries["turnover_s"]
 
 

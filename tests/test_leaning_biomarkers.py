@@ -13,6 +13,7 @@ import laws
 from persist.cli.main import main
 from persist.errors import UsageError
 from persist.inference import gather, leaning, pooled, store
+from persist.inference.clone_free import Frame
 from persist.inference.covariates import Effects, Scale
 from persist.inference.population import Law, log_ratio
 from persist.inference.subject import laws as laws_of
@@ -25,20 +26,26 @@ SCALE = Scale(("FLIP <b>", "TNF"), np.array([10.0, 0.5]), np.array([2.0, 0.5]))
 SPREAD = np.array([[1.0, 0.6], [0.6, 1.0]])
 MEAN, APART = np.array([0.8, -0.6]), np.array([0.0, -2.0])
 SLOPE, TOWARD, INTERCEPT = np.array([[0.0, 0.0], [0.7, 0.0]]), np.array([0.0, 0.8]), -0.9
+FREE, OFF = 0.3, {"decline_s": -1.5, "mutation": 2.0}
+"""The share of patients without a clone, and by how much two of their scores are off, where they are: one that is pooled, and
+one that is not.
+"""
 ROUNDS, LANES, CHAINS = 40, 32, 4
 
 
-def known(names: tuple[str, ...], noise: float = 0.02) -> store.Dataset:
+def known(names: tuple[str, ...], noise: float = 0.02, off: dict[str, float] | None = None) -> store.Dataset:
     """A population of two scores; FLIP acts on the second of them, TNF on standing apart."""
     rng, shape = np.random.default_rng(1), (ROUNDS, LANES)
     near = lambda part: part + noise * rng.standard_normal((*shape, *np.shape(part)))  # noqa: E731
-    law = Law(near(MEAN), np.tile(0.25 * np.eye(2), (*shape, 1, 1)), near(APART), np.full(shape, 0.2))
+    shares = np.full(shape, 0.2), near(FREE)
+    law = Law(near(MEAN), np.tile(0.25 * np.eye(2), (*shape, 1, 1)), near(APART), *shares)
     slope = np.where([[False, False], [True, True]], near(SLOPE), 0.0)
     more = Effects(
         slope, near(TOWARD), near(INTERCEPT), np.ones((*shape, 3, 2)), np.ones(shape), np.tile(SPREAD, (*shape, 1, 1))
     )
     taken = np.isin(names, POOLED)
-    return leaning.group(names, taken, np.where(taken, 0.7, 0.1), law, CHAINS, None, (SCALE, more))
+    frame = Frame(taken, np.array([(off or {}).get(name, 0.0) for name in names]))
+    return leaning.group(names, frame, np.where(taken, 0.7, 0.1), law, CHAINS, None, (SCALE, more))
 
 
 def plain():
@@ -69,15 +76,21 @@ def test_it_is_written_and_read_as_it_was(fit, tmp_path) -> None:
 
 
 def test_the_law_of_a_patient_is_that_of_its_biomarkers(fit) -> None:
-    """Two standard deviations of FLIP up: 1.4 more of the second score; one of TNF: 46 % are apart."""
-    group = known(leaning.names_of(fit), noise=0.0)
-    law = leaning.given(group, "Z", Biomarkers(SCALE.names, ("Z",), np.array([[14.0, 1.0]])))
-    np.testing.assert_allclose(law.mean[0, 0], MEAN + np.array([0.0, 1.4]))
-    np.testing.assert_allclose(law.share[0, 0], stats.norm.cdf(INTERCEPT + 0.8))
-    found = leaning.marginals(group, "Z", Biomarkers(SCALE.names, ("Z",), np.array([[14.0, 1.0]])))
+    """Two standard deviations of FLIP up: 1.4 more of the second score; one of TNF: 46 % are apart. Some have no clone."""
+    names, markers = leaning.names_of(fit), Biomarkers(SCALE.names, ("Z",), np.array([[14.0, 1.0]]))
     share = stats.norm.cdf(INTERCEPT + 0.8)
-    assert found["decline_s"][0] == pytest.approx(-0.6 + 1.4 - 2.0 * share)
-    assert found["decline_s"][1] == pytest.approx(np.sqrt(0.25 + 4.0 * share * (1.0 - share)))
+    for off in ({}, OFF):
+        group = known(names, noise=0.0, off=off)
+        law = leaning.given(group, "Z", markers)
+        np.testing.assert_allclose(law.mean[0, 0], MEAN + np.array([0.0, 1.4]))
+        np.testing.assert_allclose(law.share[0, 0], share)
+        np.testing.assert_array_equal(law.clone_free, np.full((CHAINS, ROUNDS * LANES // CHAINS), FREE))
+        found, between = leaning.marginals(group, "Z", markers), FREE * (1.0 - FREE)
+        by = off.get("decline_s", 0.0)
+        assert found["decline_s"][0] == pytest.approx(-0.6 + 1.4 - 2.0 * share + FREE * by)
+        assert found["decline_s"][1] == pytest.approx(np.sqrt(0.25 + 4.0 * share * (1.0 - share) + between * by**2))
+        assert found["net_growth_s"] == pytest.approx((0.8, 0.5))
+        assert found.get("mutation") == (pytest.approx((FREE * 2.0, np.sqrt(1.0 + between * 4.0))) if off else None)
 
 
 @pytest.mark.law
@@ -96,15 +109,20 @@ def test_what_is_missing_is_averaged_over_given_what_is_known(fit) -> None:
     laws.check_mean(alone.share.ravel(), stats.norm.cdf(INTERCEPT / np.sqrt(1.0 + 0.64)))
 
 
-def test_the_mixture_has_the_density_of_that_law(fit) -> None:
+@pytest.mark.parametrize("off", [{}, OFF], ids=["all alike", "some without a clone"])
+def test_the_mixture_has_the_density_of_that_law(fit, off) -> None:
     names = leaning.names_of(fit)
-    group = known(names, noise=0.0)
+    group = known(names, noise=0.0, off=off)
     law = leaning.mixture(group, "Z", Biomarkers(SCALE.names, ("Z",), np.array([[14.0, 1.0]])))
     z = np.random.default_rng(3).standard_normal(len(names))
     at, share = [names.index(name) for name in POOLED], stats.norm.cdf(INTERCEPT + 0.8)
-    middle = MEAN + np.array([0.0, 1.4])
-    parts = [stats.multivariate_normal.pdf(z[at], middle + k * APART, 0.25 * np.eye(2)) for k in (0, 1)]
-    right = np.log((1.0 - share) * parts[0] + share * parts[1]) - stats.norm.logpdf(z[at]).sum()
+    middle, shift = MEAN + np.array([0.0, 1.4]), np.array([off.get(name, 0.0) for name in names])
+    dense = 0.0
+    for without, apart in np.ndindex(2, 2):
+        own, weight = z - without * shift, (1.0 - FREE, FREE)[without] * (1.0 - share, share)[apart]
+        pooled_ones = stats.multivariate_normal.pdf(own[at], middle + apart * APART, 0.25 * np.eye(2))
+        dense += weight * pooled_ones * np.delete(stats.norm.pdf(own), at).prod()
+    right = np.log(dense) - stats.norm.logpdf(z).sum()
     np.testing.assert_allclose(log_ratio(jnp.asarray(z), law), right, rtol=1e-9)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import fakes
 from persist.inference import leaning, store
+from persist.inference.clone_free import shifts
 from persist.inference.pooled import fit_cohort, pace_of
 from persist.inference.pooling import Pace
 from persist.inference.sample import CROWD
@@ -54,9 +55,15 @@ def test_a_cohort_through_the_whole_pipeline(tmp_path) -> None:
     assert group["mean"].shape[:2] == (2, 64)
     assert group["effective"].sizes == {"member": 2}
     assert (group["effective"] >= 1.0).all()
+    names = leaning.names_of(fit)
+    np.testing.assert_array_equal(group["shift"], shifts(names, leaning.pack_of(fit)))
+    assert np.ptp(group["clone_free"].values) > 0.0
+    assert group["is_apart"].shape == group["is_clone_free"].shape == (2, 2)
     store.save(fit, tmp_path / "fit.nc")
     found = health.whole(store.load(tmp_path / "fit.nc", "fit"))
     assert list(found["patients"]) == ["A", "B"]
     assert found["population"]["effective"]["least"] == pytest.approx(float(group["effective"].min()))
+    for name, row in zip("AB", group["is_clone_free"].values, strict=True):
+        assert found["population"]["is_clone_free"][name] == pytest.approx(row.mean())
     assert {"alone", "together"} == set(heard)
     assert len(list((tmp_path / "left").glob("*.npz"))) == 6  # of each patient and stage

@@ -9,12 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.diagnostics import effective_sample_size
+from scipy import stats
 
 import laws
 from persist.errors import DataError
 from persist.inference import pooling, sample, stages
+from persist.inference.clone_free import FREE_0, FREE_1, Frame, shifts
+from persist.inference.model import sampled
 from persist.inference.pooling import STAGES, Pace, pool
-from persist.inference.population import Law, Population, belong, log_ratio, moments, renew, start
+from persist.inference.population import Law, Population, belong, log_ratio, moments, renew, shared, start
+from persist.inference.priors import load_pack
+from persist.inference.sample import HALVES, Sample
 from persist.inference.target import Member, ReferenceLaw, Target
 
 ERROR = np.array([0.4, 0.8, 3.0])
@@ -24,6 +29,11 @@ VALUES = np.random.default_rng(1).normal([0.8, -0.5, 0.0], [0.9, 1.1, 3.2], (6, 
 
 
 TARGET = Target("spr", "clinical", "psa", 1.0, False)
+
+OFF = np.array([-2.0, 0.0, -4.0])
+"""By how much scores of patients without a clone are off, where some are: one that is pooled, and one that is not."""
+
+of_the_model = pooling._frame
 
 
 class Seen(NamedTuple):
@@ -40,11 +50,17 @@ def potential(case: Seen, point: jax.Array, law: Population) -> jax.Array:
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
-    """Patients whose posterior is known in place of the model's."""
+    """Patients whose posterior is known in place of the model's, and none of whom is off."""
     monkeypatch.setattr(sample, "flat_potential", lambda _: potential)
     monkeypatch.setattr(sample, "scored", lambda _: lambda _case, point: point)
     monkeypatch.setattr(sample, "reference", lambda *_: ReferenceLaw(np.zeros(3), np.full(3, 2.0)))
+    shifted(monkeypatch, np.zeros(3))
     monkeypatch.setattr(pooling.resume, "fingerprint", lambda members, *more: repr((members, more)))
+
+
+def shifted(monkeypatch: pytest.MonkeyPatch, shift: np.ndarray) -> None:
+    """Patients without a clone are off by a ``shift`` (3,)."""
+    monkeypatch.setattr(pooling, "_frame", lambda _: Frame(np.zeros(3, bool), shift))
 
 
 QUICK = Pace(lanes=8, settle=4, stage=6, last=8, warmup=20, rounds=80, thin=10)
@@ -54,34 +70,56 @@ def members(values: np.ndarray = VALUES) -> list[Member]:
     return [Member(f"patient {number}", TARGET, Seen(value)) for number, value in enumerate(values)]
 
 
-def exact(lanes: int = 32, rounds: int = 1500, error: np.ndarray = ERROR) -> np.ndarray:
-    """What is compared (see `told`) by Gibbs with exact draws of the patients' scores, ``(lanes, rounds, ...)``."""
-    rng, size = np.random.default_rng(2), 2
+def exact(shift: np.ndarray, lanes: int = 32, rounds: int = 1500, error: np.ndarray = ERROR) -> np.ndarray:
+    """What is compared (see `told`) by Gibbs with exact draws of the patients' scores, ``(lanes, rounds, ...)``: drawn as if
+    all had a clone, of values that are less the shift in those who have none.
+    """
+    rng, size, everyone = np.random.default_rng(2), 2, np.ones((lanes, len(VALUES)), bool)
     z, law, rows = np.tile(VALUES[:, :size], (lanes, 1, 1)), start(lanes, size), []
     certain = np.diag(error[:size] ** -2.0)
+    rest = log_normal(VALUES[:, size:] - shift[size:], 1.0 + error[size:] ** 2)
+    rest = rest - log_normal(VALUES[:, size:], 1.0 + error[size:] ** 2)
     for _ in range(rounds):
-        law = renew(rng, z, law, np.ones((lanes, len(VALUES)), bool))
+        law = renew(rng, z, law, everyone)
         wide = law._replace(covariance=law.covariance + np.diag(error[:size] ** 2))  # of values, errors among them
-        among = rng.uniform(size=z.shape[:2]) < belong(np.tile(VALUES[:, :size], (lanes, 1, 1)), wide)
+        odds = np.log(law.clone_free / (1.0 - law.clone_free))[:, None] + rest
+        odds = odds + of_values(VALUES[:, :size] - shift[:size], wide) - of_values(VALUES[:, :size], wide)
+        free = rng.uniform(size=everyone.shape) < 1.0 / (1.0 + np.exp(-odds))
+        value = VALUES[:, :size] - free[..., None] * shift[:size]
+        among = rng.uniform(size=everyone.shape) < belong(value, wide)
         middle = law.mean[:, None] + among[..., None] * law.apart[:, None]
         precision = np.linalg.inv(law.covariance)
         total = np.linalg.inv(precision + certain)
-        pull = np.einsum("lij,lpj->lpi", precision, middle) + VALUES[None, :, :size] @ certain
+        pull = np.einsum("lij,lpj->lpi", precision, middle) + value @ certain
         root = np.linalg.cholesky(total)
         z = np.einsum("lij,lpj->lpi", total, pull) + np.einsum("lij,lpj->lpi", root, rng.standard_normal(z.shape))
+        share = rng.beta(FREE_0 + free.sum(axis=1), FREE_1 + (~free).sum(axis=1))
+        law = law._replace(clone_free=share)
         rows.append(told(law))
     return np.moveaxis(np.array(rows[100:]), 0, 1)
 
 
+def log_normal(off: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Log density of independent scores, up to a constant."""
+    return -0.5 * (off**2 / variance).sum(axis=-1)
+
+
+def of_values(value: np.ndarray, law: Law) -> np.ndarray:
+    """Log density ``(lanes, patients)`` of values ``(patients, k)`` under most and those apart together, up to a constant."""
+    precision, shares = np.linalg.inv(law.covariance), np.log([1.0 - law.share, law.share])
+    off = value - np.stack([law.mean, law.mean + law.apart])[:, :, None]
+    return np.logaddexp.reduce(shares[..., None] - 0.5 * np.einsum("clpi,lij,clpj->clp", off, precision, off))
+
+
 def told(law: Law) -> np.ndarray:
-    """Of all patients together: both means, both log variances and the covariance, ``(..., 5)``."""
+    """Of all patients together: both means, both log variances, the covariance and the share without a clone, ``(..., 6)``."""
     mean, covariance = moments(law)
     variance = np.log(np.diagonal(covariance, axis1=-2, axis2=-1))
-    return np.concatenate([mean, variance, covariance[..., 0, 1, None]], axis=-1)
+    return np.concatenate([mean, variance, covariance[..., 0, 1, None], law.clone_free[..., None]], axis=-1)
 
 
 def thinned(rows: np.ndarray) -> np.ndarray:
-    """About independent rows ``(n, 5)`` of series ``(lanes, rounds, 5)``: as many as they count for."""
+    """About independent rows ``(n, ...)`` of series ``(lanes, rounds, ...)``: as many as they count for."""
     least = min(effective_sample_size(rows[..., j]) for j in range(rows.shape[-1]))
     every = max(1, int(np.ceil(rows.shape[0] * rows.shape[1] / least)))
     return rows[:, ::every].reshape(-1, rows.shape[-1])
@@ -90,14 +128,20 @@ def thinned(rows: np.ndarray) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.ci
 @pytest.mark.law
-def test_the_law_is_that_of_exact_draws() -> None:
+@pytest.mark.parametrize("shift", [np.zeros(3), OFF], ids=["all alike", "some without a clone"])
+def test_the_law_is_that_of_exact_draws(shift, monkeypatch) -> None:
+    shifted(monkeypatch, shift)
     found = pool(0, members(), Pace(lanes=16, warmup=100, rounds=1500, thin=5))
-    assert found.pooled.tolist() == [True, True, False]
+    assert found.frame.pooled.tolist() == [True, True, False]
     mine = thinned(np.moveaxis(told(found.laws), 0, 1))
-    right, wrong = thinned(exact()), thinned(exact(error=1.6 * ERROR))
-    for j in range(5):
+    right, wrong = thinned(exact(shift)), thinned(exact(shift, error=1.6 * ERROR))
+    for j in range(6):
         laws.check_same(mine[:, j], right[:, j])
     laws.must_fail(lambda: [laws.check_same(mine[:, j], wrong[:, j]) for j in range(5)])
+    if shift.any():  # one of the two that are off says as little as if it were not
+        for less in (OFF * [0.0, 1.0, 1.0], OFF * [1.0, 1.0, 0.0]):
+            other = thinned(exact(less))
+            laws.must_fail(lambda other=other: laws.check_same(mine[:, 5], other[:, 5]))
     assert found.effective is not None
     assert found.effective.min() > 0.3 * draws_of_a_half(Pace())
 
@@ -170,7 +214,8 @@ def test_what_is_kept_is_every_so_manieth_round_and_a_draw_of_the_half() -> None
     """Each lane's points are among those that its half of the walkers has left."""
     found = pool(0, members(), QUICK)
     assert found.laws.mean.shape == (8, 8, 2)
-    assert found.apart.shape == (8, 6)
+    assert found.apart.shape == found.free.shape == (8, 6)
+    np.testing.assert_allclose(found.free, np.tile(found.laws.clone_free.mean(axis=0)[:, None], 6), rtol=1e-9)
     assert found.effective is not None
     assert found.effective.shape == (6,)
     for one in found.patients:
@@ -184,7 +229,7 @@ def test_what_is_kept_is_every_so_manieth_round_and_a_draw_of_the_half() -> None
 def test_what_the_data_show_is_pooled() -> None:
     """The third score is hardly measured: it keeps the pack's prior; where none is shown there is no population."""
     found = pool(0, members(), QUICK)
-    assert found.pooled.tolist() == [True, True, False]
+    assert found.frame.pooled.tolist() == [True, True, False]
     certain = 1.0 - 1.0 / (1.0 + ERROR**-2.0)
     np.testing.assert_allclose(found.shown, certain, atol=0.15)
     hidden = pytest.MonkeyPatch()
@@ -192,3 +237,28 @@ def test_what_the_data_show_is_pooled() -> None:
     with pytest.raises(DataError, match="show no parameter"):
         pool(0, members(), QUICK)
     hidden.undo()
+
+
+def test_what_the_data_show_is_told_as_if_all_had_a_clone() -> None:
+    """Draws are made with a clone and without, half and half; under the pack's prior alone their variance is that of a normal
+    law, and would be told too large if they counted alike.
+    """
+    rng, error = np.random.default_rng(3), 1.0
+    certain = 1.0 + error**-2.0
+    without = rng.uniform(size=(HALVES, 50_000, 1)) < 0.5  # of a value halfway
+    z = np.where(without, OFF, 0.0) / certain + 0.5 * OFF * error**-2.0 / certain
+    z = z + rng.standard_normal(z.shape) / np.sqrt(certain)
+    ratio = (stats.norm.logpdf(z, OFF) - stats.norm.logpdf(z)).sum(axis=-1)
+    one = Sample(None, z, np.logaddexp(np.log(0.5), np.log(0.5) + ratio))  # type: ignore[arg-type]
+    np.testing.assert_allclose(pooling._shown([one, one]), 1.0 - 1.0 / certain, atol=0.02)
+    alike = pooling._shown([one._replace(under=np.zeros(ratio.shape))])
+    assert (alike[OFF != 0.0] < 0.3).all()
+
+
+def test_the_frame_is_that_of_the_scores_that_patients_share() -> None:
+    """Before any is drawn from, the cost of clones alone is pooled; what seeds a clone is off."""
+    frame = of_the_model(members()[0])
+    pack = load_pack("clinical", "psa")
+    names = shared(sampled(pack, "spr"))
+    assert [name for name, pooled in zip(names, frame.pooled, strict=True) if pooled] == ["cost_r"]
+    np.testing.assert_array_equal(frame.shift, shifts(names, pack))

@@ -8,11 +8,12 @@ import pytest
 
 import laws
 from persist.inference import regression
+from persist.inference.clone_free import Frame
 from persist.inference.covariates import Covariates, at, share, shift
 from persist.inference.gibbs import PARTS
 from persist.inference.learned import ByBiomarkers
 from persist.inference.pooling import Pace, pool
-from persist.inference.population import belong
+from persist.inference.population import KINDS, belong
 from persist.inference.regression import Regressed
 from persist.inference.stages import mixtures
 from test_pooling import ERROR, QUICK, VALUES, members, thinned, toy  # noqa: F401
@@ -61,7 +62,7 @@ def told(state: Regressed) -> np.ndarray:
 @pytest.mark.law
 def test_the_law_is_that_of_exact_draws() -> None:
     found = pool(0, members(), Pace(lanes=16, warmup=100, rounds=1500, thin=5), covariates=KNOWN)
-    assert found.pooled.tolist() == [True, True, False]
+    assert found.frame.pooled.tolist() == [True, True, False]
     mine = thinned(np.moveaxis(told(Regressed(found.laws, found.effects, None)), 0, 1))
     right, wrong = thinned(exact()), thinned(exact(error=1.6 * ERROR))
     for j in range(7):
@@ -92,20 +93,23 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path) -> None:
 def test_each_patient_has_the_law_of_its_biomarkers() -> None:
     """Also in the prior of the next stage, where means lie by B x from each other; of missing ones lane by lane."""
     rng = np.random.default_rng(9)
-    own = ByBiomarkers(rng, np.ones((5, 6), bool), np.array([True, True, False]), KNOWN)
+    frame = Frame(np.array([True, True, False]), np.array([-1.5, 0.0, -1.0]))
+    own = ByBiomarkers(rng, np.ones((5, 6), bool), frame, KNOWN)
     own.effects = own.effects._replace(
         slope=rng.normal(size=own.effects.slope.shape), toward=rng.normal(size=own.effects.toward.shape)
     )
     own.x = np.where(SEEN, own.x, rng.normal(size=own.x.shape))
+    own.law = own.law._replace(clone_free=rng.uniform(size=5))
     each = own.each()
     for patient in range(6):
         right = at(own.law, own.effects, own.x[:, patient])
         np.testing.assert_allclose(each.mean[:, patient], right.mean)
         np.testing.assert_allclose(each.share[:, patient], right.share)
+        np.testing.assert_array_equal(each.clone_free[:, patient], own.law.clone_free)
     some = each._replace(
         **{name: np.tile(part, (4, *[1] * (part.ndim - 1)))[:PARTS] for name, part in each._asdict().items()}
     )
-    found = mixtures(some, own.pooled)
-    gap = (found[3].mean - found[0].mean)[: 2 * 5, :2].reshape(5, 2, 2)
-    np.testing.assert_allclose(gap[:, 0], each.mean[:, 3] - each.mean[:, 0])
-    np.testing.assert_allclose(gap[:, 1], each.mean[:, 3] - each.mean[:, 0])
+    found = mixtures(some, frame)
+    gap = (found[3].mean - found[0].mean)[: KINDS * 5, :2].reshape(5, KINDS, 2)
+    for kind in range(KINDS):
+        np.testing.assert_allclose(gap[:, kind], each.mean[:, 3] - each.mean[:, 0])

@@ -9,17 +9,20 @@ import pytest
 from scipy import stats
 
 import laws
+from persist.inference.clone_free import Frame
 from persist.inference.population import (
     APART_0,
     APART_1,
     CENTRE,
     DISTANCE,
     FREEDOM,
+    KINDS,
     SCALE,
     Law,
     Population,
     belong,
     blend,
+    cloneless,
     log_ratio,
     moments,
     one_kind,
@@ -30,18 +33,23 @@ from persist.inference.population import (
 )
 
 LANES, SIZE, PATIENTS = 4000, 3, 5
+WITHOUT = np.linspace(0.0, 1.0, LANES)
+"""Shares without a clone, of which draws of the rest of a law know nothing."""
+
+FRAME = Frame(np.array([True, False, True, False]), np.array([-1.5, 0.7, 0.0, 0.0]))
+"""Of four scores: one that is pooled and one that is not are off in patients without a clone."""
 
 
 def joint(rng: np.random.Generator) -> tuple[Law, np.ndarray]:
     """Laws from their prior by another way than `renew` (SciPy's), and patients of each."""
     covariance = stats.invwishart.rvs(SIZE + FREEDOM - 1, SCALE * np.eye(SIZE), size=LANES, random_state=rng)
     mean, apart = CENTRE * rng.standard_normal((LANES, SIZE)), DISTANCE * rng.standard_normal((LANES, SIZE))
-    law = Law(mean, covariance, apart, rng.beta(APART_0, APART_1, LANES))
+    law = Law(mean, covariance, apart, rng.beta(APART_0, APART_1, LANES), WITHOUT)
     return law, patients_of(rng, law)
 
 
 def patients_of(rng: np.random.Generator, law: Law) -> np.ndarray:
-    """Scores ``(lanes, patients, k)``."""
+    """Scores ``(lanes, patients, k)``, as if each patient had a clone."""
     root = np.linalg.cholesky(law.covariance)
     among = rng.uniform(size=(LANES, PATIENTS)) < law.share[:, None]
     middle = law.mean[:, None] + among[..., None] * law.apart[:, None]
@@ -87,7 +95,10 @@ def test_the_prior_is_that_of_its_words() -> None:
 
 @pytest.mark.law
 def test_rounds_leave_the_joint_law_as_it_is() -> None:
-    check(renewed())
+    """And the share without a clone, which has a round of its own."""
+    law = renewed()
+    check(law)
+    np.testing.assert_array_equal(law.clone_free, WITHOUT)
 
 
 @pytest.mark.law
@@ -122,8 +133,10 @@ def test_a_cohort_tells_its_law_and_who_is_apart() -> None:
 
 
 def test_moments_are_those_of_all_patients_together() -> None:
+    """Had each of them a clone, whatever the share that has none."""
     rng = np.random.default_rng(8)
-    law = Law(np.array([[0.5, -1.0]]), np.array([[[0.5, 0.2], [0.2, 0.3]]]), np.array([[-2.0, 1.0]]), np.array([0.3]))
+    mean, apart, covariance = np.array([[0.5, -1.0]]), np.array([[-2.0, 1.0]]), np.array([[[0.5, 0.2], [0.2, 0.3]]])
+    law = Law(mean, covariance, apart, np.array([0.3]), np.array([0.6]))
     many = 400_000
     among = rng.uniform(size=many) < 0.3
     z = rng.multivariate_normal(law.mean[0], law.covariance[0], many) + among[:, None] * law.apart[0]
@@ -162,42 +175,111 @@ def test_the_mixture_is_a_ratio_of_densities() -> None:
     np.testing.assert_allclose(found, np.log(density) - stats.norm.logpdf(z).sum(), rtol=1e-12)
 
 
+def density(z: np.ndarray, law: Law, frame: Frame) -> float:
+    """Of all scores ``(n,)`` of a patient of one law, by its words: less the shift, in those without a clone, what is pooled is
+    of the law, most or apart, and all else of the pack's prior.
+    """
+    total = 0.0
+    for without, apart in np.ndindex(2, 2):
+        own = z - without * frame.shift
+        share = (law.clone_free if without else 1.0 - law.clone_free) * (law.share if apart else 1.0 - law.share)
+        pooled = stats.multivariate_normal.pdf(own[frame.pooled], law.mean + apart * law.apart, law.covariance)
+        total += share * pooled * stats.norm.pdf(own[~frame.pooled]).prod()
+    return float(total)
+
+
+def one_law(law: Law, *lane: int) -> Law:
+    """The law of one of some lanes."""
+    return Law(*(part[lane] for part in law))
+
+
+def over_the_pack(z: np.ndarray, one: Population) -> float:
+    """Log density of scores ``(n,)`` under a mixture over that of the pack's prior, by the program."""
+    return float(log_ratio(jnp.asarray(z), Population(*map(jnp.asarray, one))))
+
+
 def test_what_is_not_pooled_keeps_the_prior_of_the_pack() -> None:
-    law = Law(np.ones((1, 2)), np.array([[[1.0, 0.5], [0.5, 2.0]]]), np.array([[2.0, -1.0]]), np.array([0.25]))
-    one = populated(law, np.array([True, False, True, False]))
-    assert one.mean.shape == (1, 2, 4)
+    """Where nobody is off, whatever the share without a clone."""
+    law = Law(
+        np.ones((1, 2)),
+        np.array([[[1.0, 0.5], [0.5, 2.0]]]),
+        np.array([[2.0, -1.0]]),
+        np.array([0.25]),
+        np.array([0.4]),
+    )
+    one = populated(law, FRAME._replace(shift=np.zeros(4)))
+    assert one.mean.shape == (1, KINDS, 4)
     z = np.array([0.3, -1.2, 0.8, 2.0])
-    found = log_ratio(jnp.asarray(z), Population(*(jnp.asarray(part[0]) for part in one)))
+    found = over_the_pack(z, Population(*(part[0] for part in one)))
     parts = [
         stats.multivariate_normal.pdf(z[[0, 2]], law.mean[0] + k * law.apart[0], law.covariance[0]) for k in (0, 1)
     ]
-    density = np.log(0.75 * parts[0] + 0.25 * parts[1])
-    np.testing.assert_allclose(found, density - stats.norm.logpdf(z[[0, 2]]).sum(), rtol=1e-12)
+    right = np.log(0.75 * parts[0] + 0.25 * parts[1])
+    np.testing.assert_allclose(found, right - stats.norm.logpdf(z[[0, 2]]).sum(), rtol=1e-12)
+
+
+def some_laws(rng: np.random.Generator, *shape: int) -> Law:
+    """Laws of two scores, all of them different."""
+    root = np.eye(2) + 0.4 * rng.standard_normal((*shape, 2, 2))
+    covariance = root @ np.swapaxes(root, -1, -2) + 0.1 * np.eye(2)
+    mean, apart = rng.standard_normal((2, *shape, 2))
+    return Law(mean, covariance, apart, *rng.uniform(0.05, 0.95, (2, *shape)))
+
+
+@pytest.mark.parametrize("clone_free", [0.0, 0.3, 1.0])
+def test_patients_without_a_clone_are_off_by_the_shift(clone_free: float) -> None:
+    """In scores that are pooled and in others: the density of all four scores, where patients with a clone are and where those
+    without are.
+    """
+    rng = np.random.default_rng(10)
+    law = some_laws(rng, 3)._replace(clone_free=np.full(3, clone_free))
+    each = populated(law, FRAME)
+    assert each.mean.shape == (3, KINDS, 4)
+    for lane in range(3):
+        one = Population(*(part[lane] for part in each))
+        for z in np.concatenate([rng.standard_normal((5, 4)), FRAME.shift + rng.standard_normal((5, 4))]):
+            right = np.log(density(z, one_law(law, lane), FRAME)) - stats.norm.logpdf(z).sum()
+            np.testing.assert_allclose(over_the_pack(z, one), right, rtol=1e-10, atol=1e-12)
 
 
 def test_a_blend_weighs_its_laws_alike() -> None:
     """The density of a blend is the mean of those of its laws."""
     rng = np.random.default_rng(9)
-    law = Law(
-        rng.standard_normal((3, 4, 2)), np.tile(np.eye(2), (3, 4, 1, 1)), np.ones((3, 4, 2)), np.full((3, 4), 0.1)
-    )
-    z, pooled = jnp.asarray([0.4, -0.7]), np.ones(2, bool)
-    found = log_ratio(z, Population(*map(jnp.asarray, blend(law, pooled))))
-    each = populated(Law(*(part.reshape(12, *part.shape[2:]) for part in law)), pooled)
-    one_by_one = [log_ratio(z, Population(*(jnp.asarray(part[k]) for part in each))) for k in range(12)]
-    np.testing.assert_allclose(found, np.log(np.mean(np.exp(one_by_one))), rtol=1e-12)
+    law = some_laws(rng, 3, 4)
+    for frame in (FRAME, FRAME._replace(shift=np.zeros(4))):
+        for z in rng.standard_normal((4, 4)):
+            one_by_one = [density(z, one_law(law, *at), frame) for at in np.ndindex(3, 4)]
+            right = np.log(np.mean(one_by_one)) - stats.norm.logpdf(z).sum()
+            np.testing.assert_allclose(over_the_pack(z, blend(law, frame)), right, rtol=1e-10, atol=1e-12)
 
 
-def test_where_none_is_apart_there_is_one_kind() -> None:
-    law = one_kind(np.zeros((1, 2)), np.eye(2)[None])
-    one = populated(law, np.ones(2, bool))
-    assert log_ratio(jnp.asarray([0.4, -0.7]), Population(*(jnp.asarray(part[0]) for part in one))) == pytest.approx(
-        0.0
-    )
+def test_who_has_no_clone_is_told_by_bayes_formula() -> None:
+    """From all four scores; mean and shares may be the patient's own. Where the share is 0 or 1, nothing is left to tell."""
+    rng, shape = np.random.default_rng(11), (3, 4)
+    lanes = some_laws(rng, 3)
+    each = lanes._replace(mean=rng.standard_normal((*shape, 2)), share=rng.uniform(size=shape))
+    each = each._replace(clone_free=rng.uniform(size=shape))
+    each.clone_free[0, :2], each.share[1] = (0.0, 1.0), 0.0
+    z = rng.standard_normal((*shape, 4)) + (rng.uniform(size=shape) < 0.5)[..., None] * FRAME.shift
+    more = (stats.norm.logpdf(z, FRAME.shift) - stats.norm.logpdf(z))[..., ~FRAME.pooled].sum(axis=-1)
+    found = cloneless(z[..., FRAME.pooled], more, each, FRAME)
+    for lane, patient in np.ndindex(*shape):
+        mean, share, clone_free = (part[lane, patient] for part in (each.mean, each.share, each.clone_free))
+        one = Law(mean, each.covariance[lane], each.apart[lane], share, clone_free)
+        without = clone_free * density(z[lane, patient], one._replace(clone_free=1.0), FRAME)
+        assert found[lane, patient] == pytest.approx(without / density(z[lane, patient], one, FRAME), rel=1e-9)
+
+
+@pytest.mark.parametrize("shift", [0.0, -2.0])
+def test_where_none_is_apart_there_is_one_kind(shift: float) -> None:
+    """And each has a clone, however far off those without one were."""
+    law, frame = one_kind(np.zeros((1, 2)), np.eye(2)[None]), Frame(np.array([True, True, False]), np.full(3, shift))
+    one, z = Population(*(jnp.asarray(part[0]) for part in populated(law, frame))), jnp.asarray([0.4, -0.7, 0.2])
+    assert log_ratio(z, one) == pytest.approx(0.0)
     assert belong(np.zeros((1, 3, 2)), law).tolist() == [[0.0, 0.0, 0.0]]
-    slope = jax.grad(lambda z: log_ratio(z, Population(*(jnp.asarray(part[0]) for part in one))))(
-        jnp.asarray([0.4, -0.7])
-    )
+    each = law._replace(mean=np.zeros((1, 3, 2)), share=np.zeros((1, 3)), clone_free=np.zeros((1, 3)))
+    assert cloneless(np.zeros((1, 3, 2)), np.full((1, 3), 5.0), each, frame).tolist() == [[0.0, 0.0, 0.0]]
+    slope = jax.grad(lambda z: log_ratio(z, one))(z)
     np.testing.assert_allclose(slope, 0.0, atol=1e-12)
 
 

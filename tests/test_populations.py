@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import fakes
 from persist.cli.main import main
 from persist.inference import leaning, pooled, store
+from persist.inference.clone_free import Frame
 from persist.inference.population import one_kind
 from persist.types import Table
 from persist.validation import populations
@@ -19,18 +20,27 @@ MEAN, COVARIANCE = np.array([0.8, -0.6]), np.array([[0.5, 0.2], [0.2, 0.8]])
 ROUNDS, LANES, CHAINS = 40, 32, 4
 
 
-def leaning_on(mean: np.ndarray, covariance: np.ndarray, *, own: bool = True, effective: list[float] | None = None):
-    """A fit whose population, its ``own`` or another's, has these draws ``(rounds, lanes, ...)`` of two scores, and patients of
-    whom so many draws are ``effective``.
+def leaning_on(
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    clone_free: np.ndarray | None = None,
+    *,
+    own: bool = True,
+    effective: list[float] | None = None,
+):
+    """A fit whose population, its ``own`` or another's, has these draws ``(rounds, lanes, ...)`` of two scores and of the share
+    without a clone, and patients of whom so many draws are ``effective``; the first of them is apart, the second has no clone.
     """
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=CHAINS)
     made.attrs["pooled"] = store.as_attribute(own)
     names = leaning.names_of(made)
     taken = np.isin(names, ("net_growth_s", "decline_s"))
-    members = {name: np.full(LANES, 0.1) for name, _ in zip("ABC", effective or (), strict=False)}
+    chances = {"A": (0.9, 0.1), "B": (0.1, 0.8), "C": (0.1, 0.1)}
+    members = {name: np.tile(np.array([row]).T, LANES) for name, row in chances.items()} if effective else {}
     many = None if effective is None else np.array(effective)
-    law = one_kind(mean, covariance)
-    group = leaning.group(names, taken, np.where(taken, 0.7, 0.1), law, CHAINS, members, effective=many)
+    law = one_kind(mean, covariance)._replace(clone_free=shares() if clone_free is None else clone_free)
+    frame = Frame(taken, np.where(np.isin(names, ("mutation", "decline_s")), -1.5, 0.0))
+    group = leaning.group(names, frame, np.where(taken, 0.7, 0.1), law, CHAINS, members, effective=many)
     pooled.lean(made, group)
     return made
 
@@ -44,8 +54,16 @@ def draws(drift: float = 0.0, apart: float = 0.0) -> tuple[np.ndarray, np.ndarra
     return mean, COVARIANCE * np.exp(0.2 * rng.standard_normal((ROUNDS, LANES, 1, 1)))
 
 
+def shares(drift: float = 0.0, apart: float = 0.0) -> np.ndarray:
+    """Good draws of the share without a clone, about 0.4; planted as of `draws`."""
+    share = 0.4 + 0.05 * np.random.default_rng(1).standard_normal((ROUNDS, LANES))
+    share += np.linspace(0.0, drift, ROUNDS)[:, None]
+    share[:, -LANES // CHAINS :] += apart
+    return share
+
+
 def test_good_draws_pass_and_are_told() -> None:
-    found = populations.examine(leaning_on(*draws()))
+    found = populations.examine(leaning_on(*draws(), effective=[90.0, 90.0, 90.0]))
     assert found is not None
     assert found["ok"], found["problems"]
     assert found["min_ess_bulk"] > 800
@@ -53,6 +71,10 @@ def test_good_draws_pass_and_are_told() -> None:
         one = found["scores"][name]
         assert one["mean"]["q50"] == pytest.approx(mean, abs=0.05)
         assert one["spread"]["q05"] < np.sqrt(variance) < one["spread"]["q95"]
+    for part, right in zip(("q05", "q50", "q95"), np.quantile(shares(), (0.05, 0.5, 0.95)), strict=True):
+        assert found["share_clone_free"][part] == pytest.approx(right)
+    assert found["is_apart"] == pytest.approx({"A": 0.9, "B": 0.1, "C": 0.1})
+    assert found["is_clone_free"] == pytest.approx({"A": 0.1, "B": 0.8, "C": 0.1})
 
 
 @pytest.mark.parametrize(
@@ -62,6 +84,15 @@ def test_means_that_have_not_settled_are_found(planted, what) -> None:
     found = populations.examine(leaning_on(*draws(**planted)))
     assert found is not None
     assert [problem for problem in found["problems"] if f"the population: chains disagree: R-hat of {what}" in problem]
+
+
+@pytest.mark.parametrize("planted", [{"drift": 0.15}, {"apart": 0.1}])
+def test_a_share_without_a_clone_that_has_not_settled_is_found(planted) -> None:
+    """And nothing else is: of means and spreads all is well."""
+    found = populations.examine(leaning_on(*draws(), shares(**planted)))
+    assert found is not None
+    assert found["problems"][0].startswith("the population: chains disagree: R-hat of share without a clone is ")
+    assert all(" of share without a clone is " in problem for problem in found["problems"])
 
 
 def test_spreads_that_have_not_settled_are_found() -> None:

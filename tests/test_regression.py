@@ -20,6 +20,8 @@ SEEN = np.array([[True, True], [True, False], [False, False], [True, True], [Fal
 WIDE = 1.0
 """Global scale in these checks: with the program's own there is little to see."""
 COUNTED = np.ones((LANES, PATIENTS), bool)
+WITHOUT = np.linspace(0.0, 1.0, LANES)
+"""Shares without a clone, of which these draws know nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +59,7 @@ def joint(rng: np.random.Generator) -> tuple[Regressed, np.ndarray, np.ndarray]:
     covariance = stats.invwishart.rvs(SIZE + FREEDOM - 1, SCALE * np.eye(SIZE), size=LANES, random_state=rng)
     mean, apart = CENTRE * rng.standard_normal((LANES, SIZE)), DISTANCE * rng.standard_normal((LANES, SIZE))
     effects = effects_of(rng)
-    law = Law(mean, covariance, apart, np.zeros(LANES))
+    law = Law(mean, covariance, apart, np.zeros(LANES), WITHOUT)
     x = biomarkers(rng, effects)
     return Regressed(law, effects, x), patients_of(rng, law, effects, x), x
 
@@ -136,7 +138,10 @@ def test_the_prior_is_that_of_its_words() -> None:
 
 @pytest.mark.law
 def test_rounds_leave_the_joint_law_as_it_is() -> None:
-    check(*renewed(), ~SEEN)
+    """And the share without a clone, which has a round of its own."""
+    state, z = renewed()
+    check(state, z, ~SEEN)
+    np.testing.assert_array_equal(state.law.clone_free, WITHOUT)
 
 
 def _unslabbed(right):
@@ -280,7 +285,8 @@ def test_a_marker_that_parts_patients_without_error_has_no_endless_effect() -> N
 
 def test_moments_are_those_of_all_patients_together() -> None:
     rng, many = np.random.default_rng(11), 400_000
-    law = Law(np.array([0.5, -1.0]), np.array([[0.5, 0.2], [0.2, 0.3]]), np.array([-2.0, 1.0]), np.array(0.0))
+    mean, apart, covariance = np.array([0.5, -1.0]), np.array([-2.0, 1.0]), np.array([[0.5, 0.2], [0.2, 0.3]])
+    law = Law(mean, covariance, apart, np.array(0.0), np.array(0.6))
     spread = np.array([[1.0, 0.4], [0.4, 1.2]])
     effects = Effects(
         np.array([[0.5, 0.0], [0.3, -0.4]]),

@@ -19,6 +19,7 @@ from persist.cli.main import main
 from persist.errors import StoreError
 from persist.forecast import decide
 from persist.inference import leaning, pooled, store
+from persist.inference.clone_free import Frame
 from persist.inference.curve import DERIVED
 from persist.inference.model import sampled
 from persist.inference.population import Law
@@ -298,7 +299,7 @@ def test_what_the_fit_says_about_itself_is_on_the_page(report: page.Report) -> N
 
 
 def test_many_patients_stand_together_and_few_do_not(report: page.Report) -> None:
-    """A cohort of five: the forest plot, the population, and who is apart."""
+    """A cohort of five: the forest plot, the population, who is apart, and who has a clone, the likeliest first."""
     assert "The patients together" not in report.html
     names = ("A", "B", "C", "D", "E")
     many = made_fit(names)
@@ -310,17 +311,31 @@ def test_many_patients_stand_together_and_few_do_not(report: page.Report) -> Non
         np.tile(0.4 * np.eye(2), (40, 32, 1, 1)) * np.exp(0.1 * rng.standard_normal((40, 32, 1, 1))),
         np.tile([2.0, 0.5], (40, 32, 1)),
         np.full((40, 32), 0.2) + 0.01 * rng.standard_normal((40, 32)),
+        np.full((40, 32), 0.6) + 0.001 * rng.standard_normal((40, 32)),
     )
-    apart = {name: np.full(32, 0.9 if name == "D" else 0.1) for name in names}
-    taken = np.isin(scores, ("decline_s", "reversion"))
-    pooled.lean(many, leaning.group(scores, taken, np.full(len(scores), 0.5), law, CHAINS, apart))
-    html = page.build(many).html
+    apart = {name: 0.9 if name == "D" else 0.1 for name in names}
+    free = {"A": 0.4, "B": 0.9, "C": 0.8, "D": 0.7, "E": 0.2}
+    likely = {name: np.tile([[apart[name]], [free[name]]], 32) for name in names}
+    frame = Frame(np.isin(scores, ("decline_s", "reversion")), np.where(np.isin(scores, "resistant_0"), -2.6, 0.0))
+
+    def built(likely: dict[str, np.ndarray]) -> str:
+        pooled.lean(many, leaning.group(scores, frame, np.full(len(scores), 0.5), law, CHAINS, likely))
+        return page.build(many).html
+
+    html = built(likely)
     assert "The patients together" in html
     assert "Rates of 5 patients" in html
     assert "more likely than not these do: D." in html
+    said = one_line(html)
+    assert "No resistant clone is expected in a share of 60 % (60 % to 60 %)" in said
+    assert "more likely than not these have one: E and A." in said
+    none = one_line(built({name: np.full((2, 32), 0.9) for name in names}))
+    assert "(60 % to 60 %); of no patient here a clone is more likely than not." in none
     assert "under the population" in html
-    assert "The patients together" in page.build(made_fit(names)).html
-    assert "more likely than not" not in page.build(made_fit(names)).html
+    alone = page.build(made_fit(names)).html
+    assert "The patients together" in alone
+    assert "more likely than not" not in alone
+    assert "resistant clone is expected" not in one_line(alone)
 
 
 def test_strong_correlations_are_told(lonely: store.DataTree) -> None:

@@ -5,58 +5,71 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import laws
-from persist.inference import population, sample, stages
+from persist.inference import sample, stages
+from persist.inference.clone_free import Frame
 from persist.inference.gibbs import PARTS
 from persist.inference.population import Law, Population
 from persist.inference.sample import CROWD, HALVES, Sample, Stage
 from persist.inference.stages import Shelf, Standing, everyone, mixtures, plain
 from test_pooling import ERROR, VALUES, members, toy  # noqa: F401
+from test_population import density
 
-POOLED = np.array([True, True, False])
+ALIKE = Frame(np.array([True, True, False]), np.zeros(3))
+FRAME = ALIKE._replace(shift=np.array([-1.5, 0.0, -1.0]))
+"""One score that is pooled and one that is not are off in patients without a clone."""
 
 
-def some_laws(rng: np.random.Generator, patients: int) -> Law:
-    """`PARTS` laws of two scores, which differ by patient in mean and share."""
-    root = np.eye(2) + 0.4 * rng.standard_normal((PARTS, 2, 2))
+def some_laws(rng: np.random.Generator, patients: int, spread: float = 1.0) -> Law:
+    """`PARTS` laws of two scores, which differ by patient in mean and shares."""
+    root = spread * (np.eye(2) + 0.4 * rng.standard_normal((PARTS, 2, 2)))
     covariance = root @ np.swapaxes(root, 1, 2) + 0.1 * np.eye(2)
-    mean, share = rng.normal(size=(PARTS, patients, 2)), rng.uniform(0.1, 0.9, (PARTS, patients))
-    return Law(mean, covariance, rng.normal(size=(PARTS, 2)), share)
+    mean, shares = rng.normal(size=(PARTS, patients, 2)), rng.uniform(0.1, 0.9, (2, PARTS, patients))
+    return Law(mean, covariance, rng.normal(size=(PARTS, 2)), *shares)
 
 
-def test_the_prior_of_a_stage_is_a_law_and_reaches_everywhere() -> None:
-    """It integrates to 1, on a grid of the two pooled scores; the first one is the pack's."""
-    prior = mixtures(some_laws(np.random.default_rng(4), 2), POOLED)[1]
-    axis = np.linspace(-12.0, 12.0, 241)
-    z = np.stack([*np.meshgrid(axis, axis), np.full((241, 241), 0.7)], axis=-1).reshape(-1, 3)
-    pack = np.exp(-0.5 * (z[:, :2] ** 2).sum(axis=1)) / (2.0 * np.pi)
-    ratio = np.exp(sample._under(z, prior))
-    assert np.sum(pack * ratio) * (axis[1] - axis[0]) ** 2 == pytest.approx(1.0, abs=1e-6)
-    assert ratio.min() >= stages.PLAIN * (1.0 - 1e-9)
-    np.testing.assert_allclose(sample._under(z[::97], plain(3)), 0.0, atol=1e-9)
-    assert [np.shape(part) for part in plain(3)] == [np.shape(part) for part in prior]
+def of_the_pack(z: np.ndarray, frame: Frame) -> np.ndarray:
+    """Density of scores ``(K, 3)`` under the pack's prior, half with a clone and half without, over that of all with one."""
+    one, other = (stats.norm.logpdf(z, shift).sum(axis=-1) for shift in (0.0, frame.shift))
+    return 0.5 + 0.5 * np.exp(other - one)
 
 
-def test_each_patient_has_the_mixture_of_its_own_laws() -> None:
+@pytest.mark.parametrize("frame", [ALIKE, FRAME], ids=["all alike", "some without a clone"])
+def test_the_prior_of_a_stage_is_a_law_and_reaches_everywhere(frame: Frame) -> None:
+    """It integrates to 1, on a grid; the first one is the pack's, with a clone and without, and has its share everywhere."""
+    some = some_laws(np.random.default_rng(4), 2, spread=0.3)
+    prior, axis, beyond = mixtures(some, frame)[1], np.linspace(-12.0, 12.0, 121), np.linspace(-8.0, 8.0, 41)
+    total, least = np.zeros(2), []
+    for third in beyond:
+        z = np.stack([*np.meshgrid(axis, axis), np.full((121, 121), third)], axis=-1).reshape(-1, 3)
+        ratio = np.exp([sample._under(z, one) for one in (prior, plain(frame))])
+        np.testing.assert_allclose(ratio[1], of_the_pack(z, frame), rtol=1e-9)
+        total += (np.exp(stats.norm.logpdf(z).sum(axis=1)) * ratio).sum(axis=1)
+        least.append((ratio[0] / ratio[1]).min())
+    cell = (axis[1] - axis[0]) ** 2 * (beyond[1] - beyond[0])
+    np.testing.assert_allclose(total * cell, 1.0, atol=1e-6)
+    assert min(least) == pytest.approx(stages.PLAIN, rel=1e-9)  # far from all laws, and nowhere less
+    assert [np.shape(part) for part in plain(frame)] == [np.shape(part) for part in prior]
+
+
+@pytest.mark.parametrize("frame", [ALIKE, FRAME], ids=["all alike", "some without a clone"])
+def test_each_patient_has_the_mixture_of_its_own_laws(frame: Frame) -> None:
     rng = np.random.default_rng(5)
     some, z = some_laws(rng, 3), 2.0 * rng.standard_normal((5, 3))
-    for at, prior in enumerate(mixtures(some, POOLED)):
-        each = np.stack([log_density_of(z[:, :2], some, part, at) for part in range(PARTS)])
-        right = stages.PLAIN + (1.0 - stages.PLAIN) * np.exp(each).mean(axis=0)
+    some.share[0], some.clone_free[1] = 0.0, 0.0
+    pack = np.exp(stats.norm.logpdf(z).sum(axis=1))
+    for at, prior in enumerate(mixtures(some, frame)):
+        own = [
+            Law(some.mean[part, at], some.covariance[part], some.apart[part], some.share[part, at], free[at])
+            for part, free in enumerate(some.clone_free)
+        ]
+        each = np.array([[density(row, law, frame) for row in z] for law in own])
+        right = stages.PLAIN * of_the_pack(z, frame) + (1.0 - stages.PLAIN) * each.mean(axis=0) / pack
         np.testing.assert_allclose(sample._under(z, prior), np.log(right), rtol=1e-9, atol=1e-9)
-
-
-def log_density_of(z: np.ndarray, some: Law, part: int, patient: int) -> np.ndarray:
-    """Of a law over the pack's prior, by the program's own density of a population of one."""
-    one = Law(
-        some.mean[part, None, patient], some.covariance[part, None], some.apart[part, None], some.share[part, [patient]]
-    )
-    law = Population(*(jnp.asarray(own[0]) for own in population.populated(one, np.ones(2, bool))))
-    return np.asarray(jax.vmap(population.log_ratio, in_axes=(0, None))(jnp.asarray(z), law))
 
 
 def before(first: float, other: float) -> Sample:
@@ -76,17 +89,27 @@ def starts(own: Sample, prior: Population) -> np.ndarray:
 
 
 def test_walkers_begin_where_the_new_prior_has_its_weight() -> None:
-    """Half of the draws at -3, half at 3: under a prior that stands at 3, walkers begin there, under the old one at both."""
-    shape = (PARTS, 1)
-    law = Law(np.full((*shape, 2), 3.0), np.tile(np.eye(2), (PARTS, 1, 1)), np.zeros((PARTS, 2)), np.full(shape, 0.1))
-    shares = [np.mean(starts(before(3.0, 3.0), prior) > 0.0, axis=1) for prior in (mixtures(law, POOLED)[0], plain(3))]
+    """Half of the draws at -3, half at 3: under a prior that stands at 3, walkers begin there, under the old one at both. Where
+    nearly all have no clone, and are off by -6, they begin at -3.
+    """
+    shape, off = (PARTS, 1), ALIKE._replace(shift=np.array([-6.0, -6.0, 0.0]))
+    law = Law(
+        np.full((*shape, 2), 3.0),
+        np.tile(np.eye(2), (PARTS, 1, 1)),
+        np.zeros((PARTS, 2)),
+        np.full(shape, 0.1),
+        np.full(shape, 0.999),
+    )
+    priors = mixtures(law, ALIKE)[0], plain(ALIKE), mixtures(law, off)[0]
+    shares = [np.mean(starts(before(3.0, 3.0), prior) > 0.0, axis=1) for prior in priors]
     assert (shares[0] > 0.95).all()
     assert ((shares[1] > 0.3) & (shares[1] < 0.7)).all()
+    assert (shares[2] < 0.05).all()
 
 
 def test_halves_of_the_walkers_stay_apart() -> None:
     """None of the one begins at a draw of the other, as often as there is a stage."""
-    found = np.abs(starts(before(1.0, 5.0), plain(3)))
+    found = np.abs(starts(before(1.0, 5.0), plain(ALIKE)))
     assert (found[0] < 2.0).all()
     assert (found[1] > 4.0).all()
 
@@ -94,12 +117,15 @@ def test_halves_of_the_walkers_stay_apart() -> None:
 @pytest.mark.slow
 @pytest.mark.ci
 @pytest.mark.law
-def test_draws_of_each_half_are_those_of_the_posterior() -> None:
-    """In the first stage, under the pack's prior, and in a later one under a mixture, weighed back to the pack's prior."""
+@pytest.mark.parametrize("frame", [ALIKE, FRAME], ids=["all alike", "some without a clone"])
+def test_draws_of_each_half_are_those_of_the_posterior(frame: Frame) -> None:
+    """In the first stage, under the pack's prior, with a clone and without, and in a later one under a mixture, each weighed
+    back to the pack's prior, in which all have a clone.
+    """
     member, size = members()[1], 200
-    first = sample.drawn(Stage(0, 0, 16, size), member, plain(3))
+    first = sample.drawn(Stage(0, 0, 16, size), member, plain(frame))
     law = some_laws(np.random.default_rng(8), 1)
-    later = sample.drawn(Stage(0, 1, 16, size), member, mixtures(law, POOLED)[0], first)
+    later = sample.drawn(Stage(0, 1, 16, size), member, mixtures(law, frame)[0], first)
     certain = 1.0 + ERROR**-2.0
     centre = VALUES[1] * ERROR**-2.0 / certain
 
@@ -120,7 +146,7 @@ def test_draws_of_each_half_are_those_of_the_posterior() -> None:
 
 def test_what_was_drawn_is_taken_from_the_shelf(tmp_path, monkeypatch) -> None:
     """The same numbers; of another run, of another stage and of another patient it is not taken."""
-    stage, begin = Stage(0, 0, 2, 3), Standing([plain(3)] * 2, [])
+    stage, begin = Stage(0, 0, 2, 3), Standing([plain(FRAME)] * 2, [])
     fresh, draw = [], stages.drawn
     monkeypatch.setattr(
         stages, "drawn", lambda stage, member, *own: fresh.append(member.patient_id) or draw(stage, member, *own)

@@ -2,7 +2,8 @@
 
 Each law of the population has patients of its own. Their biomarkers are of the normal law that the population has of them;
 where the one that is asked about has two values only, as positive and negative, they are those of patients of its cohort, drawn
-anew. Scores follow the law given the biomarkers, what is not pooled the pack's prior. The burden is the mean field on the full
+anew. Scores follow the law given the biomarkers, what is not pooled the pack's prior, and a share of them
+has no resistant clone. The burden is the mean field on the full
 dose from day 0 on, without wander and error: what chance does to few cells, and what an assay does, is left out.
 """
 
@@ -25,6 +26,7 @@ from persist.records.text import did_you_mean
 from persist.types import Schedule, Series
 
 if TYPE_CHECKING:
+    from persist.inference.clone_free import Frame
     from persist.inference.cohort import Case
 
 EVERY = 7.0
@@ -50,7 +52,7 @@ def recruits(fit: store.DataTree, name: str, days: float, laws: int, patients: i
     rng = np.random.default_rng(seed)
     law, effects = _some(fit, laws)
     x = _biomarkers(rng, fit, scale, place, effects, patients)
-    z = _scores(rng, at(_wide(law), _wide(effects), x))
+    z = _scores(rng, at(_wide(law), _wide(effects), x), leaning.frame_of(fit[leaning.GROUP].to_dataset()))
     values = _values(rng, fit, z)
     least = _least(values, fit, days)
     return Recruits(scale.centre[place] + scale.sd[place] * x[..., place], least.reshape(x.shape[:2]))
@@ -104,32 +106,29 @@ def _biomarkers(
     return completed(rng, precision, np.zeros(shape), value, seen)
 
 
-def _scores(rng: np.random.Generator, law: Law) -> np.ndarray:
-    """Pooled scores ``(laws, patients, k)`` of patients whose laws these are, each ``(laws, patients, ...)``."""
-    apart = rng.uniform(size=law.share.shape) < law.share
-    noise = rng.standard_normal(law.mean.shape)
-    root = np.linalg.cholesky(law.covariance)
-    middle = law.mean + apart[..., None] * law.apart
-    return np.asarray(
-        middle + np.einsum("...ij,...j->...i", np.broadcast_to(root, (*law.mean.shape, root.shape[-1])), noise)
-    )
+def _scores(rng: np.random.Generator, law: Law, frame: Frame) -> np.ndarray:
+    """All scores ``(laws, patients, n)`` of patients whose laws these are, each ``(laws, patients, ...)``."""
+    apart, free = (rng.uniform(size=law.mean.shape[:2]) < share for share in (law.share, law.clone_free))
+    z = rng.standard_normal((*law.mean.shape[:2], len(frame.shift)))
+    root = np.broadcast_to(np.linalg.cholesky(law.covariance), (*law.mean.shape, law.mean.shape[-1]))
+    about = law.mean + apart[..., None] * law.apart
+    z[..., frame.pooled] = about + np.einsum("...ij,...j->...i", root, z[..., frame.pooled])
+    return np.asarray(z + free[..., None] * frame.shift)
 
 
 def _values(rng: np.random.Generator, fit: store.DataTree, z: np.ndarray) -> dict[str, np.ndarray]:
     """Every sampled parameter of all patients, ``(laws x patients,)``; burdens in the unit of the file."""
-    group, pack, settings = fit[leaning.GROUP].to_dataset(), leaning.pack_of(fit), store.attribute(fit, "settings")
-    entries = pack.every
+    pack, settings = leaning.pack_of(fit), store.attribute(fit, "settings")
+    entries, names = pack.every, leaning.names_of(fit)
     first, largest = _reference(fit)
     unit = {"burden_0": first, "settled_burden": largest}
-    pooled, many, found = list(map(str, group["score"].values)), z.shape[0] * z.shape[1], {}
+    many, found = z.shape[0] * z.shape[1], {}
     for name in sampled(pack, settings["model"]):
-        if name in pooled:
-            found[name] = at_score(entries[name], z[..., pooled.index(name)].ravel())
-        elif name in ALONE:
+        if name in ALONE:
             level = rng.uniform(1e-9, 1.0 - 1e-9, many)
             found[name] = quantile(entries[name], level) * unit.get(name, 1.0)
         else:
-            found[name] = at_score(entries[name], rng.standard_normal(many))
+            found[name] = at_score(entries[name], z[..., names.index(name)].ravel())
     return found
 
 

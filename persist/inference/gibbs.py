@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from persist.inference.joining import joined
 from persist.inference.population import Law
 from persist.inference.weights import Draws
 
@@ -38,12 +39,14 @@ class Rounds(NamedTuple):
 
 class Found(NamedTuple):
     """What rounds came to beside the draws that the population holds: which of its draws each patient took ``(kept, lanes,
-    patients)``, the probability to be among those apart ``(lanes, patients)``, how many of a patient's draws count for a law on
-    average ``(patients,)``, and `PARTS` of the laws that each patient had ``(PARTS, patients, ...)``, evenly over those kept.
+    patients)``, the probabilities to be among those apart and without a clone, each ``(lanes, patients)``, how many of a
+    patient's draws count for a law on average ``(patients,)``, and `PARTS` of the laws that each patient had, evenly over
+    those kept, ``(PARTS, patients, ...)``.
     """
 
     taken: np.ndarray
     apart: np.ndarray
+    free: np.ndarray
     effective: np.ndarray
     some: Law
 
@@ -58,19 +61,29 @@ def gibbs(
     """Rounds of the law, given as many draws of each patient; the number of lanes is even. What is drawn is kept by the
     ``population``. ``tell`` is told the share of the rounds that is done.
     """
-    draws, shape = Draws.of(samples, population.pooled), population.who.shape
-    taken = rng.integers(0, draws.z.shape[2], shape)
-    apart, effective, kept, some = np.zeros(shape), np.zeros(shape[1]), list[np.ndarray](), list[Law]()
-    told = np.linspace(0, rounds.rounds // rounds.thin * shape[0] - 1, PARTS).round().astype(int)
-    for number in range(-rounds.warmup, rounds.rounds):
-        population.renew(draws.at(taken))
+    draws, shape = Draws.of(samples, population.frame), population.who.shape
+    total, done = max(1, rounds.warmup // shape[1]) * shape[1] + rounds.rounds, 0
+
+    def told(more: int) -> None:
+        nonlocal done
+        done += more
+        tell(done / total)
+
+    taken = joined(rng, population, draws, rounds.warmup, told)
+    likely, effective, kept, some = np.zeros((2, *shape)), np.zeros(shape[1]), list[np.ndarray](), list[Law]()
+    places = np.linspace(0, rounds.rounds // rounds.thin * shape[0] - 1, PARTS).round().astype(int)
+    for number in range(rounds.rounds):
+        population.renew(*draws.at(taken))
         each = population.each()
-        taken, many = draws.taken(each, rng.uniform(size=shape))
-        if number >= 0 and (number + 1) % rounds.thin == 0:
-            apart, effective = apart + population.likely(draws.at(taken)), effective + many
+        found = draws.taken(each, rng.uniform(size=shape), population.frame)
+        taken = found.place
+        if (number + 1) % rounds.thin == 0:
+            likely = likely + population.likely(*draws.at(taken))
+            effective = effective + found.effective.mean(axis=0, dtype=float)
             population.keep()
-            some.append(Law(*(part[told[told // shape[0] == len(kept)] % shape[0]] for part in each)))
+            some.append(Law(*(part[places[places // shape[0] == len(kept)] % shape[0]] for part in each)))
             kept.append(taken)
-        tell((number + 1 + rounds.warmup) / (rounds.warmup + rounds.rounds))
+        told(1)
     laws = Law(*(np.concatenate(part) for part in zip(*some, strict=True)))
-    return Found(np.stack(kept), apart / len(kept), effective / len(kept), laws)
+    apart, free = likely / len(kept)
+    return Found(np.stack(kept), apart, free, effective / len(kept), laws)

@@ -16,6 +16,7 @@ import numpy as np
 from persist import keys
 from persist.errors import StoreError, UsageError
 from persist.inference import store
+from persist.inference.clone_free import Frame
 from persist.inference.cohort import observable
 from persist.inference.covariates import Effects, Scale, at, completed, standardised
 from persist.inference.covariates import moments as with_effects
@@ -51,37 +52,40 @@ def names_of(fit: store.DataTree) -> tuple[str, ...]:
 
 def group(
     names: tuple[str, ...],
-    pooled: np.ndarray,
+    frame: Frame,
     shown: np.ndarray,
     laws: Law,
     chains: int,
-    apart: dict[str, np.ndarray] | None = None,
+    likely: dict[str, np.ndarray] | None = None,
     biomarkers: tuple[Scale, Effects] | None = None,
     effective: np.ndarray | None = None,
 ) -> store.Dataset:
-    """The group of laws ``(rounds, lanes, ...)`` of those of the scores ``names`` (n,) that are ``pooled`` (n,), with how far
-    the patients' own data show each of all, and of every patient by lane the probability to be ``apart``; draws are lane after
-    lane. ``biomarkers``: the scale that they count in, and draws of their effects ``(rounds, lanes, ...)``. ``effective``: how
-    many draws of each of those patients count for a law.
+    """The group of laws ``(rounds, lanes, ...)`` of those of the scores ``names`` (n,) that the ``frame`` pools, with how far
+    the patients' own data show each of all, and of every patient how ``likely`` it is to be apart and to have no clone, by lane
+    ``(2, lanes)``; draws are lane after lane. ``biomarkers``: the scale that they count in, and draws of their effects
+    ``(rounds, lanes, ...)``. ``effective``: how many draws of each of those patients count for a law.
     """
 
     def by_chain(rows: np.ndarray) -> np.ndarray:
         own = rows.reshape(len(rows), chains, -1, *rows.shape[2:])
         return np.moveaxis(own, 0, 2).reshape(chains, -1, *rows.shape[2:])
 
-    kept, members = Law(*(by_chain(part) for part in laws)), apart or {}
-    own = [name for name, taken in zip(names, pooled, strict=True) if taken]
+    kept, members = Law(*(by_chain(part) for part in laws)), likely or {}
+    own = [name for name, taken in zip(names, frame.pooled, strict=True) if taken]
     draws = {"chain": np.arange(chains), "draw": np.arange(kept.mean.shape[1])}
-    likely = [np.mean(row.reshape(chains, -1), axis=1) for row in members.values()]
+    shares = np.array([row.reshape(2, chains, -1).mean(axis=2) for row in members.values()]).reshape(-1, 2, chains)
     known = store.dataset(
         {
             "mean": (("chain", "draw", "score"), kept.mean),
             "covariance": (("chain", "draw", "score", "other"), kept.covariance),
             "apart": (("chain", "draw", "score"), kept.apart),
             "share": (("chain", "draw"), kept.share),
+            "clone_free": (("chain", "draw"), kept.clone_free),
             "lane": (("draw",), np.repeat(np.arange(kept.mean.shape[1] // len(laws.mean)), len(laws.mean))),
             "shown": (("parameter",), shown),
-            "is_apart": (("member", "chain"), np.array(likely).reshape(len(members), chains)),
+            "shift": (("parameter",), frame.shift),
+            "is_apart": (("member", "chain"), shares[:, 0]),
+            "is_clone_free": (("member", "chain"), shares[:, 1]),
         },
         draws | {"score": own, "other": own, "parameter": list(names), "member": list(members)},
     )
@@ -96,8 +100,13 @@ def group(
 
 
 def law_of(known: store.Dataset) -> Law:
-    """The draws of the law that a group holds, each ``(chains, draws, ...)``: m, C, d of `covariates`, and the share of all."""
+    """The draws of the law that a group holds, each ``(chains, draws, ...)``: m, C, d of `covariates`, and shares of all."""
     return Law(*(known[name].values for name in Law._fields))
+
+
+def frame_of(known: store.Dataset) -> Frame:
+    """Which scores a group has laws of, and by how much those of patients without a clone are off."""
+    return Frame(np.isin(known["parameter"].values, known["score"].values), known["shift"].values)
 
 
 def scale_of(known: store.Dataset) -> Scale | None:
@@ -187,8 +196,7 @@ def for_others(earlier: store.DataTree, table: Table, settings: Settings) -> sto
 
 def mixture(known: store.Dataset, patient: str = "", biomarkers: Biomarkers | None = None) -> Population:
     """The prior of the next patient over the n scores (`population.blend`), given what is known of the biomarkers."""
-    pooled = np.isin(known["parameter"].values, known["score"].values)
-    return blend(given(known, patient, biomarkers), pooled)
+    return blend(given(known, patient, biomarkers), frame_of(known))
 
 
 def prior_of(fit: store.DataTree, patient: str) -> Population:
@@ -201,11 +209,18 @@ def prior_of(fit: store.DataTree, patient: str) -> Population:
 def marginals(
     known: store.Dataset, patient: str = "", biomarkers: Biomarkers | None = None
 ) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of each pooled score of the next patient, given what is known of the biomarkers."""
-    found, names = moments(given(known, patient, biomarkers)), known["score"].values
-    variance = np.diagonal(found.covariance, axis1=-2, axis2=-1).mean(axis=(0, 1)) + found.mean.var(axis=(0, 1))
-    middle = found.mean.mean(axis=(0, 1))
-    return {str(name): (float(middle[place]), float(np.sqrt(variance[place]))) for place, name in enumerate(names)}
+    """Mean and standard deviation of each score of the next patient that the cohort tells of, those without a clone among them,
+    given what is known of the biomarkers.
+    """
+    law, frame = given(known, patient, biomarkers), frame_of(known)
+    found, names = moments(law), np.asarray(known["parameter"].values)
+    free = law.clone_free[..., None]
+    middle, within = free * frame.shift, 1.0 + free * (1.0 - free) * frame.shift**2
+    middle[..., frame.pooled] += found.mean
+    within[..., frame.pooled] += np.diagonal(found.covariance, axis1=-2, axis2=-1) - 1.0
+    mean, variance = middle.mean(axis=(0, 1)), within.mean(axis=(0, 1)) + middle.var(axis=(0, 1))
+    told = np.flatnonzero(frame.pooled | (frame.shift != 0.0))
+    return {str(names[place]): (float(mean[place]), float(np.sqrt(variance[place]))) for place in told}
 
 
 def drawn(rng: np.random.Generator, law: Population, count: int) -> np.ndarray:

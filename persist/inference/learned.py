@@ -9,34 +9,59 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from persist.inference import population, regression
+from persist.inference import clone_free, population, regression
 from persist.inference.covariates import Effects
 from persist.inference.population import Law, belong
 from persist.inference.regression import Regressed
 
 if TYPE_CHECKING:
+    from persist.inference.clone_free import Frame
     from persist.inference.covariates import Covariates
 
 
 class Plain:
     """One law for all patients."""
 
-    def __init__(self, rng: np.random.Generator, who: np.ndarray, pooled: np.ndarray) -> None:
-        self.rng, self.who, self.pooled = rng, who, pooled
-        self.law, self.laws = population.start(len(who), int(pooled.sum())), list[Law]()
+    def __init__(self, rng: np.random.Generator, who: np.ndarray, frame: Frame) -> None:
+        self.rng, self.who, self.frame = rng, who, frame
+        self.law, self.laws = population.start(len(who), int(frame.pooled.sum())), list[Law]()
 
-    def renew(self, z: np.ndarray) -> None:
-        """Draw the law anew, given scores ``(lanes, patients, k)``."""
+    def renew(self, z: np.ndarray, more: np.ndarray) -> None:
+        """Draw the law anew, given scores ``(lanes, patients, k)``, and what the others say of having no clone
+        (`clone_free.rest`), ``more`` (lanes, patients). In this order: who has none; all of `_law`, as if each had one; the
+        share that has none.
+        """
+        free = self.rng.uniform(size=self.who.shape) < population.cloneless(z, more, self.each(), self.frame)
+        self._law(z - free[..., None] * self.frame.learned)
+        self.law = self.law._replace(clone_free=clone_free.share(self.rng, free, self.who))
+
+    def _law(self, z: np.ndarray) -> None:
+        """Draw all but the share without a clone."""
         self.law = population.renew(self.rng, z, self.law, self.who)
 
-    def likely(self, z: np.ndarray) -> np.ndarray:
-        """How likely patients are among those apart, ``(lanes, patients)``."""
+    def likely(self, z: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How likely patients are among those apart, and without a clone, each ``(lanes, patients)``."""
+        free = population.cloneless(z, more, self.each(), self.frame)
+        return (1.0 - free) * self._apart(z) + free * self._apart(z - self.frame.learned), free
+
+    def _apart(self, z: np.ndarray) -> np.ndarray:
+        """How likely patients with a clone are among those apart."""
         return belong(z, self.law)
 
     def each(self) -> Law:
-        """The law that each patient has: its mean ``(lanes, patients, k)`` and share ``(lanes, patients)`` are its own."""
+        """The law that each patient has: mean ``(lanes, patients, k)`` and shares ``(lanes, patients)`` are its own."""
         mean = np.broadcast_to(self.law.mean[:, None], (*self.who.shape, self.law.mean.shape[1]))
-        return self.law._replace(mean=mean, share=np.broadcast_to(self.law.share[:, None], self.who.shape))
+        return self.law._replace(
+            mean=mean, share=self._of_each(self.law.share), clone_free=self._of_each(self.law.clone_free)
+        )
+
+    def _of_each(self, one: np.ndarray) -> np.ndarray:
+        """The same of all patients of a lane."""
+        return np.broadcast_to(one[:, None], self.who.shape)
+
+    def take(self, lanes: np.ndarray) -> None:
+        """Every lane becomes another one, ``(lanes,)``."""
+        self.law = Law(*(part[lanes] for part in self.law))
 
     def keep(self) -> None:
         """Keep where it stands as a draw."""
@@ -54,10 +79,10 @@ class Plain:
 class ByBiomarkers(Plain):
     """A law for each patient, by its biomarkers."""
 
-    def __init__(self, rng: np.random.Generator, who: np.ndarray, pooled: np.ndarray, known: Covariates) -> None:
-        super().__init__(rng, who, pooled)
-        self.known, self.acts = known, known.acts[pooled]
-        self.law, self.effects, self.x = regression.begin(len(who), known, pooled)
+    def __init__(self, rng: np.random.Generator, who: np.ndarray, frame: Frame, known: Covariates) -> None:
+        super().__init__(rng, who, frame)
+        self.known, self.acts = known, known.acts[frame.pooled]
+        self.law, self.effects, self.x = regression.begin(len(who), known, frame.pooled)
         self.effects_kept = list[Effects]()
 
     @property
@@ -65,18 +90,23 @@ class ByBiomarkers(Plain):
         """Where it stands."""
         return Regressed(self.law, self.effects, self.x)
 
-    def renew(self, z: np.ndarray) -> None:
-        """Draw law, effects and missing biomarkers anew, given scores ``(lanes, patients, k)``."""
+    def _law(self, z: np.ndarray) -> None:
+        """Draw law, effects and missing biomarkers."""
         found = regression.renew(self.rng, z, self.now, self.known, self.acts, self.who)
         self.law, self.effects, self.x = found
 
-    def likely(self, z: np.ndarray) -> np.ndarray:
-        """How likely patients are among those apart, ``(lanes, patients)``."""
+    def _apart(self, z: np.ndarray) -> np.ndarray:
+        """How likely patients with a clone are among those apart."""
         return regression.likely(z, self.now)
 
     def each(self) -> Law:
-        """The law that each patient has: its mean ``(lanes, patients, k)`` and share ``(lanes, patients)`` are its own."""
-        return regression.each(self.now)
+        """The law that each patient has: mean ``(lanes, patients, k)`` and shares ``(lanes, patients)`` are its own."""
+        return regression.each(self.now)._replace(clone_free=self._of_each(self.law.clone_free))
+
+    def take(self, lanes: np.ndarray) -> None:
+        """Every lane becomes another one, ``(lanes,)``."""
+        super().take(lanes)
+        self.effects, self.x = Effects(*(part[lanes] for part in self.effects)), self.x[lanes]
 
     def keep(self) -> None:
         """Keep where it stands as a draw."""

@@ -14,10 +14,8 @@ from persist.errors import PrecisionError, UsageError
 from persist.inference import leaning, store
 from persist.inference.covariates import ACTS_ON, Covariates, scale_of, standardised
 from persist.inference.fit import described, fit, members
-from persist.inference.model import sampled
-from persist.inference.pooling import Pace, pool
-from persist.inference.population import shared
-from persist.inference.priors import at_score, load_pack
+from persist.inference.pooling import Pace, names_of, pool
+from persist.inference.priors import at_score
 from persist.inference.sampler import told
 from persist.inference.settings import Settings
 from persist.inference.walkers import WALKERS
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
     from persist.inference.covariates import Scale
     from persist.inference.settings import Progress
-    from persist.inference.target import Member
     from persist.types import Biomarkers, Table
 
 LEAST = 2
@@ -74,7 +71,7 @@ def fit_cohort(
     began = time.perf_counter()
     everyone = members(table, settings)
     folder = None if partial is None else Path(partial)
-    names, pace = _names(everyone[0]), pace_of(settings)
+    names, pace = names_of(everyone[0]), pace_of(settings)
     scale = None if table.biomarkers is None else scale_of(table.biomarkers)
     known = None if scale is None else _covariates(scale, table, names)
     found = pool(settings.seed, everyone, pace, covariates=known, folder=folder, progress=progress)
@@ -84,10 +81,11 @@ def fit_cohort(
         for one, kept in zip(everyone, found.patients, strict=True)
     ]
     result = described(table, settings, everyone, results)
-    apart = {one.patient_id: row for one, row in zip(everyone, found.apart.T, strict=True)}
+    both = np.stack([found.apart.T, found.free.T], axis=1)
+    likely = {one.patient_id: row for one, row in zip(everyone, both, strict=True)}
     effects = None if scale is None or found.effects is None else (scale, found.effects)
     group = leaning.group(
-        names, found.pooled, found.shown, found.laws, settings.chains, apart, effects, found.effective
+        names, found.frame, found.shown, found.laws, settings.chains, likely, effects, found.effective
     )
     lean(result, group, table.biomarkers)
     spent = time.perf_counter() - began
@@ -120,11 +118,6 @@ def fit_next(
     result = fit(table, settings, partial=partial, progress=progress, population=law, scheduler=scheduler, chunk=chunk)
     lean(result, known, markers)
     return result
-
-
-def _names(one: Member) -> tuple[str, ...]:
-    """The n scores that patients may share a law of, in order."""
-    return shared(sampled(load_pack(one.target.pack, one.target.cells), one.target.variant))
 
 
 def _covariates(scale: Scale, table: Table, names: tuple[str, ...]) -> Covariates:

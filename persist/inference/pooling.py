@@ -13,7 +13,8 @@ patients. With 54 patients the laws of the lanes had not come together after 200
 of the sum of their inverses. Half of the lanes have the draws of half of the walkers, so that R-hat sees this error too.
 
 What the patients' own data say nothing of, the cohort cannot tell either: parameters of whose prior variance the patients' own
-posteriors take away less than `SHOWN` on average keep the pack's prior.
+posteriors take away less than `SHOWN` on average keep the pack's prior. Those of a clone (`OF_CLONES`) show in the few patients
+alone whose clone is seen, and decide what is foretold of all: they are pooled wherever something is.
 
 Lanes may leave patients out of their cohort (``counted``): then one run has the populations of all folds of a back-test.
 Where biomarkers of the patients are known, each patient has a population of its own in every lane (`inference.regression`).
@@ -28,9 +29,13 @@ import numpy as np
 from persist import keys
 from persist.errors import DataError
 from persist.inference import resume
+from persist.inference.clone_free import Frame, shifts
 from persist.inference.gibbs import Found, Rounds, gibbs
 from persist.inference.learned import ByBiomarkers, Plain
-from persist.inference.sample import Sample, Stage, number_of_scores
+from persist.inference.model import sampled
+from persist.inference.population import shared
+from persist.inference.priors import load_pack
+from persist.inference.sample import Sample, Stage
 from persist.inference.sampler import Kept
 from persist.inference.stages import Shelf, Standing, everyone, mixtures, plain
 from persist.inference.weights import half_of
@@ -48,6 +53,10 @@ STAGES = 3
 
 SHOWN = 0.25
 """Share of its prior variance that patients' own data must take from a parameter, on average, for a population of it."""
+
+OF_CLONES = ("cost_r",)
+"""Parameters that a population has wherever it has one. At the pack's median cost a clone grows twentyfold from one course of
+treatment to the next, and nadirs of real patients rose by a factor of 1.6 (docs/results.md)."""
 
 BETWEEN = 0.125
 """Share of the rounds of the law that it has between stages, where it only makes the next prior."""
@@ -72,17 +81,18 @@ class Pace(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """A cohort's draws: which of the n scores are ``pooled`` (n,) and how far the patients' data show them (``shown``, (n,));
-    laws of the k pooled ones, each ``(kept, lanes, ...)``; the probability of each patient to be among those apart, by lane
-    ``(lanes, patients)``; of every patient the draws that it took, ``(kept, lanes, ...)``, with their energy under the prior of
-    the last stage; run time in seconds; effects of biomarkers, as the laws; and how many of the draws that a lane may take of a
-    patient count for its law, on average ``(patients,)``.
+    """A cohort's draws: the ``frame`` of the n scores, and how far the patients' data show them (``shown``, (n,)); laws of the
+    k pooled ones, each ``(kept, lanes, ...)``; the probability of each patient to be among those ``apart``, and to have no
+    clone (``free``), by lane ``(lanes, patients)``; of every patient the draws that it took, ``(kept, lanes, ...)``, with their
+    energy under the prior of the last stage; run time in seconds; effects of biomarkers, as the laws; and how many of the draws
+    that a lane may take of a patient count for its law, on average ``(patients,)``.
     """
 
-    pooled: np.ndarray
+    frame: Frame
     shown: np.ndarray
     laws: Law
     apart: np.ndarray
+    free: np.ndarray
     patients: tuple[Kept, ...]
     seconds: float
     effects: Effects | None = None
@@ -112,21 +122,32 @@ def pool(
     who = np.ones((pace.lanes, len(members)), bool) if counted is None else counted
     given = [None if pooled is None else pooled.tolist(), *(part.tolist() for part in covariates or ())]
     shelf = Shelf(folder, resume.fingerprint(members, "pool", STAGES, seed, pace, who.tolist(), *given))
-    at = Standing([plain(number_of_scores(members[0]))] * len(members), [])
-    shown, chosen = np.zeros(0), np.zeros(0, bool)
+    frame = _frame(members[0])
+    at, shown = Standing([plain(frame)] * len(members), []), np.zeros(0)
     for number in range(STAGES):
         last = number == STAGES - 1
         stage = Stage(seed, number, pace.settle, pace.last if last else pace.stage)
         samples = everyone(stage, members, at, shelf, _telling(progress, number, 0.0, DRAWN))
         if number == 0:
             shown = _shown(samples)
-            chosen = _chosen(shown) if pooled is None else np.asarray(pooled, bool)
+            frame = frame._replace(pooled=frame.pooled | _chosen(shown) if pooled is None else np.asarray(pooled, bool))
         rng = np.random.default_rng(keys.seed_of(seed, "population", str(number)))
-        population = Plain(rng, who, chosen) if covariates is None else ByBiomarkers(rng, who, chosen, covariates)
+        population = Plain(rng, who, frame) if covariates is None else ByBiomarkers(rng, who, frame, covariates)
         found = gibbs(rng, population, samples, _rounds(pace, last=last), _telling(progress, number, DRAWN, 1.0))
-        at = Standing(mixtures(found.some, chosen), samples)
+        at = Standing(mixtures(found.some, frame), samples)
     laws, effects, rows = population.drawn(), population.effects_drawn(), _taken(samples, found)
-    return Pooled(chosen, shown, laws, found.apart, rows, shelf.seconds, effects, found.effective)
+    return Pooled(frame, shown, laws, found.apart, found.free, rows, shelf.seconds, effects, found.effective)
+
+
+def _frame(one: Member) -> Frame:
+    """The frame before the data have shown anything: pooled are those of clones."""
+    names = names_of(one)
+    return Frame(np.isin(names, OF_CLONES), shifts(names, load_pack(one.target.pack, one.target.cells)))
+
+
+def names_of(one: Member) -> tuple[str, ...]:
+    """The n scores that patients may share a law of, in order."""
+    return shared(sampled(load_pack(one.target.pack, one.target.cells), one.target.variant))
 
 
 def _rounds(pace: Pace, *, last: bool) -> Rounds:
@@ -137,9 +158,12 @@ def _rounds(pace: Pace, *, last: bool) -> Rounds:
 
 def _shown(samples: list[Sample]) -> np.ndarray:
     """Shares of the prior variance of each score that the patients' own data take away, ``(n,)``, on average over patients; one
-    who is spread wider than the prior counts as 0.
+    who is spread wider than the prior counts as 0. Draws count as under the pack's prior, in which all have a clone.
     """
-    variance = [one.scores.var(axis=(0, 1)) for one in samples]
+    weight = [np.exp(one.under.min() - one.under) for one in samples]
+    mean = [np.average(one.scores, axis=(0, 1), weights=own) for one, own in zip(samples, weight, strict=True)]
+    squares = [np.average(one.scores**2, axis=(0, 1), weights=own) for one, own in zip(samples, weight, strict=True)]
+    variance = np.array(squares) - np.array(mean) ** 2
     return np.asarray(np.mean(1.0 - np.minimum(variance, 1.0), axis=0))
 
 

@@ -11,7 +11,8 @@ DISTANCE^2 = 1.06), and a spread of under 0.4 or over 1.1 of that prior's has 5 
 cohort of few must not pretend that they do not. A few may respond far better than the rest, or carry a clone from the start
 that others have not: one normal law can hold neither. What a new patient leans on is the mixture over draws of the law, which
 holds that a cohort does not tell them exactly. Where biomarkers are known of the patients, m and w depend on them
-(`inference.covariates`).
+(`inference.covariates`). In some patients no resistant clone is seeded: their scores of what it comes from are off by a known
+vector (`inference.clone_free`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist.inference.clone_free import FREE_0, FREE_1, Frame
 from persist.inference.priors import score
 
 if TYPE_CHECKING:
@@ -41,7 +43,10 @@ APART_0, APART_1 = 2.0, 8.0
 FREEDOM, SCALE = 6.0, 2.0
 """Of the prior of the population's variances: each is inverse gamma (FREEDOM / 2, SCALE / 2)."""
 
-COMPONENTS = 64
+KINDS = 4
+"""Of patients: most and those apart, each with a clone and without."""
+
+COMPONENTS = 32
 """Draws of a population of which the prior of the next patient is the mixture."""
 
 ALONE = ("burden_0", "settled_burden", "secretome_boost")
@@ -65,25 +70,27 @@ UNKNOWN = Population(np.zeros((0, 0)), np.zeros((0, 0, 0)), np.zeros(0))
 
 class Law(NamedTuple):
     """A state of the population's law in each of some lanes: mean of most ``(lanes, k)``, covariance ``(lanes, k, k)``, how far
-    off those apart are ``(lanes, k)``, and their share ``(lanes,)``.
+    off those apart are ``(lanes, k)``, their share ``(lanes,)``, and the share of patients without a clone ``(lanes,)``.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     apart: np.ndarray
     share: np.ndarray
+    clone_free: np.ndarray
 
 
 class Moments(NamedTuple):
-    """Mean ``(..., k)`` and covariance ``(..., k, k)`` of all patients of a law together."""
+    """Mean ``(..., k)`` and covariance ``(..., k, k)`` of all patients of a law together, as far as they have a clone."""
 
     mean: np.ndarray
     covariance: np.ndarray
 
 
 def one_kind(mean: np.ndarray, covariance: np.ndarray) -> Law:
-    """The law of a population in which none is apart."""
-    return Law(mean, covariance, np.zeros_like(mean), np.zeros(np.shape(mean)[:-1]))
+    """The law of a population in which none is apart, and all have a clone."""
+    none = np.zeros(np.shape(mean)[:-1])
+    return Law(mean, covariance, np.zeros_like(mean), none, none)
 
 
 def moments(law: Law) -> Moments:
@@ -114,8 +121,8 @@ def log_ratio(z: Array, law: Population) -> Array:
 
 def start(lanes: int, size: int) -> Law:
     """The law that a cohort begins with: about the pack's prior, nobody far apart."""
-    share = np.full(lanes, APART_0 / (APART_0 + APART_1))
-    return Law(np.zeros((lanes, size)), np.tile(np.eye(size), (lanes, 1, 1)), np.zeros((lanes, size)), share)
+    share, free = np.full(lanes, APART_0 / (APART_0 + APART_1)), np.full(lanes, FREE_0 / (FREE_0 + FREE_1))
+    return Law(np.zeros((lanes, size)), np.tile(np.eye(size), (lanes, 1, 1)), np.zeros((lanes, size)), share, free)
 
 
 def belong(z: np.ndarray, law: Law, share: np.ndarray | None = None) -> np.ndarray:
@@ -129,6 +136,30 @@ def belong(z: np.ndarray, law: Law, share: np.ndarray | None = None) -> np.ndarr
         odds = np.log(before) - np.log1p(-before)
     log_odds = odds + np.einsum("lpk,lk->lp", z - middle[:, None], toward)
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * log_odds)))
+
+
+def cloneless(z: np.ndarray, more: np.ndarray, each: Law, frame: Frame) -> np.ndarray:
+    """Probability ``(lanes, patients)`` that patients of pooled scores ``(lanes, patients, k)`` have no clone; ``more`` (lanes,
+    patients) is the log ratio of the rest (`clone_free.rest`), and ``each`` the law of every patient (`learned.Plain.each`).
+    """
+    with np.errstate(divide="ignore"):
+        odds = np.log(each.clone_free) - np.log1p(-each.clone_free)
+    odds = odds + more + _log_density(z - frame.learned, each) - _log_density(z, each)
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * odds)))
+
+
+def _log_density(z: np.ndarray, each: Law) -> np.ndarray:
+    """Of most and those apart together ``(lanes, patients)``, up to a constant."""
+    precision = np.linalg.inv(each.covariance)
+    near = z - each.mean
+    far = near - each.apart[:, None]
+    with np.errstate(divide="ignore"):
+        shares = np.log1p(-each.share), np.log(each.share)
+    kinds = [
+        share - 0.5 * np.einsum("lpi,lij,lpj->lp", off, precision, off)
+        for share, off in zip(shares, (near, far), strict=True)
+    ]
+    return np.asarray(np.logaddexp(*kinds))
 
 
 def renew(rng: np.random.Generator, z: np.ndarray, law: Law, counted: np.ndarray) -> Law:
@@ -154,7 +185,7 @@ def sorted_out(rng: np.random.Generator, z: np.ndarray, law: Law, apart: np.ndar
     mean = _normal(rng, precision, near, number, CENTRE)
     far = np.where(apart[..., None], z - mean[:, None], 0.0).sum(axis=1)
     distance = _normal(rng, precision, far, apart.sum(axis=1), DISTANCE)
-    return Law(mean, np.linalg.inv(precision), distance, law.share)
+    return law._replace(mean=mean, covariance=np.linalg.inv(precision), apart=distance)
 
 
 def _normal(
@@ -181,27 +212,41 @@ def wishart(rng: np.random.Generator, degrees: np.ndarray, scale: np.ndarray) ->
     return product
 
 
-def populated(law: Law, pooled: np.ndarray) -> Population:
-    """The laws of all n scores, each a population of two, most and those apart, ``(lanes, 2, n)``: scores that are not
-    ``pooled`` (n,) keep the pack's prior.
+def populated(law: Law, frame: Frame) -> Population:
+    """The laws of all n scores, each a population of `KINDS`: most and those apart, with a clone and then without, ``(lanes,
+    KINDS, n)``. Scores that are not pooled keep the pack's prior where there is a clone.
     """
-    lanes, size = len(law.mean), len(pooled)
-    at = np.flatnonzero(pooled)
-    mean = np.zeros((lanes, 2, size))
-    mean[:, 0, at], mean[:, 1, at] = law.mean, law.mean + law.apart
-    whiten = np.tile(np.eye(size), (lanes, 2, 1, 1))
+    lanes, size = len(law.mean), len(frame.pooled)
+    at = np.flatnonzero(frame.pooled)
+    mean = np.zeros((lanes, KINDS, size))
+    mean[:, 2:] = frame.shift
+    mean[:, :, at] += ends(law)
+    whiten = np.tile(np.eye(size), (lanes, KINDS, 1, 1))
     if len(at):
         whiten[:, :, at[:, None], at[None, :]] = np.linalg.inv(np.linalg.cholesky(law.covariance))[:, None]
+    return Population(mean, whiten, log_shares(law))
+
+
+def ends(law: Law) -> np.ndarray:
+    """Means ``(..., KINDS, k)`` of all kinds of patients, had each of them a clone."""
+    far = law.mean + law.apart
+    return np.stack([law.mean, far, law.mean, far], axis=-2)
+
+
+def log_shares(law: Law) -> np.ndarray:
+    """Logs of the shares ``(..., KINDS)`` of all kinds of patients."""
     with np.errstate(divide="ignore"):
-        log_weight = np.stack([np.log1p(-law.share), np.log(law.share)], axis=1)
-    return Population(mean, whiten, log_weight)
+        kinds = np.stack([np.log1p(-law.share), np.log(law.share)], axis=-1)
+        return np.concatenate(
+            [kinds + np.log1p(-law.clone_free)[..., None], kinds + np.log(law.clone_free)[..., None]], axis=-1
+        )
 
 
-def blend(laws: Law, pooled: np.ndarray) -> Population:
-    """The mixture of at most `COMPONENTS` of many laws ``(..., k)``, evenly taken, over all n scores; k are ``pooled``."""
+def blend(laws: Law, frame: Frame) -> Population:
+    """The mixture of at most `COMPONENTS` of many laws ``(..., k)``, evenly taken, over all n scores."""
     lead = laws.share.ndim
     flat = Law(*(part.reshape(-1, *part.shape[lead:]) for part in laws))
     take = np.unique(np.linspace(0, len(flat.share) - 1, min(COMPONENTS, len(flat.share))).round().astype(int))
-    found = populated(Law(*(part[take] for part in flat)), pooled)
+    found = populated(Law(*(part[take] for part in flat)), frame)
     each = Population(*(part.reshape(-1, *part.shape[2:]) for part in found))
     return each._replace(log_weight=each.log_weight - np.log(len(take)))

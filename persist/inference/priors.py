@@ -87,6 +87,9 @@ class Pack(NamedTuple):
 SHEDDING = ("psa",)
 """Burdens that are a marker which cells shed, of which persisters may shed less."""
 
+GIVEN = "given with the fit"
+"""The source of an entry whose range the user knows."""
+
 KINDS = ("log-normal", "logit-normal", "negative-log-normal", "half-normal")
 
 
@@ -240,7 +243,7 @@ def _narrowed(rows: dict[str, Any], change: str) -> dict[str, Any]:
     if not least < low < high < most or (row["kind"] == "half-normal"):
         what = f"{entry} cannot lie in {low:g} to {high:g}"
         raise RatesError(what, where="--prior", remedy=f"give a low and a high end between {least:g} and {most:g}")
-    return {entry: row | {"low": low, "high": high, "mark": "A", "source": "given with the fit"}}
+    return {entry: row | {"low": low, "high": high, "mark": "A", "source": GIVEN}}
 
 
 def _entry(name: str, row: dict[str, Any]) -> Prior:

@@ -79,12 +79,6 @@ def scores_of(member: Member, kept: Kept) -> np.ndarray:
     return np.asarray(scored(member.target)(member.case, flat)).reshape(*kept.energy.shape, -1)
 
 
-def number_of_scores(member: Member) -> int:
-    """How many scores (n) patients may share a law of."""
-    point = jnp.zeros((1, len(reference(member.target, member.case).location)))
-    return int(jax.eval_shape(scored(member.target), member.case, point).shape[-1])
-
-
 def _from(walkers: Walkers, before: Sample, prior: Population) -> Tempered:
     """Walkers of each half where its earlier draws have their weight under the new prior (systematic resampling)."""
     each, points = CROWD // HALVES, []

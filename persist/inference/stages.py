@@ -16,7 +16,7 @@ import numpy as np
 
 from persist.inference import resume
 from persist.inference.gibbs import PARTS
-from persist.inference.population import Law, Population, populated
+from persist.inference.population import KINDS, Law, Population, populated
 from persist.inference.sample import Sample, Stage, drawn, scores_of
 from persist.inference.sampler import Kept
 from persist.inference.weights import NOTHING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from persist.inference.clone_free import Frame
     from persist.inference.target import Member
 
 PLAIN = 0.1
@@ -69,26 +70,29 @@ class Standing(NamedTuple):
     samples: list[Sample]
 
 
-def plain(size: int) -> Population:
-    """The pack's prior of ``size`` scores, as a mixture with as many parts as those of later stages: of other numbers programs
-    would have to be compiled anew.
+def plain(frame: Frame) -> Population:
+    """The pack's prior, with a clone and without, as a mixture with as many parts as those of later stages: of other numbers
+    programs would have to be compiled anew.
     """
-    parts = 2 * PARTS + 1
-    log_weight = np.append(np.full(parts - 1, NOTHING), 0.0)
-    return Population(np.zeros((parts, size)), np.tile(np.eye(size), (parts, 1, 1)), log_weight)
+    size, parts = len(frame.shift), KINDS * PARTS + 2
+    log_weight = np.append(np.full(parts - 2, NOTHING), np.log((0.5, 0.5)))
+    mean = np.zeros((parts, size))
+    mean[-1] = frame.shift
+    return Population(mean, np.tile(np.eye(size), (parts, 1, 1)), log_weight)
 
 
-def mixtures(some: Law, pooled: np.ndarray) -> list[Population]:
+def mixtures(some: Law, frame: Frame) -> list[Population]:
     """For each patient the mixture of its laws ``(PARTS, patients, ...)`` (`gibbs.Found`), all alike, and of the pack's prior,
-    which has the share `PLAIN`; ``pooled`` (n,) of the scores.
+    with a clone and without, which has the share `PLAIN`.
     """
     found = []
     for at in range(some.share.shape[1]):
-        each = populated(some._replace(mean=some.mean[:, at], share=some.share[:, at]), pooled)
-        mean, whiten, log_weight = plain(len(pooled))
-        mean[:-1], whiten[:-1] = each.mean.reshape(-1, len(pooled)), each.whiten.reshape(whiten[:-1].shape)
-        log_weight[:-1] = np.maximum(each.log_weight.ravel(), NOTHING) + np.log((1.0 - PLAIN) / PARTS)
-        log_weight[-1] = np.log(PLAIN)
+        own = {name: getattr(some, name)[:, at] for name in ("mean", "share", "clone_free")}
+        each = populated(some._replace(**own), frame)
+        mean, whiten, log_weight = plain(frame)
+        mean[:-2], whiten[:-2] = each.mean.reshape(mean[:-2].shape), each.whiten.reshape(whiten[:-2].shape)
+        log_weight[:-2] = np.maximum(each.log_weight.ravel(), NOTHING) + np.log((1.0 - PLAIN) / PARTS)
+        log_weight[-2:] += np.log(PLAIN)
         found.append(Population(mean, whiten, log_weight))
     return found
 

@@ -30,7 +30,7 @@ from persist.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 5
+SCHEMA = 6
 GROUPS = {
     "fit": (
         "posterior",

@@ -60,7 +60,7 @@ def section(fit: store.DataTree, told: dict[str, Any]) -> dict[str, Any] | None:
     height = 1.0 + 0.17 * len(names)
     label = f"Rates of {len(names)} patients with their 90 % intervals, beside prior and population"
     population = told["population"]
-    apart = {} if population is None else population["is_apart"]
+    apart, free = ({} if population is None else population[name] for name in ("is_apart", "is_clone_free"))
     effects = None if population is None else population["effects"]
     return {
         "effects": sorted(effects or (), key=lambda row: (not row["clear"], -abs(row["q50"])))[:MOST],
@@ -68,6 +68,7 @@ def section(fit: store.DataTree, told: dict[str, Any]) -> dict[str, Any] | None:
         "figure": svg("cohort", label, (9.6, height), lambda figure: _forest(figure, names, panels)),
         "population": population,
         "apart": sorted((name for name, share in apart.items() if share >= LIKELY), key=lambda name: -apart[name]),
+        "cloned": sorted((name for name, share in free.items() if share < LIKELY), key=lambda name: free[name]),
     }
 
 

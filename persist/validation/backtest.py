@@ -116,7 +116,7 @@ def populations(
     everyone, counted = members(table, plan.settings), fold[None] != mine[:, None]
     found = pool(plan.settings.seed, everyone, pace, counted=counted, folder=folder, progress=progress)
     of_fold = (Law(*(part[:, mine == number] for part in found.laws)) for number in range(FOLDS))
-    return [blend(laws, found.pooled) for laws in of_fold]
+    return [blend(laws, found.frame) for laws in of_fold]
 
 
 def of_all(population: Population) -> list[Population]:

@@ -1,12 +1,12 @@
 """One replicate of a calibration of cohorts: a population from its prior, patients of it, and ranks of what is true of it.
 
-    m, C, d, w  ~  the prior of `inference.population`          z_1 .. z_N, z_next  ~  the law          y_i  ~  patient z_i
+    m, C, d, w, f  ~  the prior of `inference.population`          z_1 .. z_N, z_next  ~  the law          y_i  ~  patient z_i
 
 The cohort y_1 .. y_N is fitted by `pool`. Ranked is what a law says of all its patients together: mean and standard deviation
-of each pooled score, the share w apart; and a score of z_next among one patient drawn of each law, which is what the next
-patient leans on. m and d by themselves are not ranked: d says nothing where nobody is apart, and (m, d, w) and (m + d, -d,
-1 - w) are the same law of patients. The prior prefers those apart to be the few, so w has a meaning, and its rank a law; the
-moments and the next patient stay what they are when the two kinds change places.
+of each pooled score, the share w apart and the share f without a clone; and a score of z_next among one patient drawn of each
+law, which is what the next patient leans on. m and d by themselves are not ranked: d says nothing where nobody is apart, and
+(m, d, w) and (m + d, -d, 1 - w) are the same law of patients. The prior prefers those apart to be the few, so w has a meaning,
+and its rank a law; the moments and the next patient stay what they are when the two kinds change places.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from persist import keys
 from persist.inference import leaning, store
+from persist.inference.clone_free import FREE_0, FREE_1, Frame, shifts
 from persist.inference.cohort import observable
 from persist.inference.fit import members
 from persist.inference.model import sampled
@@ -59,7 +60,7 @@ alone is 0.61, 0.55, 0.35 and 0.27 narrower than the prior's in the median, so t
 NEXT = "decline_s"
 """The score of the next patient that is ranked."""
 
-SHARE, FORESEEN = "share_apart", f"{NEXT} of the next patient"
+SHARE, FREE, FORESEEN = "share_apart", "share_clone_free", f"{NEXT} of the next patient"
 
 ALIKE_BY = 0.25
 """Share of C that patients are drawn with where that is planted: half of its standard deviations."""
@@ -94,7 +95,7 @@ def truth(asked: Study, number: int) -> tuple[Law, np.ndarray]:
     seed = asked.settings.seed
     law = prior_laws(generator(seed, number, "law"), 1, len(POOLED))
     own = law._replace(covariance=ALIKE_BY * law.covariance) if asked.plant == ALIKE else law
-    both = Population(*(part[0] for part in populated(own, pooled_of(asked))))
+    both = Population(*(part[0] for part in populated(own, frame_of(asked))))
     return law, leaning.drawn(generator(seed, number, "patients"), both, asked.cohort + 1)
 
 
@@ -126,12 +127,18 @@ def pooled_of(asked: Study) -> np.ndarray:
     return np.isin(names_in(asked), POOLED)
 
 
+def frame_of(asked: Study) -> Frame:
+    """What cohorts are told by."""
+    pack = load_pack(asked.settings.pack, observable(asked.design.observable).cells)
+    return Frame(pooled_of(asked), shifts(names_in(asked), pack))
+
+
 def prior_laws(rng: np.random.Generator, count: int, size: int) -> Law:
     """Laws of their prior (`inference.population`), each ``(count, ...)``."""
     degrees, scale = np.full(count, size + FREEDOM - 1.0), np.tile(np.eye(size) / SCALE, (count, 1, 1))
     covariance = np.linalg.inv(wishart(rng, degrees, scale))
     mean, apart = CENTRE * rng.standard_normal((count, size)), DISTANCE * rng.standard_normal((count, size))
-    return Law(mean, covariance, apart, rng.beta(APART_0, APART_1, count))
+    return Law(mean, covariance, apart, rng.beta(APART_0, APART_1, count), rng.beta(FREE_0, FREE_1, count))
 
 
 def quantities(law: Law) -> dict[str, np.ndarray]:
@@ -139,7 +146,11 @@ def quantities(law: Law) -> dict[str, np.ndarray]:
     every = moments(law)
     spread = np.sqrt(np.diagonal(every.covariance, axis1=-2, axis2=-1))
     found = {f"mean of {name}": every.mean[:, at] for at, name in enumerate(POOLED)}
-    return found | {f"spread of {name}": spread[:, at] for at, name in enumerate(POOLED)} | {SHARE: law.share}
+    return (
+        found
+        | {f"spread of {name}": spread[:, at] for at, name in enumerate(POOLED)}
+        | {SHARE: law.share, FREE: law.clone_free}
+    )
 
 
 def following(law: Law, rng: np.random.Generator) -> np.ndarray:
@@ -174,7 +185,7 @@ def width(values: np.ndarray) -> float:
 def health(asked: Study, found: Pooled) -> dict[str, Any]:
     """R-hat and effective sizes of means, spreads and the share, and divergent transitions of all patients."""
     chains = asked.settings.chains
-    group = leaning.group(names_in(asked), found.pooled, found.shown, found.laws, chains)
+    group = leaning.group(names_in(asked), found.frame, found.shown, found.laws, chains)
     walkers = 1 + int(group["lane"].max())
     own = columns(group) | {SHARE: (("chain", "draw"), group["share"].values)}
     judged = convergence(store.dataset(own, {}), walkers)
