@@ -77,6 +77,18 @@ def test_good_draws_pass_and_are_told() -> None:
     assert found["is_clone_free"] == pytest.approx({"A": 0.1, "B": 0.8, "C": 0.1})
 
 
+def test_of_a_cohort_that_has_no_clones_no_share_is_told() -> None:
+    """A model without resistant cells: the share keeps its prior, and is neither told nor judged."""
+    fit = leaning_on(*draws(), clone_free=shares(drift=0.5))
+    group = fit[leaning.GROUP].to_dataset()
+    fit[leaning.GROUP] = store.DataTree(group.assign(shift=0.0 * group["shift"]))
+    found = populations.examine(fit)
+    assert found is not None
+    assert found["ok"], found["problems"]
+    assert found["share_clone_free"] is None
+    assert found["is_clone_free"] == {}
+
+
 @pytest.mark.parametrize(
     ("planted", "what"), [({"drift": 1.0}, "mean of net_growth_s"), ({"apart": 0.5}, "mean of decline_s")]
 )

@@ -90,7 +90,7 @@ class Moments(NamedTuple):
 def one_kind(mean: np.ndarray, covariance: np.ndarray) -> Law:
     """The law of a population in which none is apart, and all have a clone."""
     none = np.zeros(np.shape(mean)[:-1])
-    return Law(mean, covariance, np.zeros_like(mean), none, none)
+    return Law(mean, covariance, np.zeros_like(mean), none, none.copy())
 
 
 def moments(law: Law) -> Moments:

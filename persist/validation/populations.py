@@ -36,8 +36,9 @@ LONGER = "fit the cohort that it was learned from longer (persist fit --pool --w
 def examine(fit: xr.DataTree) -> dict[str, Any] | None:
     """R-hat, effective sizes, ``problems`` in sentences and, by parameter, quantiles of mean and spread in standard deviations
     of the pack's prior; the share of patients apart, how far they are, and how likely each patient of the cohort is one of
-    them; the share without a resistant clone, and how likely each has none; the effects of biomarkers, if any are known
-    (`validation.effects`), which are judged too. None for a fit that leans on no population.
+    them; the share without a resistant clone, and how likely each has none (None and empty where that is not asked, `_seeded`);
+    the effects of biomarkers, if any are known (`validation.effects`), which are judged too. None for a fit that leans on no
+    population.
     """
     if leaning.GROUP not in fit.children:
         return None
@@ -66,12 +67,19 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
         "share_apart": _quantiles(group["share"].values),
         "apart": {str(name): _quantiles(group["apart"].sel(score=name).values) for name in group["score"].values},
         "is_apart": {str(name): float(group["is_apart"].sel(member=name).mean()) for name in group["member"].values},
-        "share_clone_free": _quantiles(group["clone_free"].values),
+        "share_clone_free": _quantiles(group["clone_free"].values) if _seeded(group) else None,
         "is_clone_free": {
-            str(name): float(group["is_clone_free"].sel(member=name).mean()) for name in group["member"].values
+            str(name): float(group["is_clone_free"].sel(member=name).mean())
+            for name in group["member"].values
+            if _seeded(group)
         },
         "effects": effects.told(group),
     }
+
+
+def _seeded(group: xr.Dataset) -> bool:
+    """Whether some patients may have no clone: not in a model without R, nor where all that seeds one is known."""
+    return bool((group["shift"] != 0.0).any())
 
 
 def _effective(group: xr.Dataset) -> dict[str, float] | None:
@@ -96,7 +104,9 @@ def _thin(group: xr.Dataset, more: str = MORE) -> list[str]:
 def columns(group: xr.Dataset) -> Columns:
     """Mean and spread of the scores, the share without a clone, and effects of biomarkers on scores, each ``(chain, draw)``."""
     names, every = group["score"].values, leaning.everyone(group)
-    found: Columns = {"share without a clone": (("chain", "draw"), group["clone_free"].values)}
+    found: Columns = {}
+    if _seeded(group):
+        found["share without a clone"] = (("chain", "draw"), group["clone_free"].values)
     spread = np.sqrt(np.diagonal(every.covariance, axis1=-2, axis2=-1))
     for kind, rows in (("mean", every.mean), ("spread", spread)):
         found |= {f"{kind} of {name}": (("chain", "draw"), rows[..., at]) for at, name in enumerate(names)}
