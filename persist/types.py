@@ -55,6 +55,7 @@ class Rates(NamedTuple):
     secretome_protect: Any = 0.0
     capacity: Any = np.inf
     kill_half: Any = np.inf
+    effect_half: Any = np.inf
     onset_days: Any = 0.0
     washout_days: Any = 0.0
     attenuation_rate: Any = 0.0
@@ -70,6 +71,7 @@ RATE_UNITS: dict[str, str] = {
     "secretome_half": "cells/day",
     "capacity": "cells",
     "kill_half": "dose",
+    "effect_half": "dose",
     "onset_days": "days",
     "washout_days": "days",
 }

@@ -414,6 +414,7 @@ HOSTILE = {
     "fast switching": (Cells(50.0, 50.0, 0.0), Rates(tolerance_base=200.0, reversion=300.0, death_s=0.1)),
     "fast death": (Cells(50.0, 50.0, 50.0), Rates(death_s=1e4, death_p=1e4, death_r=1e4)),
     "power of zero": (Cells(50.0, 5.0, 1.0), SPR._replace(tolerance_power=0.0, kill_half=1e-3)),
+    "saturated": (Cells(50.0, 5.0, 1.0), SPR._replace(effect_half=1e-6)),
 }
 
 

@@ -28,7 +28,7 @@ LINEAR = Rates(
 """No crowding and no secretome, so the equations are linear."""
 
 FULL = LINEAR._replace(
-    capacity=5e9, kill_half=0.4, tolerance_power=0.5, seeding=2e4, secretome_boost=0.3, secretome_half=2e7,
+    capacity=5e9, kill_half=0.4, effect_half=0.6, tolerance_power=0.5, seeding=2e4, secretome_boost=0.3, secretome_half=2e7,
     secretome_protect=0.4, onset_days=6.0, washout_days=15.0,
 )  # fmt: skip
 """Every reaction at work."""

@@ -256,9 +256,9 @@ def test_what_the_data_show_is_told_as_if_all_had_a_clone() -> None:
 
 
 def test_the_frame_is_that_of_the_scores_that_patients_share() -> None:
-    """Before any is drawn from, the cost of clones alone is pooled; what seeds a clone is off."""
+    """None is pooled before any is drawn from; what seeds a clone is off."""
     frame = of_the_model(members()[0])
     pack = load_pack("clinical", "psa")
     names = shared(sampled(pack, "spr"))
-    assert [name for name, pooled in zip(names, frame.pooled, strict=True) if pooled] == ["cost_r"]
+    assert frame.pooled.tolist() == [False] * len(names)
     np.testing.assert_array_equal(frame.shift, shifts(names, pack))

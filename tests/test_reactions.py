@@ -27,13 +27,14 @@ from persist.dynamics.reactions import (
 from persist.types import Cells, Exposure, Rates
 
 FULL = Rates(*[0.01 * (number + 1) for number in range(len(Rates._fields))])._replace(
-    capacity=1000.0, kill_half=0.5, secretome_half=3.0
+    capacity=1000.0, kill_half=0.5, effect_half=0.2, secretome_half=3.0
 )
 
 
-def written_out(cells: Cells, r: Rates, E: float) -> np.ndarray:
-    """The eleven propensities as the model writes them."""
+def written_out(cells: Cells, r: Rates, C: float) -> np.ndarray:
+    """The eleven propensities as the model writes them, at an exposure C."""
     S, P, R = (float(count) for count in cells)
+    E = C * (1 + r.effect_half) / (C + r.effect_half)
     g = max(0.0, 1 - (S + P + R) / r.capacity)
     kill = E / (E + r.kill_half) * (1 + r.kill_half)
     F = r.kill_s * kill * S

@@ -89,7 +89,7 @@ def test_without_attenuation_it_is_sr() -> None:
 def test_where_persisters_shed_as_much_as_others_it_is_spr() -> None:
     one, values = seen_on(np.arange(0.0, 301.0, 20.0)), fakes.of_variant("spr-shed")
     spr = level({name: values[name] for name in sampled(load_pack("clinical", "psa"), "spr")}, one)
-    assert level(values | {"shed_p": 1.0}, one) == pytest.approx(spr, abs=1e-12)
+    assert level(values | {"shed_p": 1.0, "effect_half": np.inf}, one) == pytest.approx(spr, abs=1e-12)
     assert np.abs(level(values | {"shed_p": 0.1}, one) - spr).max() > 0.5
 
 
@@ -192,11 +192,11 @@ def test_a_forecast_shows_what_is_shed() -> None:
         one = next(futures.run(0, "A", mark, ON_OFF, [plan], look, rule, 1))
         return float(np.abs(np.log(one.burden[:, 2]) - whole).max())
 
-    assert gap(at) < 0.02
+    assert gap(at) < 0.03  # the effect goes within one step of 20 days
     assert gap(at._replace(values=at.values | {"shed_p": np.ones(8)})) > 0.5
     given = Schedule(np.array([0.0, 130.0]), np.array([90.0, 400.0]), np.ones(2))
     path = ahead.ahead(0, "A", at, given, later[1:])
-    np.testing.assert_allclose(np.median(path.level, axis=0), whole[1:], atol=0.02)
+    np.testing.assert_allclose(np.median(path.level, axis=0), whole[1:], atol=0.03)
 
 
 def test_a_rule_looks_at_what_is_shed() -> None:
@@ -222,7 +222,7 @@ def test_a_forecast_goes_on_from_the_potency_reached() -> None:
         return float(np.abs(np.log(one.burden[:, 2]) - whole).max())
 
     assert 0.1 < at.potency[0] < 0.5
-    assert gap(at) < 0.02
+    assert gap(at) < 0.03  # the effect goes within one step of 20 days
     assert gap(at._replace(potency=np.ones(8))) > 0.1
 
 
@@ -240,7 +240,7 @@ def test_the_names_go_through_the_files(made, tmp_path) -> None:
     variant, fit = made
     own = {
         "spr-tis": {"secretome_boost", "secretome_share"},
-        "spr-shed": {"shed_p"},
+        "spr-shed": {"shed_p", "effect_half"},
         "attenuation": {"attenuation_rate", "recovery_rate"},
     }
     store.save(fit, tmp_path / "fit.nc")
@@ -264,19 +264,19 @@ def test_the_names_go_through_the_files(made, tmp_path) -> None:
 
 def test_no_variant_samples_what_it_has_not() -> None:
     pack = load_pack("clinical", "psa")
-    new = {"secretome_boost", "secretome_share", "attenuation_rate", "recovery_rate", "shed_p"}
+    new = {"secretome_boost", "secretome_share", "attenuation_rate", "recovery_rate", "shed_p", "effect_half"}
     assert {name: new & set(sampled(pack, name)) for name in VARIANTS} == {
         "spr": set(),
         "sr": set(),
         "sp": set(),
         "spr-tis": {"secretome_boost", "secretome_share"},
-        "spr-shed": {"shed_p"},
+        "spr-shed": {"shed_p", "effect_half"},
         "attenuation": {"attenuation_rate", "recovery_rate"},
     }
 
 
 @pytest.mark.parametrize(("pack", "kind"), [("clinical", "volume"), ("clinical", "diameter"), ("in-vitro", "one")])
 def test_what_is_no_marker_is_shed_by_none(pack: str, kind: str) -> None:
-    assert "shed_p" not in load_pack(pack, kind).entries
+    assert not {"shed_p", "effect_half"} & set(load_pack(pack, kind).entries)
     with pytest.raises(UsageError, match="for a marker that cells shed"):
         sampled(load_pack(pack, kind), "spr-shed")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
 """Rates that are shares: above 1 they would make other rates negative."""
 
-ENDLESS = ("capacity", "kill_half")
+ENDLESS = ("capacity", "kill_half", "effect_half")
 """Rates that may be infinite."""
 
 MOST_EVENTS = 1e9

@@ -30,7 +30,7 @@ from persist.dynamics.reactions import (
     Reactions,
     S,
     crowding,
-    response,
+    killing,
     silent,
     surroundings,
     within,
@@ -133,7 +133,7 @@ def _rows(rates: Rates, length: Array, exposure: Exposure, shape: tuple[int, ...
         return Flows(*(a - b for a, b in zip(one, other, strict=True)))
 
     off, room = (_flows(rates, levels, left, g, 0.0, table) for g in (0.0, 1.0))
-    kill = sum(rates.kill_s * response(level, rates.kill_half) * left for level in levels) / len(levels)
+    kill = sum(rates.kill_s * killing(level, rates) * left for level in levels) / len(levels)
     plain = (jnp.broadcast_to(days, full), jnp.broadcast_to(kill, full), wide(off), wide(minus(room, off)))
     if silent(rates):
         return _Step(*plain, None, None)

@@ -5,6 +5,9 @@ propensity (events a day) is its ``rate`` per cell times the number of its ``par
 parent, is an absolute rate. Each ``rate`` is a function of the rates and of the `Surroundings` of a cell, and never
 decreases in any field of these, so its value at the largest surroundings of a period bounds it over the period.
 
+The drug acts by its effect E, which saturates in the exposure that a lag leaves of the dose (`effect`; without `effect_half`
+they are the same): where it does, the effect outlasts the drug, and then goes fast.
+
 An engine takes the table as an argument (``table=REACTIONS``); `scaled` gives one with some reactions sped up.
 """
 
@@ -34,8 +37,8 @@ IMMEDIATE_DAYS = 1e-9
 
 
 class Surroundings(NamedTuple):
-    """What a cell meets, each ``(...)``, 0..1: drug (raw, as a kill, as an inducer, its absence), space and signal; and the
-    ``potency``, what share of its kill the drug still has for S.
+    """What a cell meets, each ``(...)``, 0..1: the drug's effect (as it is, as a kill, as an inducer, its absence), space and
+    signal; and the ``potency``, what share of its kill the drug still has for S.
     """
 
     exposure: Any
@@ -137,13 +140,27 @@ def scaled(factors: Mapping[str, ArrayLike], table: Reactions = REACTIONS) -> Re
     return tuple(faster(row, factors[row.name]) if row.name in factors else row for row in table)
 
 
-def response(exposure: ArrayLike, kill_half: ArrayLike) -> Array:
+def response(effect: ArrayLike, kill_half: ArrayLike) -> Array:
     """Dose response of the kills: ``E (1 + u) / (1 + u E)``, ``u = 1 / E_50``; 1 at full dose, E if E_50 is infinite.
 
-    ``exposure`` 0..1 and ``kill_half`` (dose) ``(...)``; the result is 0..1, ``(...)``.
+    ``effect`` 0..1 and ``kill_half`` (dose) ``(...)``; the result is 0..1, ``(...)``.
     """
     steepness = 1.0 / jnp.maximum(jnp.asarray(kill_half, float), 1e-12)
-    return jnp.asarray(exposure) * (1.0 + steepness) / (1.0 + steepness * jnp.asarray(exposure))
+    return jnp.asarray(effect) * (1.0 + steepness) / (1.0 + steepness * jnp.asarray(effect))
+
+
+def effect(exposure: ArrayLike, effect_half: ArrayLike) -> Array:
+    """What an exposure does, of all that the full one does: ``E = C (1 + u) / (1 + u C)``, ``u = 1 / C_50``, ``(...)``.
+
+    The Emax model (Holford & Sheiner 1981, 10.2165/00003088-198106060-00002) with C over that of the full dose. ``effect_half``
+    is C_50 in the same unit; the effect is C itself where it is infinite.
+    """
+    return response(exposure, effect_half)
+
+
+def killing(exposure: ArrayLike, rates: Rates) -> Array:
+    """The drug as a kill, ``(...)``, at an exposure 0..1, ``(...)``."""
+    return response(effect(exposure, rates.effect_half), rates.kill_half)
 
 
 def induction(exposure: ArrayLike, power: ArrayLike) -> Array:
@@ -161,7 +178,7 @@ def crowding(total: ArrayLike, capacity: ArrayLike) -> Array:
 
 def secretome(cells: Cells, rates: Rates, exposure: ArrayLike) -> Array:
     """Therapy-induced secretome: ``sigma = F / (F + F_50)``, ``F = k_S E S`` (cells a day), ``(...)``; 0 if F = 0."""
-    return signal(cells, rates, response(exposure, rates.kill_half))
+    return signal(cells, rates, killing(exposure, rates))
 
 
 def signal(cells: Cells, rates: Rates, killing: ArrayLike) -> Array:
@@ -184,12 +201,12 @@ def silent(rates: Rates) -> bool:
 
 def exposed(rates: Rates, exposure: ArrayLike, potency: ArrayLike = 1.0) -> Surroundings:
     """The surroundings at a raw exposure and potency (0..1, ``(...)``), with room for all and no secretome."""
-    raw = jnp.asarray(exposure, float)
+    drug = effect(jnp.asarray(exposure, float), rates.effect_half)
     return Surroundings(
-        exposure=raw,
-        response=response(raw, rates.kill_half),
-        induction=induction(raw, rates.tolerance_power),
-        absence=1.0 - raw,
+        exposure=drug,
+        response=response(drug, rates.kill_half),
+        induction=induction(drug, rates.tolerance_power),
+        absence=1.0 - drug,
         crowding=jnp.ones(()),
         secretome=jnp.zeros(()),
         calm=jnp.ones(()),

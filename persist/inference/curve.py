@@ -53,8 +53,8 @@ LOUD_PIECES = 4
 LAG_SD = 0.2
 """How far measured exposures are taken to lie from the lag: an assumption, wide, since a depot is no first-order lag."""
 
-OPTIONAL = ("secretome_boost", "attenuation_rate", "recovery_rate")
-"""Rates that only some variants have. In the others they stay plain zeros, by which the mean field knows to leave them out."""
+OPTIONAL = ("secretome_boost", "attenuation_rate", "recovery_rate", "effect_half")
+"""Rates that only some variants have. In the others they stay plain numbers, by which the mean field leaves them out."""
 
 
 class Patient(NamedTuple):

@@ -32,7 +32,7 @@ _PERSISTERS = (
 _CLONE = ("mutation", "escape_fold", "resistant_0", "cost_r", "kill_r_share")
 _SECRETOME = ("secretome_boost", "secretome_share")
 _ATTENUATION = ("attenuation_rate", "recovery_rate")
-_SHED = ("shed_p",)
+_SHED = ("shed_p", "effect_half")
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "spr": (*_SECRETOME, *_ATTENUATION, *_SHED),
@@ -42,7 +42,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "spr-shed": (*_SECRETOME, *_ATTENUATION),
     "attenuation": (*_PERSISTERS, *_SECRETOME, *_SHED),
 }
-"""Model variants by name, and the parameters that each does without: at 0, but shed_p at 1."""
+"""Model variants by name, and the parameters that each does without: at 0, but shed_p at 1 and
+effect_half endless."""
 
 
 def sampled(pack: Pack, variant: str) -> tuple[str, ...]:

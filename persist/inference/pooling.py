@@ -13,8 +13,7 @@ patients. With 54 patients the laws of the lanes had not come together after 200
 of the sum of their inverses. Half of the lanes have the draws of half of the walkers, so that R-hat sees this error too.
 
 What the patients' own data say nothing of, the cohort cannot tell either: parameters of whose prior variance the patients' own
-posteriors take away less than `SHOWN` on average keep the pack's prior. Those of a clone (`OF_CLONES`) show in the few patients
-alone whose clone is seen, and decide what is foretold of all: they are pooled wherever something is.
+posteriors take away less than `SHOWN` on average keep the pack's prior.
 
 Lanes may leave patients out of their cohort (``counted``): then one run has the populations of all folds of a back-test.
 Where biomarkers of the patients are known, each patient has a population of its own in every lane (`inference.regression`).
@@ -53,10 +52,6 @@ STAGES = 3
 
 SHOWN = 0.25
 """Share of its prior variance that patients' own data must take from a parameter, on average, for a population of it."""
-
-OF_CLONES = ("cost_r",)
-"""Parameters that a population has wherever it has one. At the pack's median cost a clone grows twentyfold from one course of
-treatment to the next, and nadirs of real patients rose by a factor of 1.6 (docs/results.md)."""
 
 BETWEEN = 0.125
 """Share of the rounds of the law that it has between stages, where it only makes the next prior."""
@@ -130,7 +125,7 @@ def pool(
         samples = everyone(stage, members, at, shelf, _telling(progress, number, 0.0, DRAWN))
         if number == 0:
             shown = _shown(samples)
-            frame = frame._replace(pooled=frame.pooled | _chosen(shown) if pooled is None else np.asarray(pooled, bool))
+            frame = frame._replace(pooled=_chosen(shown) if pooled is None else np.asarray(pooled, bool))
         rng = np.random.default_rng(keys.seed_of(seed, "population", str(number)))
         population = Plain(rng, who, frame) if covariates is None else ByBiomarkers(rng, who, frame, covariates)
         found = gibbs(rng, population, samples, _rounds(pace, last=last), _telling(progress, number, DRAWN, 1.0))
@@ -140,9 +135,9 @@ def pool(
 
 
 def _frame(one: Member) -> Frame:
-    """The frame before the data have shown anything: pooled are those of clones."""
+    """The frame of all scores, of which none is pooled yet."""
     names = names_of(one)
-    return Frame(np.isin(names, OF_CLONES), shifts(names, load_pack(one.target.pack, one.target.cells)))
+    return Frame(np.zeros(len(names), bool), shifts(names, load_pack(one.target.pack, one.target.cells)))
 
 
 def names_of(one: Member) -> tuple[str, ...]:

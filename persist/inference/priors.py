@@ -87,6 +87,9 @@ class Pack(NamedTuple):
 SHEDDING = ("psa",)
 """Burdens that are a marker which cells shed, of which persisters may shed less."""
 
+OF_SHEDDING = ("shed_p", "effect_half")
+"""Entries for such burdens alone."""
+
 GIVEN = "given with the fit"
 """The source of an entry whose range the user knows."""
 
@@ -215,7 +218,7 @@ def load_pack(name: str, cells_entry: str) -> Pack:
         raise RatesError(f'no prior pack is called "{base}"', where="--pack", remedy=f"choose {' or '.join(packs())}")
     rows = _file()[base] | (_file()["diameter"] if cells_entry == "diameter" else {})
     if cells_entry not in SHEDDING:
-        rows = {key: row for key, row in rows.items() if key != "shed_p"}
+        rows = {key: row for key, row in rows.items() if key not in OF_SHEDDING}
     if cells_entry != "one":
         rows = rows | {"cells_per_unit": _file()["cells_per_unit"][cells_entry]}
     for change in _parts_of(name)[1:]:

@@ -1,6 +1,6 @@
 """Rates files: reaction constants and starting cells, written by hand in TOML.
 
-    [rates]        any field of `Rates`; absent: 0 (tolerance_power 1; capacity and kill_half infinite)
+    [rates]        any field of `Rates`; absent: 0 (tolerance_power 1; capacity, kill_half and effect_half infinite)
     [cells]        sensitive, persister, resistant; each absent: 0
     [drugs.NAME]   what belongs to one drug (`OF_A_DRUG`), where the file knows several
 
@@ -24,7 +24,7 @@ TABLES = ("rates", "cells", "drugs")
 
 OF_A_DRUG = (
     *("kill_s", "kill_p", "kill_r", "tolerance_drug", "tolerance_power", "reversion_block", "escape_drug"),
-    *("withdrawal_r", "stimulation_r", "secretome_block", "kill_half", "onset_days", "washout_days"),
+    *("withdrawal_r", "stimulation_r", "secretome_block", "kill_half", "effect_half", "onset_days", "washout_days"),
     *("attenuation_rate", "recovery_rate"),
 )
 """Fields of `Rates` that a `[drugs.NAME]` table may hold."""
@@ -32,7 +32,7 @@ OF_A_DRUG = (
 SHARES = ("mutation", "reversion_block", "secretome_block", "secretome_protect")
 """Rates that are shares, 0 to 1."""
 
-MAY_BE_INFINITE = ("capacity", "kill_half")
+MAY_BE_INFINITE = ("capacity", "kill_half", "effect_half")
 
 
 def read_rates(path: str | Path, drug: str | None = None) -> tuple[Rates, Cells]:

@@ -31,6 +31,7 @@ MEANING: dict[str, str] = {
     "secretome_share": "share of the first flux of dying cells at which that signal is half",
     "attenuation_rate": "pace at which the kill of sensitive cells fades on full drug",
     "recovery_rate": "pace at which that kill recovers off drug",
+    "effect_half": "exposure that has half of the effect, over that of the full dose",
     "shed_p": "what a persister sheds of the marker, over what a sensitive cell does",
     "noise_sd": "error of one measurement",
     "wander_sd": "size of the slow wander around the curve",

@@ -21,6 +21,7 @@ SURE = 3.0
 
 PAIRS = (
     ("reversion", "washout_days"),
+    ("washout_days", "effect_half"),
     ("reversion", "reversion_block"),
     ("reversion", "net_growth_s"),
     ("reversion", "death_p"),
@@ -54,6 +55,7 @@ EXTREMES: dict[str, tuple[str, str]] = {
     "settled_burden": ("little room to grow", "much room to grow"),
     "decline_s": ("a fast decline on drug", "a slow decline on drug"),
     "onset_days": ("a fast onset of the drug", "a slow onset of the drug"),
+    "effect_half": ("an effect that outlasts the drug", "an effect that goes with the drug"),
     "shed_p": ("persisters that shed little of the marker", "persisters that shed much of the marker"),
     "noise_sd": ("small errors of measurement", "large errors of measurement"),
     "wander_sd": ("a small wander", "a large wander"),

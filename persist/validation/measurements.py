@@ -143,7 +143,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     ),
     "weeks off drug": Measurement(
         "frequent values in the first weeks off drug",
-        ("net_growth_s", "reversion", "washout_days"),
+        ("net_growth_s", "reversion", "washout_days", "effect_half"),
         "how the tumour regrows when the drug is away",
         lambda _: True,
         lambda seen: seen.on_now,

@@ -38,7 +38,7 @@ _ON_DRUG = (
     *("decline_s", "tolerance_drug", "reversion_block", "escape_fold", "kill_p_share", "kill_r_share"),
     *("onset_days", "attenuation_rate", "shed_p"),
 )
-_AFTER_DRUG = ("reversion", "washout_days", "recovery_rate")
+_AFTER_DRUG = ("reversion", "washout_days", "effect_half", "recovery_rate")
 _AT_LEVELS = ("tolerance_power", "kill_half")
 _SECRETOME = "secretome_"
 
