@@ -240,7 +240,7 @@ def test_the_health_of_a_cohort_is_that_of_its_laws() -> None:
     whole = cohorts.prior_laws(rng, 40 * 32, 4)
     law = Law(*(part.reshape(40, 32, *part.shape[1:]) for part in whole))
     one = sample.Kept(*(np.zeros((2, 3)) for _ in sample.Kept._fields))._replace(diverging=np.ones((2, 3), bool))
-    pooled = pooled_as(cohorts.pooled_of(asked), law, (one, one))
+    pooled = pooled_as(cohorts.pooled_of(asked), law, (one, one))._replace(frame=cohorts.frame_of(asked))
     found = cohorts.health(asked, pooled)
     assert found["ok"], found["problems"]
     assert found["divergences"] == 12

@@ -9,8 +9,9 @@ from scipy import stats
 import laws
 from persist.inference import joining
 from persist.inference.clone_free import Frame
+from persist.inference.covariates import Covariates
 from persist.inference.joining import TOGETHER, drawn_anew, groups, joined
-from persist.inference.learned import Plain
+from persist.inference.learned import ByBiomarkers, Plain
 from persist.inference.population import APART_0, APART_1, CENTRE, DISTANCE, FREEDOM, SCALE
 from persist.inference.sample import HALVES, Sample
 from persist.inference.weights import Draws
@@ -113,3 +114,28 @@ def test_who_is_left_out_of_a_lane_does_not_join_it() -> None:
     np.testing.assert_array_equal(population.who, who)
     assert taken.shape == who.shape
     assert heard == [1] * 60
+
+
+@pytest.mark.law
+def test_with_biomarkers_too_lanes_begin_at_the_prior() -> None:
+    """Of the horseshoe: its scale, and how often an effect is large, as after many more rounds with nobody in the cohort; one
+    round leaves them near where they stood.
+    """
+    known = Covariates(np.linspace(-1.0, 1.0, 30)[:, None], np.ones((30, 1), bool), np.array([True]))
+
+    def begun(rounds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        one = ByBiomarkers(rng, np.zeros((1500, 30), bool), FRAME, known)
+        z = np.tile(SEEN[None, :, None], (1500, 1, 1))
+        for _ in range(rounds):
+            one.renew(z, np.zeros((1500, 30)))
+        return one.effects.scale, np.abs(one.effects.toward[:, 0])
+
+    def check(rounds: int) -> None:
+        scale, toward = begun(rounds, 1)
+        laws.check_share(scale < np.median(long[0]), 0.5, slack=0.03, what="scale under its median")
+        laws.check_share(toward > np.quantile(long[1], 0.9), 0.1, slack=0.03, what="effects over their 90 % point")
+
+    long = begun(600, 2)
+    check(ByBiomarkers.TO_PRIOR)
+    laws.must_fail(lambda: check(1))

@@ -161,6 +161,10 @@ def test_marginals_are_those_of_many_patients(names, along: float) -> None:
     check(plain, "net_growth_s")
     laws.must_fail(lambda: check(plain, "decline_s"))
     laws.must_fail(lambda: check({"mutation": (0.0, 1.0)}, "mutation"))
+    cloned = leaning.marginals(group, with_clone=True)  # against which a patient's own draws are judged
+    assert list(cloned) == list(found)
+    assert cloned["mutation"] == (0.0, 1.0)
+    assert cloned["decline_s"][1] < found["decline_s"][1]
 
 
 def test_the_prior_of_a_patient_is_that_of_the_population(fit) -> None:

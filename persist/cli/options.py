@@ -170,7 +170,7 @@ model_options = stack(
         default="spr",
         show_default=True,
         help="Model variant: spr, sr (no persisters), sp (no clone), spr-tis (dying cells speed up resistant ones), "
-        "spr-shed (psa: persisters shed less of the marker), "
+        "spr-shed (psa: persisters shed less of the marker, and the effect outlasts the drug), "
         "attenuation (no persisters; the kill fades on drug and recovers off it).",
     ),
     click.option("--pack", default="clinical", show_default=True, help="Priors: clinical or in-vitro."),

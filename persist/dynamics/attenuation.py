@@ -3,8 +3,8 @@
     da/dt = -alpha E a + rho (1 - E) (1 - a),     k_S -> k_S a,     a = 1 before any drug
 
 ``alpha`` is `attenuation_rate` and ``rho`` `recovery_rate` (1/day). It is tolerance without a state of cells: all S share it,
-and given the exposure nothing of it is chance. So it is carried along the grid beside the exposure. Over a step of h days with
-the mean exposure E it has the closed form
+and given the exposure nothing of it is chance. E is the exposure here, also where the effect saturates in it (`effect_half`).
+So it is carried along the grid beside the exposure. Over a step of h days with the mean exposure E it has the closed form
 
     a(h) = a + pull phi(x),   mean of a = a + pull psi(x),      phi = (1 - e^-x) / x,  psi = (1 - phi) / x
     gain = rho (1 - E) h,  loss = alpha E h,      pull = gain (1 - a) - loss a,  x = gain + loss

@@ -30,7 +30,7 @@ PARTS = 16
 
 
 class Rounds(NamedTuple):
-    """Rounds of warm-up, and of draws, every ``thin``-th of which is kept."""
+    """Rounds in which patients join (`inference.joining`), and of draws, every ``thin``-th of which is kept."""
 
     warmup: int
     rounds: int

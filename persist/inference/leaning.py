@@ -207,14 +207,14 @@ def prior_of(fit: store.DataTree, patient: str) -> Population:
 
 
 def marginals(
-    known: store.Dataset, patient: str = "", biomarkers: Biomarkers | None = None
+    known: store.Dataset, patient: str = "", biomarkers: Biomarkers | None = None, *, with_clone: bool = False
 ) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation of each score of the next patient that the cohort tells of, those without a clone among them,
-    given what is known of the biomarkers.
+    or of one ``with_clone``; given what is known of the biomarkers.
     """
     law, frame = given(known, patient, biomarkers), frame_of(known)
     found, names = moments(law), np.asarray(known["parameter"].values)
-    free = law.clone_free[..., None]
+    free = (0.0 if with_clone else 1.0) * law.clone_free[..., None]
     middle, within = free * frame.shift, 1.0 + free * (1.0 - free) * frame.shift**2
     middle[..., frame.pooled] += found.mean
     within[..., frame.pooled] += np.diagonal(found.covariance, axis1=-2, axis2=-1) - 1.0

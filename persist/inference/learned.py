@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Plain:
-    """One law for all patients."""
+    """One law for all patients. ``TO_PRIOR`` rounds with nobody in the cohort lead to the prior from anywhere."""
+
+    TO_PRIOR = 1
 
     def __init__(self, rng: np.random.Generator, who: np.ndarray, frame: Frame) -> None:
         self.rng, self.who, self.frame = rng, who, frame
@@ -78,6 +80,8 @@ class Plain:
 
 class ByBiomarkers(Plain):
     """A law for each patient, by its biomarkers."""
+
+    TO_PRIOR = 100  # scales of the horseshoe hang on the effects, and go slowly
 
     def __init__(self, rng: np.random.Generator, who: np.ndarray, frame: Frame, known: Covariates) -> None:
         super().__init__(rng, who, frame)

@@ -1,8 +1,9 @@
 """A cohort and its population, in stages: draws of each patient by itself, then the law that they share, and over again.
 
-Patients are drawn from under one prior, at first the pack's (`inference.sample`), and the law by Gibbs, given their draws
-(`inference.gibbs`). Then patients are drawn from again, with a mixture of the laws that were found for their prior
-(`inference.stages`), `STAGES` times in all, the last time longest. Patients hang on each other only through the law, so they
+Patients are drawn from under one prior, at first the pack's, with a clone and without (`inference.sample`), and the law by
+Gibbs, given their draws (`inference.gibbs`), after they have joined it one by one (`inference.joining`). Then patients are
+drawn from again, with a mixture of the laws that were found for their prior (`inference.stages`), `STAGES` times in all, the
+last time longest. Patients hang on each other only through the law, so they
 are drawn from side by side on all cores, and rounds of the law, which look at no likelihood, can be as many as it needs.
 
 Before, patients and law were drawn in one run: a trajectory of each patient to a round of the law, which moved along with its

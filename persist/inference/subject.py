@@ -42,13 +42,15 @@ def laws(fit: store.DataTree, patient: str) -> dict[str, Prior]:
     """The prior that each sampled parameter of a patient had; burdens in the unit of the file.
 
     Of a patient of a cohort it is the normal law of the score that has the mean and spread of the population, given what is
-    known of the patient's biomarkers.
+    known of the patient's biomarkers; of what seeds a clone, that of patients who have one. (Against a normal law as wide as
+    both humps together, a patient of whom only the hump is known would seem to be informed.)
     """
     pack = leaning.pack_of(fit)
     entries = pack.every
     found = {str(name): entries[str(name)] for name in fit["prior"].to_dataset().data_vars}
     if leaning.GROUP in fit.children:
-        known = leaning.marginals(fit[leaning.GROUP].to_dataset(), patient, leaning.markers_of(fit))
+        group = fit[leaning.GROUP].to_dataset()
+        known = leaning.marginals(group, patient, leaning.markers_of(fit), with_clone=True)
         found |= {name: moved(found[name], *at) for name, at in known.items()}
     own = [name for name in _IN_OWN_UNITS if name in found]
     if own:

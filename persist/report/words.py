@@ -31,7 +31,7 @@ MEANING: dict[str, str] = {
     "secretome_share": "share of the first flux of dying cells at which that signal is half",
     "attenuation_rate": "pace at which the kill of sensitive cells fades on full drug",
     "recovery_rate": "pace at which that kill recovers off drug",
-    "effect_half": "exposure that has half of the effect, over that of the full dose",
+    "effect_half": "exposure that has half of the greatest effect there could be, over that of the full dose",
     "shed_p": "what a persister sheds of the marker, over what a sensitive cell does",
     "noise_sd": "error of one measurement",
     "wander_sd": "size of the slow wander around the curve",
@@ -170,7 +170,7 @@ VARIANT = {
     "sp": "This fit is of the variant sp: there are no R.",
     "spr-tis": "This fit is of the variant spr-tis: S that the drug kills send a signal by which R divide faster.",
     "spr-shed": "This fit is of the variant spr-shed: P shed less of the measured marker than S and R do, so that turning "
-    "into P and back moves the burden by itself.",
+    "into P and back moves the burden by itself; and the drug acts by an effect that saturates, and so outlasts it.",
     "attenuation": "This fit is of the variant attenuation: there are no P; the kill of S fades with time on drug and "
     "recovers off it.",
 }
