@@ -202,6 +202,17 @@ def test_scores_far_out_have_values_too(name) -> None:
     np.testing.assert_allclose(np.asarray(score(prior, value)), z, atol=1e-4)
 
 
+def test_what_seeds_a_clone_is_judged_against_those_who_have_one() -> None:
+    """Not against a law as wide as both humps: there, a patient of whom the hump alone is known would seem to be informed."""
+    made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=4)
+    group = known(leaning.names_of(made), 0.6, OFF)
+    pooled.lean(made, group)
+    entries = load_pack("clinical", "psa").every
+    assert leaning.marginals(group)["mutation"][1] == pytest.approx(np.sqrt(1.0 + 0.4 * 0.6 * OFF["mutation"] ** 2))
+    assert laws_of(made, "A")["mutation"].scale == pytest.approx(entries["mutation"].scale)
+    assert laws_of(made, "A")["mutation"].location == pytest.approx(entries["mutation"].location)
+
+
 def test_a_wide_population_can_be_leaned_on() -> None:
     made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=4)
     pooled.lean(made, known(leaning.names_of(made), 5.0))

@@ -2,9 +2,9 @@
 
 Each law of the population has patients of its own. Their biomarkers are of the normal law that the population has of them;
 where the one that is asked about has two values only, as positive and negative, they are those of patients of its cohort, drawn
-anew. Scores follow the law given the biomarkers, what is not pooled the pack's prior, and a share of them
-has no resistant clone. The burden is the mean field on the full
-dose from day 0 on, without wander and error: what chance does to few cells, and what an assay does, is left out.
+anew. Scores follow the law given the biomarkers, what is not pooled the pack's prior, and a share of them has no resistant
+clone. The burden is the mean field on the full dose from day 0 on, without wander and error: what chance does to few cells, and
+what an assay does, is left out.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Draws z_k of a patient's posterior under a prior q tell the likelihood of any la
     p(y | law) / p(y | q) ~ mean over k of p(z_k | law) / q(z_k)
 
 Scores that the laws do not share have the pack's prior in both and drop out, but for what they say of a patient's having no
-clone (`clone_free.rest`). A normal log density is linear in the products of
-two scores, the scores, that and 1, so that all draws under all laws are one product of matrices.
+clone (`clone_free.rest`). A normal log density is linear in the products of two scores, the scores, that and 1, so that all
+draws under all laws are one product of matrices.
 
 That product is in float32, with scores counted from the middle of the patient's own draws: terms are then of the size of the
 log density's own differences, and where a draw has any weight to speak of, its log is off by under 1e-3 (`tests/test_weights`),
@@ -131,9 +131,7 @@ def features(near: Array) -> Array:
 
 @jax.jit
 def _choose(near: Array, rest: Array, rows: Array, level: Array) -> tuple[Array, Array, Array]:
-    """`Taken` of ``(items, lanes)``, of patients' halves one after the other: so what is made on
-    the way stays near the processor.
-    """
+    """`Taken` of ``(items, lanes)``, of patients' halves one after the other: what is made stays near the processor."""
     found: tuple[Array, Array, Array] = jax.lax.map(lambda own: _one(*own), (near, rest, rows, level))
     return found
 
