@@ -155,6 +155,15 @@ NO_LEVELS = Levels(np.zeros(0), np.zeros(0))
 """Of a patient whose exposure was not measured."""
 
 
+class Doubt(NamedTuple):
+    """Where the steps of a grid lie in the gap of a doubtful stop, as shares of it: ``begin`` and ``end`` ``(n_steps,)``; both
+    under 0 for a step in none (`treatment.doubt`).
+    """
+
+    begin: Any
+    end: Any
+
+
 class Series(NamedTuple):
     """One patient as measured: ragged, sorted by day.
 
@@ -230,7 +239,8 @@ class Cohort(NamedTuple):
     ``(n_patients, n_steps)`` a `Grid`, ``moving`` False on the steps before the first visit (the exposure builds up,
     the cells are not followed yet), ``step`` ``(n_patients, n_visits)`` the number of steps that lead up to a visit,
     ``sight`` ``(n_patients,)`` the visit at which a growing clone would show first; ``specimens`` are measured fractions;
-    ``course`` measured exposures ``(n_patients, n_steps)``, None where no patient has any.
+    ``course`` measured exposures ``(n_patients, n_steps)``, and ``doubt`` where steps lie in the gaps of doubtful stops, None
+    where no patient has any.
     """
 
     patient_id: tuple[str, ...]
@@ -245,6 +255,7 @@ class Cohort(NamedTuple):
     sight: np.ndarray
     specimens: Specimens
     course: Known | None = None
+    doubt: Doubt | None = None
 
 
 class Status(NamedTuple):

@@ -20,7 +20,17 @@ from persist.types import Schedule, Series, Table
 from persist.validation import backtest, backtest_table, baselines
 from persist.validation.backtest import FOLDS, Judged, Place, Plan, folds, populations
 from persist.validation.cuts import Cut, cuts, fails, periods
-from persist.validation.scoring import Forecast, about, auc, bootstrap, brier, crps_of, log_density, score
+from persist.validation.scoring import (
+    Forecast,
+    about,
+    auc,
+    bootstrap,
+    brier,
+    crps_of,
+    log_density,
+    score,
+    score_of_both,
+)
 
 CYCLES = Schedule(np.array([0.0, 100.0, 300.0, 700.0]), np.array([100.0, 200.0, 500.0, 900.0]), np.ones(4))
 """On drug for 200 days (two rows that touch), off 100, on 200, off 200, on 200."""
@@ -243,3 +253,39 @@ def test_what_is_told_of_a_model_and_a_baseline() -> None:
     assert len(told["rows"]) == 4
     assert told["rows"][0]["patient_id"] == "A"
     assert told["rows"][0]["time_days"] == 10.0
+
+
+def test_half_of_each_is_scored_as_the_mixture_that_it_is() -> None:
+    """Of two normal laws: density by hand, CRPS by quadrature; the pool is never worse than the two on average."""
+    place = made([1.0, 1.0], [-9.0, -9.0])
+    near, far = about(np.full(2, 1.1), np.full(2, 0.1)), about(np.full(2, 2.0), np.full(2, 0.4), draws=300)
+    rng = np.random.default_rng(5)
+    both = score_of_both(near, far, place, rng)
+    y = place.value[0]
+
+    def law(x, of) -> np.ndarray:
+        return 0.5 * sum(of(x, at, sd) for at, sd in ((1.1, 0.1), (2.0, 0.4)))
+
+    np.testing.assert_allclose(both.log_score[0], -np.log(law(y, stats.norm.pdf)), rtol=1e-5)
+    x = np.linspace(-3.0, 6.0, 20001)
+    by_hand = np.trapezoid((law(x, stats.norm.cdf) - (x >= y)) ** 2, x)
+    np.testing.assert_allclose(both.crps[0], by_hand, rtol=0.01)
+    assert both.crps[0] < 0.5 * sum(score(one, place, rng).crps[0] for one in (near, far))
+
+
+def test_the_pool_of_model_and_replay_is_told_where_both_are_there() -> None:
+    where = [Place(name, k, made([1.0, 1.0], [-9.0, -9.0])) for k, name in enumerate("AB")]
+    rng = np.random.default_rng(5)
+    near, far = (about(np.full(2, at), np.full(2, 0.1)) for at in (1.1, 2.0))
+    own, other = ([score(one, place.cut, rng) for place in where] for one in (near, far))
+    both = [score_of_both(near, far, place.cut, rng) for place in where]
+    pooled = [Judged(*pair, np.nan, 1.0, 0, more) for *pair, more in zip(where, own, both, strict=True)]
+    told = backtest_table.as_json(pooled, {baselines.REPLAY: other}, 0)["with_repeat"]
+    np.testing.assert_allclose(told["crps"]["0-182"], np.mean([one.crps for one in both]))
+    gap = np.mean([one.crps for one in both]) - np.mean([one.crps for one in other])
+    np.testing.assert_allclose(told["difference"]["mean"], gap)
+    assert backtest_table.as_json(pooled, {"far": other}, 0)["with_repeat"] is None
+    assert (
+        backtest_table.as_json([*pooled[:1], pooled[1]._replace(both=None)], {"repeat": other}, 0)["with_repeat"]
+        is None
+    )

@@ -68,6 +68,7 @@ def command(
     pack: str,
     ranges: tuple[str, ...],
     drug: str | None,
+    exact_stops: bool,
     population: Path | None,
     pool: bool | None,
     beside: dict[str, Path],
@@ -116,7 +117,9 @@ def command(
     from persist.validation.backtest_table import values
     from persist.validation.baselines import RULES
 
-    settings = Settings(model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1)
+    settings = Settings(
+        model, known(pack, ranges), drug, chains, warmup, draws, seed, doublings=1, exact_stops=exact_stops
+    )
     plan = backtest.Plan(settings, landmark, population is None and pool is not False)
     earlier = None if population is None else store.load(population, "fit")
     leaned = None if earlier is None else leaning.for_others(earlier, table, settings)
@@ -132,7 +135,8 @@ def command(
     with Stages(quiet) as bar:
         law = backtest.populations(table, plan, partial, bar.cohort) if given is None else backtest.of_all(given)
         mine = [every[number] for number in numbers]
-        tested, unfit = backtest.judge_model(mine, plan, law, partial, bar.landmarks, scheduler)
+        replays = [backtest.replays(every)[number] for number in numbers]
+        tested, unfit = backtest.judge_model(mine, plan, law, partial, bar.landmarks, scheduler, replays)
     if not tested:
         raise DataError("no landmark can be fitted", where="landmarks", remedy=next(iter(unfit.values())))
     numbers = [number for number in numbers if backtest.label(every[number]) not in unfit]
@@ -200,8 +204,12 @@ def tell(content: dict[str, Any], output: Path, *, as_json: bool, quiet: bool) -
     click.echo(f"\nWritten: {output} (seed {content['seed']})")
 
 
+BOTH = "model with repeat"
+"""The pool of the model and the previous cycle over again, half each, as the table calls it."""
+
+
 def _print(content: dict[str, Any]) -> None:
-    """The model and the baselines, a line each."""
+    """The model, the baselines and the pool of model and replay, a line each."""
     spans = list(content["model"]["crps"])
     click.echo(
         f"{content['landmarks']} landmarks of {content['patients']} patients; CRPS of the log burden by days ahead"
@@ -209,12 +217,17 @@ def _print(content: dict[str, Any]) -> None:
     wide = max(18, *(len(name) + 1 for name in content["baselines"]))
     head = f"{spans[0]:>9}{spans[1]:>9}{'log score':>11}{'90 % holds':>12}{'model less it (90 %)':>26}"
     click.echo(f"{'':<{wide}}{head}")
-    for name, one in {"model": content["model"], **content["baselines"]}.items():
+    pooled = content.get("with_repeat")
+    both = {} if pooled is None else {BOTH: pooled}
+    for name, one in {"model": content["model"], **content["baselines"], **both}.items():
         numbers = [one["crps"][span] for span in spans]
         shown = "".join(f"{'-' if value is None else format(value, '.3f'):>9}" for value in numbers)
         gap = content["difference"].get(name)
         less = "" if gap is None else f"{gap['mean']:+.3f} ({gap['q05']:+.3f} to {gap['q95']:+.3f})"
         click.echo(f"{name:<{wide}}{shown}{one['log_score']:>11.2f}{one['coverage']['90']:>12.0%}{less:>26}".rstrip())
+    if pooled is not None:
+        gap = pooled["difference"]
+        click.echo(f"half model, half repeat, less repeat: {gap['mean']:+.3f} ({gap['q05']:+.3f} to {gap['q95']:+.3f})")
     told = content["model"]["event"]
     if told["brier_skill"] is not None and told["auc"] is not None:
         click.echo(

@@ -65,6 +65,7 @@ def command(
     pack: str,
     ranges: tuple[str, ...],
     drug: str | None,
+    exact_stops: bool,
     population: Path | None,
     pool: bool,
     biomarkers: Path | None,
@@ -114,7 +115,7 @@ def command(
     learned = None if earlier is None else store.attribute(earlier, "settings").get("pack")
     priors, said = pack_for(drug, pack, ranges, learned)
     table = table._replace(notes=(*table.notes, *said))
-    settings = Settings(model, priors, drug, chains, warmup, draws, seed)
+    settings = Settings(model, priors, drug, chains, warmup, draws, seed, exact_stops=exact_stops)
     how: dict[str, Any] = {"partial": partial, "scheduler": scheduler, "chunk": chunk}
     with Stages(quiet) as stages, _Bar(quiet) as bar:
         if pool:
@@ -124,7 +125,7 @@ def command(
         else:
             result = fit(table, settings, progress=bar.show, **how)
     more = () if earlier is None else leaning.assumed(result[leaning.GROUP].to_dataset(), table.biomarkers)
-    notes = (*table.notes, *more)
+    notes = tuple(dict.fromkeys((*store.attribute(result, "notes"), *more)))
     code = conclude(result, output, notes, about={"command": "fit", "seed": seed}, as_json=as_json, quiet=quiet)
     shutil.rmtree(partial, ignore_errors=True)
     return code

@@ -183,6 +183,11 @@ model_options = stack(
     ),
     click.option("--drug", metavar="NAME", help="The drug to fit, where the treatments name several."),
     click.option(
+        "--exact-stops",
+        is_flag=True,
+        help="Take every recorded stop as it is, also after a rise that nobody saw (persist check names such stops).",
+    ),
+    click.option(
         "--population",
         type=_PATH,
         metavar="POP.nc",

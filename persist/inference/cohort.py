@@ -11,9 +11,11 @@ from persist.errors import DataError, UsageError
 from persist.inference import composition
 from persist.inference.population import UNKNOWN, Population
 from persist.inference.priors import base_of
+from persist.records.stops import doubtful
+from persist.treatment import doubt
 from persist.treatment.exposure import along
 from persist.treatment.schedule import grid
-from persist.types import Cohort, Known, Schedule, Series, Specimens
+from persist.types import Cohort, Doubt, Known, Schedule, Series, Specimens
 
 MAX_STEP_DAYS = {"clinical": 30.0, "in-vitro": 0.5}
 SETTLING_DAYS = {"clinical": (5.0, 10.0, 20.0, 35.0, 50.0, 70.0), "in-vitro": (0.2, 0.5, 1.0)}
@@ -47,8 +49,8 @@ class Case(NamedTuple):
     ``sight_*`` are of the visit at which a growing clone would show first: the days until then, those at full dose, the area
     under the burden (unit of burden x days) and the log burden there. ``low_*`` are of the lowest value, which leaves least
     room for persisters: the days on drug since the restart before it, and the log of the burden then over the lowest.
-    ``population``: what other patients tell of this one. ``known``: measured exposures along the steps, None of a patient
-    without any.
+    ``population``: what other patients tell of this one. ``known``: measured exposures along the steps, and ``doubt``:
+    where they lie in the gaps of doubtful stops, None of a patient without any.
     """
 
     gap: np.ndarray
@@ -71,6 +73,7 @@ class Case(NamedTuple):
     specimens: Specimens
     population: Population = UNKNOWN
     known: Known | None = None
+    doubt: Doubt | None = None
 
 
 def observable(name: str) -> Observable:
@@ -100,13 +103,16 @@ def one_schedule(series: Series, drug: str | None = None) -> Schedule:
     return series.schedules.get(names[0], empty) if names else empty
 
 
-def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | None = None) -> Cohort:
-    """One cohort from series: time grids aligned to visits and dose changes, padded to bucketed sizes.
+def pad(
+    series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | None = None, exact_stops: bool = False
+) -> Cohort:
+    """One cohort from series: time grids aligned to visits and dose changes, padded to bucketed sizes. With ``exact_stops`` no
+    recorded stop is doubtful (`records.stops`).
 
     Raises `DataError` / `UsageError` as `one_schedule` and `observable` do.
     """
     kind = observable(series[0].observable)
-    rows = [_grid_row(one, drug, pack) for one in series]
+    rows = [_grid_row(one, drug, pack, exact_stops) for one in series]
     n_steps = _bucket(max(len(row.length) for row in rows), _STEP_BUCKET)
     n_visits = _bucket(max(len(one.day) for one in series), _VISIT_BUCKET)
     values = [_values(one, kind.ceiling) for one in series]
@@ -125,6 +131,17 @@ def pad(series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | Non
         ),
         specimens=composition.specimens(series, [row.counted for row in rows]),
         course=_course([row.known for row in rows], n_steps) if any(len(one.levels.day) for one in series) else None,
+        doubt=_doubts([row.doubt for row in rows], n_steps),
+    )
+
+
+def _doubts(rows: list[Doubt | None], size: int) -> Doubt | None:
+    """Doubtful stops along the steps of several patients."""
+    if not any(rows):
+        return None
+    filled = [Doubt(*(np.full(1, at) for at in doubt.SURE)) if row is None else row for row in rows]
+    return Doubt(
+        *(_stack(list(parts), size, fill=at) for parts, at in zip(zip(*filled, strict=True), doubt.SURE, strict=True))
     )
 
 
@@ -173,6 +190,7 @@ def case(cohort: Cohort, index: int, *, counted: bool, reference: Reference | No
         low_fall=np.asarray(value[before] - value[low]),
         specimens=Specimens(*(part[index] for part in cohort.specimens)),
         known=None if cohort.course is None else Known(*(part[index] for part in cohort.course)),
+        doubt=None if cohort.doubt is None else Doubt(*(part[index] for part in cohort.doubt)),
     )
 
 
@@ -195,9 +213,10 @@ class _Row(NamedTuple):
     step: np.ndarray
     counted: np.ndarray
     known: Known
+    doubt: Doubt | None
 
 
-def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
+def _grid_row(series: Series, drug: str | None, pack: str, exact_stops: bool) -> _Row:
     """Steps from the start of treatment or the first visit, whichever is earlier, to the last visit or fraction."""
     composition.check(series)
     schedule, visits = one_schedule(series, drug), len(series.day)
@@ -207,7 +226,8 @@ def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
     changes = np.concatenate([schedule.start, schedule.stop])
     settling = (changes[:, None] + np.array(SETTLING_DAYS[base_of(pack)])).ravel()
     levels = series.until(float(series.day[-1])).levels  # as a forecast from the last visit has them
-    others = (day[(day > start) & (day < last)] for day in (settling, levels.day))
+    gaps = np.zeros((0, 2)) if exact_stops else doubtful(series, schedule)
+    others = (day[(day > start) & (day < last)] for day in (settling, levels.day, doubt.marks(gaps)))
     marks = np.concatenate([seen, *others])
     steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[base_of(pack)])
     length, dose = np.asarray(steps.length), np.asarray(steps.dose)
@@ -215,7 +235,8 @@ def _grid_row(series: Series, drug: str | None, pack: str) -> _Row:
         length, dose = np.zeros(1), np.zeros(1)
     node = start + np.append(0.0, np.cumsum(length))
     known = along(levels, node, changes, BRIDGED_DAYS[base_of(pack)], APART_DAYS[base_of(pack)])
-    return _Row(length, dose, node[1:] > first + 1e-6, index[:visits], index[visits : len(seen)], known)
+    unsure = doubt.along(gaps, node) if len(gaps) else None
+    return _Row(length, dose, node[1:] > first + 1e-6, index[:visits], index[visits : len(seen)], known, unsure)
 
 
 def _values(series: Series, ceiling: float) -> tuple[np.ndarray, np.ndarray]:

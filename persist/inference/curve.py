@@ -25,6 +25,7 @@ from persist.dynamics.observe import log_burden, visible
 from persist.dynamics.reactions import silent, within
 from persist.inference import composition
 from persist.inference.likelihood import Visits, Wander, log_likelihood
+from persist.treatment.doubt import STOP, dosed
 from persist.treatment.exposure import relax
 from persist.types import Cells, Exposure, Grid, Rates
 
@@ -146,12 +147,19 @@ def patient(values: dict[str, Any], power: float) -> Patient:
 def run(values: dict[str, Any], case: Case, power: float) -> Run:
     """The mean field of one patient; all of ``values`` are ``()``."""
     start = patient(values, power)
-    steps, lags = Grid(case.length, case.dose), (start.rates.onset_days, start.rates.washout_days)
+    steps, lags = steps_of(values, case), (start.rates.onset_days, start.rates.washout_days)
     exposure = relax(steps, *lags, course=case.known)
     exposure, potency = attenuated(exposure, start.rates, case.length)
     days, pieces = jnp.where(case.moving, case.length, 0.0), 1 if silent(start.rates) else LOUD_PIECES
     path = mean_field(start.cells, start.rates, days, exposure, pieces=pieces)
     return Run(start, exposure, path, potency)
+
+
+def steps_of(values: dict[str, Any], case: Case) -> Grid:
+    """The steps of a case with their doses; where a stop is doubtful and the ``values`` say when it was, as they say."""
+    if case.doubt is None or STOP not in values:
+        return Grid(case.length, case.dose)
+    return Grid(case.length, dosed(case.dose, case.doubt, values[STOP]))
 
 
 def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
@@ -169,20 +177,20 @@ def weigh(values: dict[str, Any], one: Run, case: Case, power: float) -> Curve:
     pointwise, wander = log_likelihood(visits, level, *noise)
     counts = composition.log_likelihood(case.specimens, sampled)
     potency = None if one.potency is None else from_start(FRESH, one.potency)[case.step]
-    lag = lagging(one.start.rates, case)
+    lag = lagging(values, one.start.rates, case)
     return Curve(
         cells, from_start(one.exposure.start[0], ends)[case.step], level, pointwise, wander, counts, potency, lag
     )
 
 
-def lagging(rates: Rates, case: Case) -> Any:
+def lagging(values: dict[str, Any], rates: Rates, case: Case) -> Any:
     """Log-likelihood ``()`` of the lag's time constants, given measured exposures: each a normal value about the lag by itself,
     with standard deviation `LAG_SD`, and its weight (`exposure.along`). The series is followed under what was measured, as if
     without error, which is small beside that of the lag; what is to come goes by the lag.
     """
     if case.known is None:
         return jnp.zeros(())
-    alone = relax(Grid(case.length, case.dose), rates.onset_days, rates.washout_days)
+    alone = relax(steps_of(values, case), rates.onset_days, rates.washout_days)
     there = jnp.isfinite(case.known.measured)
     off = jnp.where(there, within(alone, case.length) - jnp.nan_to_num(case.known.measured), 0.0)
     return jnp.sum(case.known.weight * norm.logpdf(off, scale=LAG_SD))

@@ -24,6 +24,7 @@ from persist.inference.sampler import Draws
 from persist.inference.settings import Settings
 from persist.inference.store import as_attribute
 from persist.inference.target import Member, Target
+from persist.treatment.doubt import STOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,11 +100,11 @@ def members(
     pack = load_pack(settings.pack, kind.cells)
     names, found = sampled(pack, settings.model), []
     for series in table.series:
-        padded = pad([series], pack=settings.pack, drug=settings.drug)
+        padded = pad([series], pack=settings.pack, drug=settings.drug, exact_stops=settings.exact_stops)
         law = population if isinstance(population, Population) else population[series.patient_id]
         one = case(padded, 0, counted=kind.counted, reference=settings.reference)._replace(population=law)
         chance = by_chance(pack, names, one, kind.power)
-        target = Target(settings.model, settings.pack, kind.cells, kind.power, chance)
+        target = Target(settings.model, settings.pack, kind.cells, kind.power, chance, one.doubt is not None)
         found.append(Member(series.patient_id, target, one))
     return found
 
@@ -118,11 +119,12 @@ def described(table: Table, settings: Settings, everyone: list[Member], results:
 
 
 def _alike(results: list[Draws]) -> list[Draws]:
-    """The same, with the clone's size of every patient where it is sampled of any: 1 where it is no matter of chance."""
-    if not any(SIZE in found.values for found in results):
-        return results
-    sized = [{SIZE: np.ones_like(next(iter(found.values.values())))} | found.values for found in results]
-    return [found._replace(values=values) for found, values in zip(results, sized, strict=True)]
+    """The same, with what is sampled of any patient of every one: 1 where the clone's size is no matter of chance, and where
+    every stop was when it was recorded.
+    """
+    some = [name for name in (SIZE, STOP) if any(name in found.values for found in results)]
+    own = [dict.fromkeys(some, np.ones_like(next(iter(found.values.values())))) | found.values for found in results]
+    return [found._replace(values=values) for found, values in zip(results, own, strict=True)]
 
 
 def _curves(values: dict[str, np.ndarray], one: Case, power: float) -> dict[str, np.ndarray]:

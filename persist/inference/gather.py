@@ -11,7 +11,6 @@ import numpy as np
 
 from persist.errors import UsageError
 from persist.inference import leaning, posterior, store
-from persist.inference.fate import SIZE
 from persist.inference.fit import described, members
 from persist.inference.pooled import lean
 from persist.inference.sampler import Draws
@@ -83,8 +82,7 @@ def _draws(fit: store.DataTree, patient: str) -> Draws:
     """The draws of a patient as its sampler gave them."""
     drawn, stats = (fit[group].to_dataset().sel(patient=patient) for group in ("posterior", "sample_stats"))
     sampled = [str(name) for name in fit["prior"].to_dataset().data_vars]
-    chance = [SIZE] if posterior.sized(drawn) else []
-    values = {name: drawn[name].values for name in (*sampled, *chance)}
+    values = {name: drawn[name].values for name in (*sampled, *posterior.own(drawn))}
     told = {str(name): column.values for name, column in stats.data_vars.items() if name not in OURS}
     evidence = fit["constant_data"].to_dataset()["log_evidence"].sel(patient=patient).values
     return Draws(values, told, evidence, 0.0)

@@ -22,8 +22,7 @@ from persist.inference.coordinates import (
     placed,
 )
 from persist.inference.fate import SIZE, living_founders, log_sized
-from persist.inference.model import model, sampled
-from persist.inference.priors import load_pack
+from persist.inference.model import model
 from persist.inference.target import TRACING, order
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ LUCK_RANGE, HALVINGS = 12.0, 60
 
 def located(target: Target, case: Case, values: dict[str, Any]) -> Array:
     """Flat coordinates ``(n,)`` of parameters ``()`` by name. A clone of size 0 (it died out) lies at the end of the range."""
-    pack = load_pack(target.pack, target.cells)
-    names = sampled(pack, target.variant)
+    pack, names = target.entries, target.names
     aside = placed(names)
     own = {name: jnp.asarray(values[name]) for name in names if name not in aside}
     if "persister_0" in aside:

@@ -19,6 +19,7 @@ from persist.inference.curve import follow
 from persist.inference.fate import SIZE, fate
 from persist.inference.population import log_ratio, scores, shared
 from persist.inference.priors import Pack, distribution, log_normal
+from persist.treatment.doubt import STOP
 
 if TYPE_CHECKING:
     from jax import Array
@@ -46,14 +47,17 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 effect_half endless."""
 
 
-def sampled(pack: Pack, variant: str) -> tuple[str, ...]:
-    """Names of the sampled parameters, in order; `UsageError` for an unknown variant."""
+def sampled(pack: Pack, variant: str, doubtful: bool = False) -> tuple[str, ...]:
+    """Names of the sampled parameters, in order, with that of a ``doubtful`` stop or without; `UsageError` for an unknown
+    variant.
+    """
     if variant not in VARIANTS:
         raise UsageError(f'no model is called "{variant}"', where="--model", remedy=f"choose {', '.join(VARIANTS)}")
     if variant == "spr-shed" and "shed_p" not in pack.entries:
         what = "spr-shed is for a marker that cells shed (psa), in patients"
         raise UsageError(what, where="--model", remedy="fit spr, in which the burden follows the number of cells")
-    return tuple(name for name in pack.every if name not in VARIANTS[variant])
+    aside = VARIANTS[variant] if doubtful else (*VARIANTS[variant], STOP)
+    return tuple(name for name in pack.every if name not in aside)
 
 
 def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = True) -> None:
@@ -63,7 +67,7 @@ def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = Tru
     Where a series shows parameters only together, the sampler moves in the coordinates of `inference.coordinates`. With
     ``chance`` the size of the resistant clone has its law; without it is what the rates let expect.
     """
-    names = sampled(pack, variant)
+    names = sampled(pack, variant, case.doubt is not None)
     aside = placed(names)
     values = {name: numpyro.sample(name, _law(name, case, pack)) for name in names if name not in aside}
     if "persister_0" in aside:

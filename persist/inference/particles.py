@@ -24,8 +24,9 @@ from persist.dynamics.sampling import poisson, uniform
 from persist.dynamics.trajectories import simulate
 from persist.inference import composition
 from persist.inference.curve import patient, without_size
+from persist.treatment.doubt import STOP, dosed
 from persist.treatment.exposure import relax
-from persist.types import Cells, Exposure, Grid, Known, Rates, Specimens
+from persist.types import Cells, Doubt, Exposure, Grid, Known, Rates, Specimens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,8 @@ def log_likelihood(
     start = patient(given, power)
     rates = Rates(*(jnp.broadcast_to(jnp.asarray(rate, float), (count,)) for rate in start.rates))
     steps, ends, course = _daily(case)
+    if case.doubt is not None and STOP in given:
+        steps = steps._replace(dose=_dosed(case.dose, case.doubt, ends, given[STOP]))
     upto = ends[np.asarray(case.step, int)]
     exposure = jax.jit(relax)(steps, rates.onset_days, rates.washout_days, course=course)
     exposure, _ = attenuated(exposure, start.rates, steps.length)
@@ -131,12 +134,26 @@ def _daily(case: Case) -> tuple[Grid, np.ndarray, Known | None]:
     ends = np.append(0, np.cumsum(pieces))
     if case.known is None:
         return Grid(length, dose), ends, None
-    part = (np.arange(ends[-1]) - np.repeat(ends[:-1], pieces)) / np.repeat(pieces, pieces)
+    part = _part(ends)
     start, rise = (np.repeat(one, pieces) for one in (case.known.start, case.known.end - case.known.start))
     measured = np.full(ends[-1], np.nan)
     measured[ends[1:] - 1] = case.known.measured
     course = case.known._replace(start=start + part * rise, measured=measured)
     return Grid(length, dose), ends, course._replace(end=start + (part + 1.0 / np.repeat(pieces, pieces)) * rise)
+
+
+def _dosed(dose: np.ndarray, doubt: Doubt, ends: np.ndarray, share: Array) -> Array:
+    """Doses ``(n_steps, n_draws)`` along the divided steps, where a stop is doubtful."""
+    pieces = np.diff(ends)
+    begin, wide = (np.repeat(part, pieces) for part in (doubt.begin, (doubt.end - doubt.begin)))
+    begin = begin + wide * _part(ends)
+    return dosed(np.repeat(dose, pieces), Doubt(begin, begin + wide / np.repeat(pieces, pieces)), share)
+
+
+def _part(ends: np.ndarray) -> np.ndarray:
+    """How much of its step lies before each divided one, ``(n_steps,)``."""
+    pieces = np.diff(ends)
+    return np.asarray((np.arange(ends[-1]) - np.repeat(ends[:-1], pieces)) / np.repeat(pieces, pieces))
 
 
 def _cut(part: Any, first: int, last: int) -> Any:

@@ -25,6 +25,7 @@ import numpy as np
 
 from persist.inference.clone_free import FREE_0, FREE_1, Frame
 from persist.inference.priors import score
+from persist.treatment.doubt import STOP
 
 if TYPE_CHECKING:
     from jax import Array
@@ -49,9 +50,9 @@ KINDS = 4
 COMPONENTS = 32
 """Draws of a population of which the prior of the next patient is the mixture."""
 
-ALONE = ("burden_0", "settled_burden", "secretome_boost")
-"""Parameters that patients share nothing of: two count in a burden of the series itself, and of the third, which may be 0,
-scores have no end."""
+ALONE = ("burden_0", "settled_burden", "secretome_boost", STOP)
+"""Parameters that patients share nothing of: two count in a burden of the series itself, of the third, which may be 0,
+scores have no end, and when one's drug was stopped tells nothing of another's."""
 
 
 class Population(NamedTuple):

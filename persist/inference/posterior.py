@@ -12,11 +12,12 @@ from numpyro.diagnostics import effective_sample_size
 from persist import keys
 from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT, OBSERVABLES, wander
 from persist.errors import DataError
-from persist.inference import composition, fractions, levels, store
+from persist.inference import composition, fractions, levels, stopped, store
 from persist.inference.cohort import case, pad
 from persist.inference.fate import SIZE
 from persist.inference.model import sampled
 from persist.inference.priors import load_pack, quantile
+from persist.treatment.doubt import STOP
 from persist.types import Cells, Schedule, Series
 
 if TYPE_CHECKING:
@@ -65,13 +66,14 @@ def assemble(
         "observed_data": _observed(table, visits),
         "constant_data": _constant(names, schedules, results),
     }
+    learned = [note for of in zip(table.series, schedules, results, strict=True) for note in stopped.told(*of)]
     more = fractions.added(groups, table, [curve["composition"] for curve in curves])
     more |= levels.added(groups | more, table)
     attrs = {
         "observable": first.observable,
         "unit": first.unit,
         "settings": settings,
-        "notes": list(dict.fromkeys([*table.notes, *composition.assumed(table.series)])),
+        "notes": list(dict.fromkeys([*table.notes, *composition.assumed(table.series), *learned])),
         "provenance": store.provenance(settings["seed"], table.sha256),
         "everyone": names,
         "unfit": {},
@@ -229,16 +231,23 @@ def one_patient(fit: store.DataTree, patient: str) -> store.DataTree:
 
 
 def thinned(fit: store.DataTree, patient: str, count: int) -> dict[str, np.ndarray]:
-    """Parameters and size of the clone of ``count`` draws (or all, if fewer), taken evenly from all chains; each ``(n,)``."""
+    """Parameters, and what else is sampled (`own`), of ``count`` draws (or all, if fewer), taken evenly from all chains; each
+    ``(n,)``.
+    """
     values = fit["posterior"].to_dataset().sel(patient=patient)
     names = [str(name) for name in fit["prior"].to_dataset().data_vars]
-    names += [SIZE] if sized(values) else []
+    names += own(values)
     return {name: values[name].values.ravel()[taken(fit, count)] for name in names}
 
 
 def sized(drawn: store.Dataset) -> bool:
     """Whether the size of the clone is a matter of chance in some posterior draws: it is 1 throughout where it is none."""
-    return SIZE in drawn and bool(np.any(drawn[SIZE].values != 1.0))
+    return SIZE in own(drawn)
+
+
+def own(drawn: store.Dataset) -> list[str]:
+    """What is sampled of some patients only, of these draws of one: of others it is 1 throughout."""
+    return [name for name in (SIZE, STOP) if name in drawn and bool(np.any(drawn[name].values != 1.0))]
 
 
 def taken(fit: store.DataTree, count: int) -> np.ndarray:

@@ -12,6 +12,7 @@ class Settings(NamedTuple):
     """How to fit: model variant, prior pack, drug (None: the only one), chains, warm-up and draws per chain, seed.
 
     ``reference``: the burdens that the priors of `burden_0` and `settled_burden` count in (None: the series' own).
+    ``exact_stops``: every recorded stop is when the drug was stopped; else some are doubtful (`records.stops`).
     ``doublings``: how often sampling may be doubled where chains disagree or give few effective draws.
     """
 
@@ -24,6 +25,7 @@ class Settings(NamedTuple):
     seed: int = 0
     reference: Reference | None = None
     doublings: int = 4
+    exact_stops: bool = False
 
 
 class Progress(NamedTuple):

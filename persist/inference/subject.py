@@ -47,7 +47,8 @@ def laws(fit: store.DataTree, patient: str) -> dict[str, Prior]:
     """
     pack = leaning.pack_of(fit)
     entries = pack.every
-    found = {str(name): entries[str(name)] for name in fit["prior"].to_dataset().data_vars}
+    beside = [name for name in posterior.own(fit["posterior"].to_dataset().sel(patient=patient)) if name in entries]
+    found = {name: entries[name] for name in (*map(str, fit["prior"].to_dataset().data_vars), *beside)}
     if leaning.GROUP in fit.children:
         group = fit[leaning.GROUP].to_dataset()
         known = leaning.marginals(group, patient, leaning.markers_of(fit), with_clone=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from persist.inference.cohort import Case
     from persist.inference.population import Population
+    from persist.inference.priors import Pack
 
 
 TRACING = RLock()
@@ -34,7 +35,7 @@ TRACING = RLock()
 
 class Target(NamedTuple):
     """What is sampled: model variant, prior pack, entry of the cell scale, power of the observable, and whether the ``chance``
-    of the resistant clone's size is (`fate.by_chance`).
+    of the resistant clone's size is (`fate.by_chance`), and when a ``doubtful`` stop was (`treatment.doubt`).
     """
 
     variant: str
@@ -42,6 +43,17 @@ class Target(NamedTuple):
     cells: str
     power: float
     chance: bool = True
+    doubtful: bool = False
+
+    @property
+    def entries(self) -> Pack:
+        """The pack of this name."""
+        return load_pack(self.pack, self.cells)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sampled parameters, in order."""
+        return sampled(self.entries, self.variant, self.doubtful)
 
 
 class Member(NamedTuple):
@@ -62,8 +74,7 @@ class ReferenceLaw(NamedTuple):
 @cache
 def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Potential (minus the log posterior density, by site, in unconstrained coordinates) and constraining function."""
-    pack = load_pack(target.pack, target.cells)
-    bound = partial(model, pack=pack, variant=target.variant, power=target.power, chance=target.chance)
+    bound = partial(model, pack=target.entries, variant=target.variant, power=target.power, chance=target.chance)
 
     @jax.jit  # traced once, however often the sampler asks for it
     def energy(case: Case, z: Any) -> Array:
@@ -77,15 +88,14 @@ def problem(target: Target) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def constrain(case: Case, z: Any) -> Any:
         with TRACING:
             values = constrain_fn(bound, (case,), {}, z, return_deterministic=True)
-        names = sampled(pack, target.variant)
-        return {name: values[name] for name in (*names, *((SIZE,) if SIZE in values else ()))}
+        return {name: values[name] for name in (*target.names, *((SIZE,) if SIZE in values else ()))}
 
     return potential, constrain
 
 
 def order(target: Target) -> tuple[str, ...]:
     """Sites in the order of flat coordinates."""
-    return tuple(sorted(sites(sampled(load_pack(target.pack, target.cells), target.variant), target.chance)))
+    return tuple(sorted(sites(target.names, target.chance)))
 
 
 def by_site(target: Target, point: Array) -> dict[str, Array]:
@@ -111,8 +121,7 @@ def flat_potential(target: Target) -> Callable[..., Array]:
 @cache
 def scored(target: Target) -> Callable[[Case, Array], Array]:
     """Compiled map from flat coordinates ``(lanes, n)`` to scores ``(lanes, k)`` (`inference.population`)."""
-    pack = load_pack(target.pack, target.cells)
-    names = shared(sampled(pack, target.variant))
+    pack, names = target.entries, shared(target.names)
 
     def at(case: Case, point: Array) -> Array:
         return scores(named_at(target, case, point), pack, names)
@@ -136,9 +145,8 @@ def named(target: Target) -> Callable[[Case, Any], dict[str, Array]]:
 
 def reference(target: Target, case: Case) -> ReferenceLaw:
     """About the prior in flat coordinates, as a normal law: where tempering starts."""
-    pack = load_pack(target.pack, target.cells)
-    entries = pack.every
-    own = starting_range(sampled(pack, target.variant), pack)
+    entries = target.entries.every
+    own = starting_range(target.names, target.entries)
     shift = {"settled_burden": float(case.log_largest), "burden_0": float(case.log_first)}
     reach = [own[site] if site in own else (entries[site].location, entries[site].scale) for site in order(target)]
     location = [at + shift.get(site, 0.0) for site, (at, _) in zip(order(target), reach, strict=True)]

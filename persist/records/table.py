@@ -25,15 +25,13 @@ from persist.records.censoring import Floor, censor, check_floor, floors_in_forc
 from persist.records.composition import composition_rows, compositions
 from persist.records.exposure import exposures, read_exposure
 from persist.records.fields import day, decimal_mark, has_dates, points_noticed
+from persist.records.stops import UNSEEN, doubtful
 from persist.records.text import Row, Sheet, counted, listed, shown
 from persist.records.treatments import check_full_doses, judged, read_treatments, schedules
 from persist.types import NO_COMPOSITION, NO_LEVELS, Series, Table
 
 NUMBERS = ("time_days", "burden")
 """The columns of the burden table that hold numbers."""
-
-UNSEEN, SAME_DAY = 120.0, 0.5
-"""Days without a value before a stop that is told, and how near to a value a stop is of its day."""
 
 
 def read(
@@ -156,23 +154,12 @@ def _untreated(series: Sequence[Series], given: Sheet | None) -> list[str]:
 
 
 def _late_stops(series: Sequence[Series], given: Sheet | None) -> list[str]:
-    """A sentence on stops on the day of a value higher than the one long before: an earlier stop would look the same."""
-    found = []
-    for one in series:
-        for stop in _ends(one):
-            at = np.flatnonzero(np.abs(one.day - stop) <= SAME_DAY)
-            if len(at) and at[0] > 0 and one.burden[at[0]] > one.burden[at[0] - 1]:
-                gap = stop - one.day[at[0] - 1]
-                found += [f"patient {one.patient_id} day {stop:g}"] if gap > UNSEEN else []
+    """A sentence on stops that may have come earlier than recorded."""
+    gaps = [(one.patient_id, gap) for one in series for drug in one.schedules.values() for gap in doubtful(one, drug)]
+    found = [f"patient {name} day {stop:g}" for name, (_, stop) in gaps]
     if given is None or not found:
         return []
     return [
         f"{given.file}: {counted(len(found), 'stop')} on the day of a value, after a rise not seen for over {UNSEEN:g} "
-        f"days ({listed(found)}): if the drug was stopped before, the model takes for resistance what grew back without it"
+        f"days ({listed(found)}): the drug may have been stopped before, so fits learn the day (not with --exact-stops)"
     ]
-
-
-def _ends(one: Series) -> list[float]:
-    """Days after which a drug is no longer given, not even at another dose."""
-    every = [schedule for schedule in one.schedules.values() if len(schedule.stop)]
-    return sorted({float(at) for of in every for at in of.stop if not np.any(np.abs(of.start - at) <= SAME_DAY)})

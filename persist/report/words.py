@@ -39,6 +39,7 @@ MEANING: dict[str, str] = {
     "burden_0": "burden at the first visit",
     "cells_per_unit": "cells behind one unit of burden",
     "clone_size": "resistant cells over what these rates let expect, by chance (0: they died out)",
+    "stop_share": "how much of the gap before a doubtful stop was still on drug (1: stopped when recorded)",
     "birth_s": "births of sensitive cells",
     "death_s": "deaths of sensitive cells",
     "kill_s": "kill of sensitive cells by full drug",

@@ -22,10 +22,10 @@ from persist.inference.pooling import Pace, pool
 from persist.inference.population import UNKNOWN, Law, Population, blend
 from persist.inference.sampler import Effort, draw, worst_rhat
 from persist.types import Table
-from persist.validation.baselines import RULES, forecasts
+from persist.validation.baselines import REPLAY, RULES, forecasts
 from persist.validation.cuts import Cut, cuts, fails
 from persist.validation.finished import source
-from persist.validation.scoring import Forecast, Score, score
+from persist.validation.scoring import Forecast, Score, pooled_draws, score, score_of_both
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +64,8 @@ class Place(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A landmark with the model's score, the probability that the period fails (NaN where none is judged), and how its fit
-    went.
+    """A landmark with the model's score, the probability that the period fails (NaN where none is judged), how its fit went,
+    and the same of the model and the previous cycle over again, half each (`REPLAY`).
     """
 
     place: Place
@@ -73,6 +73,8 @@ class Judged(NamedTuple):
     fails: float
     max_rhat: float
     divergences: int
+    both: Score | None = None
+    both_fails: float = np.nan
 
 
 class Foreseen(NamedTuple):
@@ -131,10 +133,11 @@ def judge_model(
     folder: Path | None,
     progress: Callable[[int, int], None] | None = None,
     scheduler: str | None = None,
+    replays: list[Forecast] | None = None,
 ) -> tuple[list[Judged], dict[str, str]]:
     """The model's forecast at every landmark, scored, and of those that cannot be fitted the reason, by patient and day.
 
-    ``scheduler``: who does the work, as of `fit`.
+    ``scheduler``: who does the work, as of `fit`. ``replays``: forecasts of `REPLAY` at the landmarks, for `Judged.both`.
     """
     kept = {
         number: kept for number, place in enumerate(where) if (kept := _kept(place, plan, known, folder)) is not None
@@ -152,7 +155,8 @@ def judge_model(
                 resume.write(resume.named(folder, label(place)), _mark(place, plan, known), made)
         if progress is not None:
             progress(count, len(where))
-    return [_judged(where[number], plan, kept[number]) for number in sorted(kept)], unfit
+    others = [None] * len(where) if replays is None else replays
+    return [_judged(where[number], plan, kept[number], others[number]) for number in sorted(kept)], unfit
 
 
 def label(place: Place) -> str:
@@ -178,13 +182,26 @@ def _kept(place: Place, plan: Plan, known: list[Population], folder: Path | None
     return None if path is None or not path.exists() else resume.read(path, _mark(place, plan, known))
 
 
-def _judged(place: Place, plan: Plan, kept: dict[str, Any]) -> Judged:
+def _judged(place: Place, plan: Plan, kept: dict[str, Any], replay: Forecast | None) -> Judged:
     """A landmark, scored."""
     forecast = Forecast(kept["measured"], kept["level"], kept["sd"])
     rng = np.random.default_rng(keys.seed_of(plan.settings.seed, label(place), "score"))
-    period = place.cut.period
-    failing = float(fails(np.maximum(forecast.measured, place.cut.floor)[:, period]).mean()) if period.any() else np.nan
-    return Judged(place, score(forecast, place.cut, rng), failing, float(kept["max_rhat"]), int(kept["divergences"]))
+    found = Judged(
+        place,
+        score(forecast, place.cut, rng),
+        _failing(place.cut, forecast.measured),
+        float(kept["max_rhat"]),
+        int(kept["divergences"]),
+    )
+    if replay is None:
+        return found
+    failing = _failing(place.cut, pooled_draws(forecast, replay))
+    return found._replace(both=score_of_both(forecast, replay, place.cut, rng), both_fails=failing)
+
+
+def _failing(cut: Cut, measured: np.ndarray) -> float:
+    """Share of the draws in which the period fails; NaN where none is judged."""
+    return float(fails(np.maximum(measured, cut.floor)[:, cut.period]).mean()) if cut.period.any() else np.nan
 
 
 def _forecast(name: str, cut: Cut, plan: Plan, member: Member) -> dict[str, Any]:
@@ -207,6 +224,11 @@ def foreseen(seed: int, name: str, cut: Cut, values: dict[str, np.ndarray], case
     path = ahead(seed, name, at, cut.given, cut.days)
     counting = np.exp(-np.maximum(path.level, 0.0)) if kind.counted else 0.0
     return Foreseen(path.measured, path.level, np.sqrt(path.noise_sd[:, None] ** 2 + counting))
+
+
+def replays(where: list[Place]) -> list[Forecast]:
+    """Forecasts of `REPLAY` at all landmarks."""
+    return forecasts(REPLAY, [place.cut for place in where], np.array([place.fold for place in where]))
 
 
 def judge_rules(where: list[Place], seed: int) -> dict[str, list[Score]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from persist.validation.baselines import REPLAY
 from persist.validation.cuts import HORIZONS, fails
 from persist.validation.scoring import BOUNDS, COVERED, REPEATS, bootstrap, brier
 
@@ -20,17 +21,30 @@ SPANS = tuple(f"{low:g}-{high:g}" for low, high in HORIZONS)
 
 
 def as_json(tested: list[Judged], rules: dict[str, list[Score]], seed: int) -> dict[str, Any]:
-    """``model``, ``baselines``, ``difference`` (model less baseline: under 0 the model is better) and ``rows``."""
+    """``model``, ``baselines``, ``difference`` (model less it: under 0 the model is better), ``rows``, and ``with_repeat``:
+    the pool of the model and of the previous cycle over again (`Judged.both`), with its own difference to that cycle.
+    """
     where = [one.place for one in tested]
     scores = [one.score for one in tested]
     own, others = columns(where, scores), {name: columns(where, theirs) for name, theirs in rules.items()}
     return {
         "model": summary(own, seed) | {"event": event(tested, seed)},
+        "with_repeat": _with_repeat(tested, others, seed),
         "baselines": {name: summary(every, seed) for name, every in others.items()},
         "difference": {name: difference(own, every, seed) for name, every in others.items()},
         "fits": fits(tested),
         "rows": rows(where, scores),
     }
+
+
+def _with_repeat(tested: list[Judged], others: dict[str, Columns], seed: int) -> dict[str, Any] | None:
+    """Of the pool of model and replay, what is told of the model; None where they were not pooled."""
+    both = [one.both for one in tested if one.both is not None]
+    if len(both) < len(tested) or REPLAY not in others:
+        return None
+    every = columns([one.place for one in tested], both)
+    happening = event([one._replace(fails=one.both_fails) for one in tested], seed)
+    return summary(every, seed) | {"event": happening, "difference": difference(every, others[REPLAY], seed)}
 
 
 def fits(tested: list[Judged]) -> dict[str, Any]:

@@ -182,6 +182,9 @@ RULES: dict[str, Callable[[Cut], np.ndarray]] = {
 }
 """The rules by name."""
 
+REPLAY = "repeat"
+"""The rule with which the model is pooled too: what mechanism and memory know together."""
+
 
 def forecasts(name: str, cuts: list[Cut], fold: np.ndarray) -> list[Forecast]:
     """Forecasts of a rule at all cuts; the spread at each is from cuts of other folds ``(n_cuts,)``."""

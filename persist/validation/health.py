@@ -12,6 +12,7 @@ from persist.inference.fate import FEW, living_founders
 from persist.inference.posterior import patients, sized
 from persist.inference.priors import load_pack
 from persist.inference.subject import laws, subject
+from persist.treatment.doubt import STOP
 from persist.types import RATE_UNITS
 from persist.validation import chains, populations, predictive
 from persist.validation.chains import convergence
@@ -135,7 +136,7 @@ def rates(fit: xr.DataTree, patient: str, seen: Visible) -> dict[str, dict[str, 
     posterior = fit["posterior"].to_dataset().sel(patient=patient)
     prior, unit, rows = laws(fit, patient), units(fit), {}
     sources = hangs_on({name: float(posterior[name].median()) for name in prior}, observed(fit).power)
-    for name in map(str, posterior.data_vars):
+    for name in (str(one) for one in posterior.data_vars if one != STOP or one in prior):
         draws = np.asarray(posterior[name])
         low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
         row = {"q05": low, "q50": middle, "q95": high, "unit": unit.get(name, "-")}
