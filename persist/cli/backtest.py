@@ -135,7 +135,8 @@ def command(
     with Stages(quiet) as bar:
         law = backtest.populations(table, plan, partial, bar.cohort) if given is None else backtest.of_all(given)
         mine = [every[number] for number in numbers]
-        replays = [backtest.replays(every)[number] for number in numbers]
+        again = backtest.replays(every)
+        replays = [again[number] for number in numbers]
         tested, unfit = backtest.judge_model(mine, plan, law, partial, bar.landmarks, scheduler, replays)
     if not tested:
         raise DataError("no landmark can be fitted", where="landmarks", remedy=next(iter(unfit.values())))
@@ -204,12 +205,10 @@ def tell(content: dict[str, Any], output: Path, *, as_json: bool, quiet: bool) -
     click.echo(f"\nWritten: {output} (seed {content['seed']})")
 
 
-BOTH = "model with repeat"
-"""The pool of the model and the previous cycle over again, half each, as the table calls it."""
-
-
 def _print(content: dict[str, Any]) -> None:
     """The model, the baselines and the pool of model and replay, a line each."""
+    from persist.validation.backtest_table import BOTH
+
     spans = list(content["model"]["crps"])
     click.echo(
         f"{content['landmarks']} landmarks of {content['patients']} patients; CRPS of the log burden by days ahead"
@@ -227,7 +226,7 @@ def _print(content: dict[str, Any]) -> None:
         click.echo(f"{name:<{wide}}{shown}{one['log_score']:>11.2f}{one['coverage']['90']:>12.0%}{less:>26}".rstrip())
     if pooled is not None:
         gap = pooled["difference"]
-        click.echo(f"half model, half repeat, less repeat: {gap['mean']:+.3f} ({gap['q05']:+.3f} to {gap['q95']:+.3f})")
+        click.echo(f"{BOTH}, less repeat: {gap['mean']:+.3f} ({gap['q05']:+.3f} to {gap['q95']:+.3f})")
     told = content["model"]["event"]
     if told["brier_skill"] is not None and told["auc"] is not None:
         click.echo(

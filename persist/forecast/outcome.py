@@ -18,6 +18,7 @@ from persist.forecast.notes import notes
 from persist.forecast.under import LEVELS, Futures
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
+from persist.records.stops import doubtful
 from persist.treatment.schedule import Plan, parse_plan
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any,
     cut = series.until(look.start)
     kind = observable(series.observable)
     settings = store.attribute(fit, "settings")
-    cohort = pad([cut], pack=settings["pack"])
-    values = posterior.thinned(fit, series.patient_id, question.draws)
     schedule = next(iter(series.schedules.values()))
+    cohort = pad([cut], pack=settings["pack"], gaps=[doubtful(series, schedule)])  # as the fit had it
+    values = posterior.thinned(fit, series.patient_id, question.draws)
     one = case(cohort, 0, counted=kind.counted)
     seen = float(cut.day[-1]), float(cut.burden[-1])
     return landmark(values, one, seen, kind, nadir(cut, schedule, look.start)), schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,15 +105,20 @@ def one_schedule(series: Series, drug: str | None = None) -> Schedule:
 
 
 def pad(
-    series: list[Series] | tuple[Series, ...], *, pack: str, drug: str | None = None, exact_stops: bool = False
+    series: list[Series] | tuple[Series, ...],
+    *,
+    pack: str,
+    drug: str | None = None,
+    gaps: Sequence[np.ndarray] | None = None,
 ) -> Cohort:
-    """One cohort from series: time grids aligned to visits and dose changes, padded to bucketed sizes. With ``exact_stops`` no
-    recorded stop is doubtful (`records.stops`).
+    """One cohort from series: time grids aligned to visits and dose changes, padded to bucketed sizes. ``gaps``: of each, those
+    in which a stop is doubtful, ``(n, 2)`` days (by default as `records.stops` finds them).
 
     Raises `DataError` / `UsageError` as `one_schedule` and `observable` do.
     """
     kind = observable(series[0].observable)
-    rows = [_grid_row(one, drug, pack, exact_stops) for one in series]
+    found = [doubtful(one, one_schedule(one, drug)) for one in series] if gaps is None else gaps
+    rows = [_grid_row(one, drug, pack, own) for one, own in zip(series, found, strict=True)]
     n_steps = _bucket(max(len(row.length) for row in rows), _STEP_BUCKET)
     n_visits = _bucket(max(len(one.day) for one in series), _VISIT_BUCKET)
     values = [_values(one, kind.ceiling) for one in series]
@@ -216,7 +222,7 @@ class _Row(NamedTuple):
     doubt: Doubt | None
 
 
-def _grid_row(series: Series, drug: str | None, pack: str, exact_stops: bool) -> _Row:
+def _grid_row(series: Series, drug: str | None, pack: str, gaps: np.ndarray) -> _Row:
     """Steps from the start of treatment or the first visit, whichever is earlier, to the last visit or fraction."""
     composition.check(series)
     schedule, visits = one_schedule(series, drug), len(series.day)
@@ -226,7 +232,6 @@ def _grid_row(series: Series, drug: str | None, pack: str, exact_stops: bool) ->
     changes = np.concatenate([schedule.start, schedule.stop])
     settling = (changes[:, None] + np.array(SETTLING_DAYS[base_of(pack)])).ravel()
     levels = series.until(float(series.day[-1])).levels  # as a forecast from the last visit has them
-    gaps = np.zeros((0, 2)) if exact_stops else doubtful(series, schedule)
     others = (day[(day > start) & (day < last)] for day in (settling, levels.day, doubt.marks(gaps)))
     marks = np.concatenate([seen, *others])
     steps, index = grid(schedule, marks, start=start, stop=last, max_step=MAX_STEP_DAYS[base_of(pack)])

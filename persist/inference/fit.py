@@ -24,7 +24,7 @@ from persist.inference.sampler import Draws
 from persist.inference.settings import Settings
 from persist.inference.store import as_attribute
 from persist.inference.target import Member, Target
-from persist.treatment.doubt import STOP
+from persist.treatment.doubt import NO_GAPS, STOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,7 +100,7 @@ def members(
     pack = load_pack(settings.pack, kind.cells)
     names, found = sampled(pack, settings.model), []
     for series in table.series:
-        padded = pad([series], pack=settings.pack, drug=settings.drug, exact_stops=settings.exact_stops)
+        padded = pad([series], pack=settings.pack, drug=settings.drug, gaps=[NO_GAPS] if settings.exact_stops else None)
         law = population if isinstance(population, Population) else population[series.patient_id]
         one = case(padded, 0, counted=kind.counted, reference=settings.reference)._replace(population=law)
         chance = by_chance(pack, names, one, kind.power)

@@ -261,7 +261,7 @@ def taken(fit: store.DataTree, count: int) -> np.ndarray:
 def effective_draws(fit: store.DataTree, patient: str) -> float:
     """How many independent draws a patient's count for: the least effective sample size of the sampled parameters."""
     values = fit["posterior"].to_dataset().sel(patient=patient)
-    moved = [values[str(name)].values for name in fit["prior"].to_dataset().data_vars]
+    moved = [values[str(name)].values for name in (*fit["prior"].to_dataset().data_vars, *own(values))]
     sizes = [float(effective_sample_size(draws)) for draws in moved if np.ptp(draws) > 0]
     return max(1.0, min(sizes, default=1.0))
 

@@ -21,7 +21,7 @@ def told(series: Series, schedule: Schedule, found: Draws) -> list[str]:
     share = np.quantile(found.values[STOP], (0.05, 0.5, 0.95))
     days = [(stop, first + share * (stop - first)) for first, stop in doubtful(series, schedule)]
     return [
-        f"patient {series.patient_id}: the stop recorded on day {stop:g} was learned to have been on day {day[1]:.0f} "
+        f"patient {series.patient_id}: the stop recorded on day {stop:g} was on day {day[1]:.0f}, as prior and burden have it "
         f"(90 %: {day[0]:.0f} to {day[2]:.0f})"
         for stop, day in days
     ]

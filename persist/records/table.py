@@ -160,6 +160,6 @@ def _late_stops(series: Sequence[Series], given: Sheet | None) -> list[str]:
     if given is None or not found:
         return []
     return [
-        f"{given.file}: {counted(len(found), 'stop')} on the day of a value, after a rise not seen for over {UNSEEN:g} "
-        f"days ({listed(found)}): the drug may have been stopped before, so fits learn the day (not with --exact-stops)"
+        f"{given.file}: {counted(len(found), 'stop')} on the day of a value, the one before over {UNSEEN:g} days ago "
+        f"({listed(found)}): the drug may have been stopped earlier, so a fit of it learns the day (not with --exact-stops)"
     ]

@@ -25,7 +25,7 @@ from persist.types import Table
 from persist.validation.baselines import REPLAY, RULES, forecasts
 from persist.validation.cuts import Cut, cuts, fails
 from persist.validation.finished import source
-from persist.validation.scoring import Forecast, Score, pooled_draws, score, score_of_both
+from persist.validation.scoring import Forecast, Score, score, score_of_both
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Place(NamedTuple):
 
 class Judged(NamedTuple):
     """A landmark with the model's score, the probability that the period fails (NaN where none is judged), how its fit went,
-    and the same of the model and the previous cycle over again, half each (`REPLAY`).
+    and the score of the model and the previous cycle over again, half each (`REPLAY`).
     """
 
     place: Place
@@ -74,7 +74,6 @@ class Judged(NamedTuple):
     max_rhat: float
     divergences: int
     both: Score | None = None
-    both_fails: float = np.nan
 
 
 class Foreseen(NamedTuple):
@@ -186,22 +185,11 @@ def _judged(place: Place, plan: Plan, kept: dict[str, Any], replay: Forecast | N
     """A landmark, scored."""
     forecast = Forecast(kept["measured"], kept["level"], kept["sd"])
     rng = np.random.default_rng(keys.seed_of(plan.settings.seed, label(place), "score"))
-    found = Judged(
-        place,
-        score(forecast, place.cut, rng),
-        _failing(place.cut, forecast.measured),
-        float(kept["max_rhat"]),
-        int(kept["divergences"]),
-    )
-    if replay is None:
-        return found
-    failing = _failing(place.cut, pooled_draws(forecast, replay))
-    return found._replace(both=score_of_both(forecast, replay, place.cut, rng), both_fails=failing)
-
-
-def _failing(cut: Cut, measured: np.ndarray) -> float:
-    """Share of the draws in which the period fails; NaN where none is judged."""
-    return float(fails(np.maximum(measured, cut.floor)[:, cut.period]).mean()) if cut.period.any() else np.nan
+    period = place.cut.period
+    failing = float(fails(np.maximum(forecast.measured, place.cut.floor)[:, period]).mean()) if period.any() else np.nan
+    own = score(forecast, place.cut, rng)
+    both = None if replay is None else score_of_both(forecast, replay, place.cut, rng)
+    return Judged(place, own, failing, float(kept["max_rhat"]), int(kept["divergences"]), both)
 
 
 def _forecast(name: str, cut: Cut, plan: Plan, member: Member) -> dict[str, Any]:

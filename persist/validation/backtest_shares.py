@@ -35,7 +35,6 @@ def share(numbers: list[int], tested: list[Judged], rules: dict[str, list[Score]
             "max_rhat": one.max_rhat,
             "divergences": one.divergences,
             "both": None if one.both is None else _plain(one.both),
-            "both_fails": None if np.isnan(one.both_fails) else one.both_fails,
         }
         for at, (number, one) in enumerate(zip(numbers, tested, strict=True))
     ]
@@ -90,7 +89,7 @@ def _judged(row: dict[str, Any]) -> Judged:
     series = Series(row["name"], "", "", nothing, nothing, nothing, {}, NO_COMPOSITION)
     columns = {name: np.asarray(row["cut"][name]) for name in CUT}
     cut = Cut(series=series, day=row["day"], given=Schedule(nothing, nothing, nothing), **columns)
-    fails, both_fails = (np.nan if row[name] is None else row[name] for name in ("fails", "both_fails"))
-    both = None if row["both"] is None else _score(row["both"])
+    fails = np.nan if row["fails"] is None else row["fails"]
+    both = None if row.get("both") is None else _score(row["both"])  # shares of before have none
     place = Place(row["name"], row["fold"], cut)
-    return Judged(place, _score(row["model"]), fails, row["max_rhat"], row["divergences"], both, both_fails)
+    return Judged(place, _score(row["model"]), fails, row["max_rhat"], row["divergences"], both)

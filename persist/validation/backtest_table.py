@@ -19,6 +19,9 @@ type Columns = dict[str, np.ndarray]
 SPANS = tuple(f"{low:g}-{high:g}" for low, high in HORIZONS)
 """Names of the horizons."""
 
+BOTH = "model with repeat"
+"""What the table calls the pool of the model and the previous cycle over again."""
+
 
 def as_json(tested: list[Judged], rules: dict[str, list[Score]], seed: int) -> dict[str, Any]:
     """``model``, ``baselines``, ``difference`` (model less it: under 0 the model is better), ``rows``, and ``with_repeat``:
@@ -38,13 +41,14 @@ def as_json(tested: list[Judged], rules: dict[str, list[Score]], seed: int) -> d
 
 
 def _with_repeat(tested: list[Judged], others: dict[str, Columns], seed: int) -> dict[str, Any] | None:
-    """Of the pool of model and replay, what is told of the model; None where they were not pooled."""
+    """Of the pool of model and replay the averages, and the difference to the replay; None where they were not pooled. Whether
+    the next period fails is not told: draws of the replay go up and down together.
+    """
     both = [one.both for one in tested if one.both is not None]
     if len(both) < len(tested) or REPLAY not in others:
         return None
     every = columns([one.place for one in tested], both)
-    happening = event([one._replace(fails=one.both_fails) for one in tested], seed)
-    return summary(every, seed) | {"event": happening, "difference": difference(every, others[REPLAY], seed)}
+    return summary(every, seed) | {"difference": difference(every, others[REPLAY], seed)}
 
 
 def fits(tested: list[Judged]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from persist.errors import UsageError
-from persist.validation.backtest_table import difference, summary
+from persist.validation.backtest_table import BOTH, difference, summary
 from persist.validation.scoring import held
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Other(NamedTuple):
 
 def check(others: Mapping[str, Other], taken: Iterable[str], sha256: str) -> None:
     """`UsageError` unless all are finished back-tests of the same data under names that are not ``taken``."""
-    names = ("model", *taken)
+    names = ("model", BOTH, *taken)
     for name, other in others.items():
         if name in names:
             what = f'"{name}" is a row of the table already'

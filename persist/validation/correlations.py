@@ -36,9 +36,11 @@ PAIRS = (
     ("net_growth_s", "settled_burden"),
     ("decline_s", "onset_days"),
     ("noise_sd", "wander_sd"),
+    ("stop_share", "resistant_0"),
+    ("stop_share", "tolerance_drug"),
 )
 """How fast a pause pays back; persisters or resistant cells, many that shed little or few that shed much; how the clone is
-held; growth or room; error or wander."""
+held; growth or room; error or wander; a drug that was stopped before, or cells that grew on it."""
 
 EXTREMES: dict[str, tuple[str, str]] = {
     "reversion": ("a slow return of persisters", "a fast return of persisters"),
@@ -59,6 +61,7 @@ EXTREMES: dict[str, tuple[str, str]] = {
     "shed_p": ("persisters that shed little of the marker", "persisters that shed much of the marker"),
     "noise_sd": ("small errors of measurement", "large errors of measurement"),
     "wander_sd": ("a small wander", "a large wander"),
+    "stop_share": ("a drug that was stopped long before the record", "a drug that was stopped when recorded"),
 }
 """What a low and a high value of a parameter means."""
 

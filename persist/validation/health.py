@@ -9,7 +9,7 @@ import numpy as np
 from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.inference import store
 from persist.inference.fate import FEW, living_founders
-from persist.inference.posterior import patients, sized
+from persist.inference.posterior import own, patients, sized
 from persist.inference.priors import load_pack
 from persist.inference.subject import laws, subject
 from persist.treatment.doubt import STOP
@@ -64,7 +64,8 @@ def examine(fit: xr.DataTree, patient: str) -> Health:
     problems = [
         f"{name} never moved or is no number: the sampler failed; fit again with another --seed"
         for name in still
-        if name in fit["prior"] or not np.isfinite(posterior[name]).all()  # derived rates may be 0 throughout
+        if name in (*fit["prior"], *own(posterior))
+        or not np.isfinite(posterior[name]).all()  # derived rates may be 0 throughout
     ]
     problems += chains.problems(found) + _problems(divergences, np.asarray(stats["lp"])) + _stuck(stats)
     problems += _few_founders(posterior, observed(fit).power)

@@ -26,6 +26,7 @@ from persist.inference.cohort import case, observable, one_schedule, pad
 from persist.inference.curve import trace_curves
 from persist.inference.priors import base_of
 from persist.inference.subject import subject
+from persist.records.stops import doubtful
 from persist.treatment.schedule import splice
 from persist.types import Schedule
 from persist.validation.gate import MONTH_DAYS
@@ -266,7 +267,8 @@ def _ahead(
         schedules={"drug": splice(one_schedule(series), planned, last)},
     )
     kind = observable(series.observable)
-    curve = trace_curves(values, case(pad([longer], pack=pack), 0, counted=kind.counted), kind.power)
+    padded = pad([longer], pack=pack, gaps=[doubtful(series, one_schedule(series))])  # a plan makes no stop doubtful
+    curve = trace_curves(values, case(padded, 0, counted=kind.counted), kind.power)
     level = np.asarray(curve.level)[:, : visits + more]
     cells = np.stack([np.asarray(state)[:, visits - 1] for state in curve.cells], axis=-1)
     return level[:, visits:] - level[:, [visits - 1]], cells / np.maximum(cells.sum(axis=-1, keepdims=True), 1e-6)

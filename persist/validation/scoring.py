@@ -69,14 +69,9 @@ def score(found: Forecast, cut: Cut, rng: np.random.Generator) -> Score:
 def score_of_both(one: Forecast, other: Forecast, cut: Cut, rng: np.random.Generator) -> Score:
     """Scores of the linear pool of two forecasts, half each (Stone 1961, 10.1214/aoms/1177704873)."""
     apart = [score(part, cut, rng).log_score for part in (one, other)]
-    whole = score(one._replace(measured=pooled_draws(one, other)), cut, rng)
-    return whole._replace(log_score=np.log(2.0) - np.logaddexp(-apart[0], -apart[1]))
-
-
-def pooled_draws(one: Forecast, other: Forecast) -> np.ndarray:
-    """Draws ``(2 n_draws, n)`` of two forecasts, as many of each."""
     places = np.linspace(0, len(other.measured) - 1, len(one.measured)).round().astype(int)
-    return np.concatenate([one.measured, other.measured[places]])
+    whole = score(one._replace(measured=np.concatenate([one.measured, other.measured[places]])), cut, rng)
+    return whole._replace(log_score=np.log(2.0) - np.logaddexp(-apart[0], -apart[1]))
 
 
 def held(pit: np.ndarray) -> np.ndarray:
