@@ -47,5 +47,5 @@ def test_the_strongest_comes_first() -> None:
 
 
 def test_every_pair_has_its_words_and_its_parameters() -> None:
-    names = set(sampled(load_pack("clinical", "psa"), "spr-shed"))
+    names = set(sampled(load_pack("clinical", "psa"), "spr-shed", doubtful=True))
     assert {name for pair in PAIRS for name in pair} <= set(EXTREMES) & names

@@ -152,14 +152,16 @@ def test_the_filter_gives_the_dose_that_the_curve_gives() -> None:
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A tumour that regrew because its drug was stopped on day 160, as the record of day 360 lets it be told."""
-    true = SEEN._replace(schedules={"drug": ON._replace(stop=np.array([160.0]))})
-    truth = values(net_growth_s=0.012, noise_sd=0.05, wander_sd=0.05)
-    level = np.asarray(follow(truth, of(true), 1.0).level)[: DAY.size]
-    told = SEEN._replace(burden=np.exp(level + 0.05 * np.random.default_rng(1).standard_normal(DAY.size)))
-    assert len(doubtful(told, ON)) == 1
+    """A tumour that regrew twice: as all saw, and after its second course, which ended on day 470, in the record on day 640."""
+    twice = Schedule(np.array([0.0, 300.0]), np.array([140.0, 640.0]), np.ones(2))
+    day = np.concatenate([np.arange(0.0, 441.0, 28.0), [640.0, 668.0, 696.0, 724.0, 780.0, 836.0]])
+    nothing = np.zeros(len(day), int)
+    true = Series("A", "psa", "ng/mL", day, day, nothing, {"drug": twice._replace(stop=np.array([140.0, 470.0]))})
+    level = np.asarray(follow(values(net_growth_s=0.015), of(true), 1.0).level)[: len(day)]
+    burden = np.exp(level + 0.05 * np.random.default_rng(1).standard_normal(len(day)))
+    told = true._replace(burden=burden, schedules={"drug": twice})
     short = Settings(chains=2, warmup=320, draws=320, doublings=0)
-    return fit(Table((told, fakes.FIVE_VALUES._replace(patient_id="B")), (), ""), short), fit(
+    return fit(Table((told, fakes.FIVE_VALUES._replace(patient_id="B", unit="ng/mL")), (), ""), short), fit(
         Table((told,), (), ""), short._replace(exact_stops=True)
     )
 
@@ -169,10 +171,12 @@ def fitted():
 def test_a_fit_learns_that_the_drug_was_stopped_before(fitted) -> None:
     learned, recorded = fitted
     draws = learned["posterior"].to_dataset().sel(patient="A")[STOP].values
-    low, high = 140.0 + 220.0 * np.quantile(draws, (0.05, 0.95))
-    assert low < 160.0 < high < 300.0
+    low, high = 420.0 + 220.0 * np.quantile(draws, (0.05, 0.95))
+    assert low < 470.0 < high < 620.0
     share = [one["sample_stats"].to_dataset()["resistant_share"].sel(patient="A").values.mean() for one in fitted]
     assert share[0] < 0.5 * share[1]  # taken as recorded, the same values are resistance
+    evidence = [one["constant_data"].to_dataset()["log_evidence"].sel(patient="A").values.mean() for one in fitted]
+    assert evidence[0] > evidence[1] + 1.0
     assert STOP not in recorded["posterior"].to_dataset()
 
 
@@ -181,7 +185,7 @@ def test_a_fit_learns_that_the_drug_was_stopped_before(fitted) -> None:
 def test_what_was_learned_is_told_and_goes_on_into_what_is_made_of_the_fit(fitted) -> None:
     learned, recorded = fitted
     notes = json.loads(learned.attrs["notes"])
-    assert any("the stop recorded on day 360 was on day" in note for note in notes)
+    assert any("the stop recorded on day 640 was on day" in note for note in notes)
     assert "the stop recorded" not in recorded.attrs["notes"]
     assert STOP in posterior.thinned(learned, "A", 10)
     assert STOP not in posterior.thinned(learned, "B", 10)  # of B no stop is doubtful: 1 in the file
