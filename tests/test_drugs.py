@@ -7,12 +7,14 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from persist.cli.main import main
+from persist.inference import store
 from persist.inference.drug_priors import follows, pack_for
 from persist.inference.priors import load_pack
 from persist.treatment import catalogue
@@ -273,8 +275,9 @@ def test_the_command_fits_under_them_and_says_so(
     doses.write_text(f"patient_id,start_days,stop_days,drug,dose\nA,0,,{drug or 'navitoclax'},1\n")
     seen: dict[str, Any] = {}
 
-    def fitted(table: Any, settings: Any, **how: Any) -> None:
+    def fitted(table: Any, settings: Any, **how: Any) -> SimpleNamespace:
         seen.update(settings=settings, table=table)
+        return SimpleNamespace(attrs={"notes": store.as_attribute(list(table.notes))})
 
     def concluded(result: Any, output: Path, notes: tuple[str, ...], **how: Any) -> int:
         seen.update(notes=notes)

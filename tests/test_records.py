@@ -441,13 +441,21 @@ STOPS = DOSES + "A,0,300,x,1\n"
 @pytest.mark.parametrize(
     ("burden", "doses", "told"),
     [
-        (burden_rows("A,0,10", "A,100,1", "A,300,4"), STOPS, True),
-        (burden_rows("A,0,10", "A,100,4", "A,300,1"), STOPS, False),
-        (burden_rows("A,0,10", "A,200,1", "A,300,4"), STOPS, False),
-        (burden_rows("A,0,10", "A,100,1", "A,310,4"), STOPS, False),
-        (burden_rows("A,0,10", "A,100,1", "A,300,4"), STOPS + "A,300,400,x,0.5\n", False),
+        (burden_rows("A,0,10", "A,100,1", "A,300,4", "A,328,5"), STOPS, True),
+        (burden_rows("A,0,10", "A,100,4", "A,300,1", "A,328,5"), STOPS, True),
+        (burden_rows("A,0,10", "A,200,1", "A,300,4", "A,328,5"), STOPS, False),
+        (burden_rows("A,0,10", "A,100,1", "A,310,4", "A,328,5"), STOPS, False),
+        (burden_rows("A,0,10", "A,100,1", "A,300,4", "A,328,5"), STOPS + "A,300,400,x,0.5\n", False),
+        (burden_rows("A,0,10", "A,100,1", "A,300,4"), STOPS, False),
     ],
-    ids=["rose unseen", "fell", "seen shortly before", "stopped before the visit", "goes on at another dose"],
+    ids=[
+        "rose unseen",
+        "fell unseen",
+        "seen shortly before",
+        "stopped before the visit",
+        "other dose",
+        "end of the record",
+    ],
 )
 def test_a_stop_that_may_have_been_earlier_is_told(table: Any, burden: str, doses: str, told: bool) -> None:
     notes = table(burden, doses).notes
