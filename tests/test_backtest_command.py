@@ -79,6 +79,7 @@ def test_shares_come_together_to_the_same(alone, tmp_path) -> None:
     done = CliRunner().invoke(main, ["merge", str(tmp_path / "all.json"), *reversed(parts), "--quiet"])
     assert done.exit_code == 0, done.output
     whole = json.loads((tmp_path / "all.json").read_text())
+    assert alone["with_repeat"]["crps"].keys() == alone["model"]["crps"].keys()
     for key in ("model", "with_repeat", "baselines", "difference", "fits", "rows", "landmarks", "patients", "missing"):
         assert whole[key] == alone[key], key
     done = CliRunner().invoke(main, ["merge", str(tmp_path / "some.json"), parts[0]])

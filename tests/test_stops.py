@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import fakes
 import laws
 from persist.cli.main import main
 from persist.errors import UsageError
+from persist.forecast.outcome import _landmark
 from persist.inference import particles, posterior
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow, steps_of
@@ -194,6 +196,25 @@ def test_what_was_learned_is_told_and_goes_on_into_what_is_made_of_the_fit(fitte
     assert STOP in rows["A"]
     assert STOP not in rows["B"]
     assert rows["A"][STOP]["informed"] is True
+    half = learned.copy()  # the stop alone hardly moves: as few draws count as it has
+    stuck = learned["posterior"].to_dataset().copy(deep=True)
+    stuck[STOP].loc[{"patient": "A"}] = np.where(np.arange(stuck.sizes["draw"]) < 160, 0.2, 0.3)[None]
+    half["posterior"] = stuck
+    assert posterior.effective_draws(half, "A") < 0.2 * posterior.effective_draws(learned, "A")
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_forecast_begins_where_the_fit_ends_also_within_what_it_knew_later(fitted) -> None:
+    """From day 640, when only later values made the stop doubtful: cells there are those of the fit, draw by draw."""
+    learned, _ = fitted
+    series = next(one for one in posterior.series(learned) if one.patient_id == "A")
+    asked = SimpleNamespace(draws=40)
+    at, _ = _landmark(learned, series, SimpleNamespace(start=640.0), asked)
+    drawn = {name: jnp.asarray(value) for name, value in posterior.thinned(learned, "A", 40).items()}
+    curve = jax.vmap(lambda row: follow(row, of(series), 1.0))(drawn)
+    want = np.asarray(curve.cells.total)[:, int(np.flatnonzero(series.day == 640.0)[0])]
+    np.testing.assert_allclose(np.asarray(at.cells.total), want, rtol=1e-6)
 
 
 def test_a_plan_makes_no_stop_doubtful_and_none_sure() -> None:

@@ -185,7 +185,7 @@ model_options = stack(
     click.option(
         "--exact-stops",
         is_flag=True,
-        help="Take every recorded stop as it is, also after a rise that nobody saw (persist check names such stops).",
+        help="Take every recorded stop as it is, also long after the value before it (persist check names such stops).",
     ),
     click.option(
         "--population",

@@ -41,8 +41,6 @@ class Progress(NamedTuple):
 
 def made_with(fit: store.DataTree) -> Settings:
     """The settings of a fit, as its file holds them."""
-    kept = {"exact_stops": True} | store.attribute(
-        fit, "settings"
-    )  # before stops were learned, all were taken as recorded
+    kept = store.attribute(fit, "settings")
     found = Settings(**{name: value for name, value in kept.items() if name in Settings._fields})
     return found._replace(reference=None if found.reference is None else Reference(*found.reference))

@@ -30,7 +30,7 @@ from persist.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 6
+SCHEMA = 7
 GROUPS = {
     "fit": (
         "posterior",
