@@ -311,12 +311,13 @@ class Seen(NamedTuple):
     """A patient of whom scores are measured with a normal error."""
 
     value: np.ndarray
+    population: Any = population.UNKNOWN
 
 
-def potential(case: Seen, point: jax.Array, law: population.Population) -> jax.Array:
+def potential(case: Seen, point: jax.Array) -> jax.Array:
     """Minus the log posterior density of the scores, which are the coordinates."""
     off = (point - case.value) / FIVE
-    return 0.5 * jnp.sum(off**2) + 0.5 * jnp.sum(point**2) - log_ratio(point, law)
+    return 0.5 * jnp.sum(off**2) + 0.5 * jnp.sum(point**2) - log_ratio(point, case.population)
 
 
 @pytest.mark.slow
@@ -324,6 +325,7 @@ def potential(case: Seen, point: jax.Array, law: population.Population) -> jax.A
 def test_ranks_of_cohorts_drawn_by_pool_itself_are_even(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same toy, but the patients moved by trajectories and the law drawn given their draws, as in a fit."""
     monkeypatch.setattr(sample, "flat_potential", lambda _: potential)
+    monkeypatch.setattr(sample, "across", lambda _: None)
     monkeypatch.setattr(sample, "scored", lambda _: lambda _case, point: point)
     monkeypatch.setattr(sample, "reference", lambda *_: ReferenceLaw(np.zeros(5), np.full(5, 2.0)))
     monkeypatch.setattr("persist.inference.resume.fingerprint", lambda members, *more: repr((members, more)))

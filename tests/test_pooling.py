@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from persist.inference import pooling, sample, stages
 from persist.inference.clone_free import FREE_0, FREE_1, Frame, shifts
 from persist.inference.model import sampled
 from persist.inference.pooling import STAGES, Pace, pool
-from persist.inference.population import Law, Population, belong, log_ratio, moments, renew, shared, start
+from persist.inference.population import UNKNOWN, Law, belong, log_ratio, moments, renew, shared, start
 from persist.inference.priors import load_pack
 from persist.inference.sample import HALVES, Sample
 from persist.inference.target import Member, ReferenceLaw, Target
@@ -40,18 +40,20 @@ class Seen(NamedTuple):
     """A patient of whom scores are measured with a normal error."""
 
     value: np.ndarray
+    population: Any = UNKNOWN
 
 
-def potential(case: Seen, point: jax.Array, law: Population) -> jax.Array:
+def potential(case: Seen, point: jax.Array) -> jax.Array:
     """Minus the log posterior density of the scores, which are the coordinates."""
     off = (point - case.value) / ERROR
-    return 0.5 * jnp.sum(off**2) + 0.5 * jnp.sum(point**2) - log_ratio(point, law)
+    return 0.5 * jnp.sum(off**2) + 0.5 * jnp.sum(point**2) - log_ratio(point, case.population)
 
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
     """Patients whose posterior is known in place of the model's, and none of whom is off."""
     monkeypatch.setattr(sample, "flat_potential", lambda _: potential)
+    monkeypatch.setattr(sample, "across", lambda _: None)
     monkeypatch.setattr(sample, "scored", lambda _: lambda _case, point: point)
     monkeypatch.setattr(sample, "reference", lambda *_: ReferenceLaw(np.zeros(3), np.full(3, 2.0)))
     shifted(monkeypatch, np.zeros(3))

@@ -26,6 +26,7 @@ from persist.inference.population import (
     log_ratio,
     moments,
     one_kind,
+    polynomials,
     populated,
     renew,
     start,
@@ -173,6 +174,24 @@ def test_the_mixture_is_a_ratio_of_densities() -> None:
     density = weight @ [stats.multivariate_normal.pdf(z, m, c) for m, c in zip(mean, covariance, strict=True)]
     found = log_ratio(jnp.asarray(z), Population(jnp.asarray(mean), jnp.asarray(whiten), jnp.log(weight)))
     np.testing.assert_allclose(found, np.log(density) - stats.norm.logpdf(z).sum(), rtol=1e-12)
+
+
+def test_polynomials_are_the_mixture() -> None:
+    """Where its laws are wide or narrow, near and far; a level that is off is seen."""
+    rng = np.random.default_rng(8)
+    root = np.tril(rng.standard_normal((5, 4, 4)), -1) + np.exp(rng.standard_normal((5, 4)))[..., None] * np.eye(4)
+    one = Population(3.0 * rng.standard_normal((5, 4)), np.linalg.inv(root), np.log(rng.dirichlet(np.ones(5))))
+    same = polynomials(one)
+    for z in np.concatenate([rng.standard_normal((5, 4)), 20.0 * rng.standard_normal((5, 4))]):
+        at = jnp.asarray(z)
+        by_kind = [
+            stats.multivariate_normal.logpdf(z, mean, cov) + share
+            for mean, cov, share in zip(one.mean, root @ np.swapaxes(root, 1, 2), one.log_weight, strict=True)
+        ]
+        right = np.logaddexp.reduce(by_kind) - stats.norm.logpdf(z).sum()
+        np.testing.assert_allclose(log_ratio(at, same), right, rtol=1e-9, atol=1e-9)
+        off = same._replace(slope=1.001 * same.slope)
+        assert abs(float(log_ratio(at, off)) - right) > 1e-6
 
 
 def density(z: np.ndarray, law: Law, frame: Frame) -> float:

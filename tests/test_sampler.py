@@ -31,6 +31,8 @@ def bent(factor: jax.Array, x: jax.Array) -> jax.Array:
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sampler with a known law in place of a patient's."""
     monkeypatch.setattr(sampler, "flat_potential", lambda _: bent)
+    monkeypatch.setattr(sampler, "ready", lambda case: case)
+    monkeypatch.setattr(sampler, "across", lambda _: None)
     monkeypatch.setattr(sampler, "reference", lambda *_: ABOUT)
     monkeypatch.setattr(sampler, "_named", lambda *given: dict(zip("abc", np.moveaxis(given[-1], -1, 0), strict=True)))
 

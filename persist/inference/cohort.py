@@ -10,7 +10,7 @@ import numpy as np
 from persist.dynamics.observe import OBSERVABLES, Observable
 from persist.errors import DataError, UsageError
 from persist.inference import composition
-from persist.inference.population import UNKNOWN, Population
+from persist.inference.population import UNKNOWN, Polynomials, Population
 from persist.inference.priors import base_of
 from persist.records.stops import doubtful
 from persist.treatment import doubt
@@ -72,7 +72,7 @@ class Case(NamedTuple):
     low_on: np.ndarray
     low_fall: np.ndarray
     specimens: Specimens
-    population: Population = UNKNOWN
+    population: Population | Polynomials = UNKNOWN
     known: Known | None = None
     doubt: Doubt | None = None
 

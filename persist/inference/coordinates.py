@@ -258,13 +258,13 @@ def unstretch(u: Array) -> tuple[Array, Array]:
     x = jnp.minimum(left, 0.0)
     for _ in range(_NEWTON):
         x = jax.lax.stop_gradient(x)
-        value, slope = _stretched(x)
+        value, slope = stretched(x)
         x = x - (jax.lax.stop_gradient(value) - left) / jax.lax.stop_gradient(slope)
     x = jnp.where(mirrored, -x, x)
-    return x, -jnp.log(_stretched(x)[1])
+    return x, -jnp.log(stretched(x)[1])
 
 
-def _stretched(x: Array) -> tuple[Array, Array]:
+def stretched(x: Array) -> tuple[Array, Array]:
     """x + k sigmoid(x), and its derivative."""
     share = jax.nn.sigmoid(x)
     return x + STRETCH * share, 1.0 + STRETCH * share * (1.0 - share)

@@ -74,7 +74,7 @@ def model(case: Case, pack: Pack, variant: str, power: float, chance: bool = Tru
         values |= _named("persisters", place_persisters(_free, values, case, pack, power))
     if "resistant_0" in aside:
         values |= _named("clone", place_clone(_free, values, case, pack, power))
-    if len(case.population.mean):
+    if len(case.population[0]):
         numpyro.factor("population", log_ratio(scores(values, pack, shared(names)), case.population))
     if "resistant_0" in aside and chance:
         found = fate(values, _free(LUCK), case, power)

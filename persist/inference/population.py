@@ -65,6 +65,17 @@ class Population(NamedTuple):
     log_weight: Any
 
 
+class Polynomials(NamedTuple):
+    """A mixture for those who ask often: log densities of the m laws, with their weights, as polynomials of scores, so that
+    those of many points are one product of matrices. Factors of z_i z_j, i <= j, ``square`` (m, n (n + 1) / 2), of scores,
+    ``slope`` (m, n), and the ``level`` (m,).
+    """
+
+    square: Any
+    slope: Any
+    level: Any
+
+
 UNKNOWN = Population(np.zeros((0, 0)), np.zeros((0, 0, 0)), np.zeros(0))
 """No cohort to lean on: the pack's prior."""
 
@@ -112,12 +123,24 @@ def scores(values: dict[str, Any], pack: Pack, names: tuple[str, ...]) -> Array:
     return jnp.stack([score(entries[name], values[name]) for name in names])
 
 
-def log_ratio(z: Array, law: Population) -> Array:
-    """Log density ``()`` of scores ``(n,)`` under the mixture, less that under the pack's prior (standard normal)."""
-    away = jnp.einsum("mij,mj->mi", law.whiten, z[None, :] - law.mean)
+def polynomials(law: Population) -> Polynomials:
+    """A mixture as polynomials.
+
+    log |W| - m^T P m / 2 + (P m) z - sum_ij P_ij z_i z_j / 2,      W what whitens a law of mean m,  P = W^T W
+    """
+    precision = jnp.einsum("mji,mjk->mik", law.whiten, law.whiten)
+    slope = jnp.einsum("mij,mj->mi", precision, law.mean)
     scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(law.whiten, axis1=-2, axis2=-1))), axis=-1)
-    each = scale - 0.5 * jnp.sum(away**2, axis=-1) + law.log_weight
-    return jax.nn.logsumexp(each) + 0.5 * jnp.sum(z**2)
+    i, j = np.triu_indices(law.mean.shape[-1])
+    square = -precision[:, i, j] * np.where(i == j, 0.5, 1.0)[None]
+    return Polynomials(square, slope, scale - 0.5 * jnp.sum(slope * law.mean, axis=-1) + law.log_weight)
+
+
+def log_ratio(z: Array, law: Population | Polynomials) -> Array:
+    """Log density ``()`` of scores ``(n,)`` under the mixture, less that under the pack's prior (standard normal)."""
+    square, slope, level = polynomials(law) if isinstance(law, Population) else law
+    i, j = np.triu_indices(len(z))
+    return jax.nn.logsumexp(square @ (z[i] * z[j]) + slope @ z + level) + 0.5 * jnp.sum(z**2)
 
 
 def start(lanes: int, size: int) -> Law:

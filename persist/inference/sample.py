@@ -16,9 +16,10 @@ import numpy as np
 
 from persist import keys
 from persist.errors import FitError
+from persist.inference.across import across
 from persist.inference.population import Population, log_ratio
 from persist.inference.sampler import TIME, Effort, Kept, one_round, warm
-from persist.inference.target import flat_potential, reference, scored
+from persist.inference.target import flat_potential, ready, reference, scored
 from persist.inference.tempering import Tempered, temper
 from persist.inference.walkers import WALKERS, Stride, Walkers, root_of_metric
 
@@ -61,9 +62,8 @@ def drawn(stage: Stage, member: Member, prior: Population, before: Sample | None
     no finite density.
     """
     own = keys.seed_of(stage.seed, member.patient_id, "pool", str(stage.number))
-    target, case = member.target, member.case
-    each = Population(*(np.broadcast_to(part, (CROWD, *np.shape(part))) for part in prior))
-    walkers = Walkers(own, flat_potential(target), case, reference(target, case), CROWD, (each,))
+    target, case = member.target, ready(member.case._replace(population=prior))
+    walkers = Walkers(own, flat_potential(target), case, reference(target, case), CROWD, across(target))
     try:
         start = temper(walkers) if before is None else _from(walkers, before, prior)
     except FitError as error:

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
+from persist.inference.across import across
 from persist.inference.fate import SIZE, died_out
-from persist.inference.target import flat_potential, named, reference
+from persist.inference.target import flat_potential, named, ready, reference
 from persist.inference.tempering import adapted, temper
 from persist.inference.walkers import WALKERS, Crowd, Stride, Walkers, root_of_metric
 
@@ -122,7 +123,8 @@ def draw(
     """Posterior draws of one patient; ``warmup`` and ``draws`` are rounded up to whole rounds of all `WALKERS`."""
     search, pick = jax.random.split(key)
     seed = int(np.asarray(jax.random.bits(search, dtype=np.uint32)))
-    walkers = Walkers(seed, flat_potential(target), case, reference(target, case), effort.chains * WALKERS)
+    case, lanes = ready(case), effort.chains * WALKERS
+    walkers = Walkers(seed, flat_potential(target), case, reference(target, case), lanes, across(target))
     total = total_rounds(effort)
 
     def tell(done: float) -> None:

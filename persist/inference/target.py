@@ -16,7 +16,7 @@ from numpyro.infer.util import constrain_fn, potential_energy
 from persist.inference.coordinates import sites, starting_range
 from persist.inference.fate import SIZE
 from persist.inference.model import model, sampled
-from persist.inference.population import scores, shared
+from persist.inference.population import Polynomials, Population, polynomials, scores, shared
 from persist.inference.priors import load_pack
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from jax import Array
 
     from persist.inference.cohort import Case
-    from persist.inference.population import Population
     from persist.inference.priors import Pack
 
 
@@ -105,17 +104,22 @@ def by_site(target: Target, point: Array) -> dict[str, Array]:
 
 @cache
 def flat_potential(target: Target) -> Callable[..., Array]:
-    """Minus the log posterior density ``()`` at flat coordinates ``(n,)``; of a walker that has a population of its own, with
-    that as its prior.
-    """
+    """Minus the log posterior density ``()`` at flat coordinates ``(n,)``."""
     potential, _ = problem(target)
 
-    def at(case: Case, point: Array, population: Population | None = None) -> Array:
-        case = case if population is None else case._replace(population=population)
+    def at(case: Case, point: Array) -> Array:
         found: Array = potential(case)(by_site(target, point))
         return found
 
     return at
+
+
+def ready(case: Case) -> Case:
+    """The case for those who ask often: its population, if there is any, as polynomials."""
+    law = case.population
+    if not isinstance(law, Population) or not len(law.mean):
+        return case
+    return case._replace(population=Polynomials(*map(np.asarray, polynomials(law))))
 
 
 @cache

@@ -20,10 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 
+from persist.inference.across import across
 from persist.inference.fate import SIZE, living_founders, log_sized
 from persist.inference.inverse import located
 from persist.inference.sampler import Draws, Effort, drawn_from
-from persist.inference.target import flat_potential, named_at, reference
+from persist.inference.target import flat_potential, named_at, ready, reference
 from persist.inference.tempering import Tempered
 from persist.inference.walkers import WALKERS, Stride, Walkers, root_of_metric
 
@@ -60,7 +61,8 @@ def update(key: Array, values: dict[str, np.ndarray], before: Member, now: Membe
     if not weight.sum() ** 2 / (weight**2).sum() >= EFFECTIVE * lanes:
         return None
     seed = int(np.asarray(jax.random.bits(pick, dtype=np.uint32)))
-    walkers = Walkers(seed, flat_potential(now.target), now.case, reference(now.target, now.case), lanes)
+    target, case = now.target, ready(now.case)
+    walkers = Walkers(seed, flat_potential(target), case, reference(target, case), lanes, across(target))
     comb = (np.arange(lanes) + walkers.rng.uniform()) / lanes
     places = np.searchsorted(np.cumsum(weight) / weight.sum(), comb)
     chosen = points[np.minimum(walkers.rng.permutation(places), len(points) - 1)]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jax import Array
 
     Energy = Callable[..., Array]
+    Across = Callable[[np.random.Generator, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 WALKERS = 16
 """Walkers of a chain. They start together (`inference.tempering`), apart from those of other chains."""
@@ -41,6 +42,9 @@ JITTER = 0.2
 
 SMALL, SMALLER = 0.2, 0.2
 """Share of the trajectories with small steps, and how small over the common one."""
+
+TRIES = 2
+"""Steps across that a walker tries after a trajectory, where there are any (`inference.across`); each costs about a leap."""
 
 DIVERGENT = 1000.0
 """Error of H beyond which a trajectory counts as divergent."""
@@ -81,9 +85,9 @@ class Stride(NamedTuple):
 class Walkers:
     """The walkers of one patient: `TOGETHER` in a program, the programs on as many threads as there are cores.
 
-    ``energy(case, point, *own)`` is minus the log density ``()`` at a point ``(n,)``; ``case`` is a tree of arrays, ``own`` are
-    trees of what each walker has for itself, with a leading axis of walkers (usually nothing). Programs are compiled once for
-    each function and shapes of the case, so the same function must be given for all patients.
+    ``energy(case, point)`` is minus the log density ``()`` at a point ``(n,)``; ``case`` is a tree of arrays. Programs are
+    compiled once for each function and shapes of the case, so the same function must be given for all patients. ``across``: a
+    step that walkers try besides, after every trajectory (`inference.across`).
     """
 
     def __init__(
@@ -93,12 +97,12 @@ class Walkers:
         case: Any,
         reference: ReferenceLaw,
         lanes: int,
-        own: tuple[Any, ...] = (),
+        across: Across | None = None,
     ) -> None:
         self.rng = np.random.default_rng(seed)
-        self.case, self.reference, self.lanes, self.own = case, reference, lanes, own
+        self.case, self.reference, self.lanes, self.across = case, reference, lanes, across
         self.device = jax.config.jax_default_device  # of this thread; the walkers' own threads have to be told
-        self.run = _program(energy, case, len(reference.location), jax.tree.map(lambda leaf: leaf[0], own), self.device)
+        self.run = _program(energy, case, len(reference.location), self.device)
         self.leaps = 0
 
     def start(self) -> Crowd:
@@ -122,9 +126,20 @@ class Walkers:
         before, after, error, level = self._each(crowd.point, momentum, size, stride.root, leaps, beta)
         accept = np.exp(-np.clip(np.where(np.isfinite(error), error, np.inf), 0.0, None))
         taken = self.rng.uniform(size=shape[0]) < accept
-        pairs = zip(after, before, strict=True)
-        chosen = Crowd(*(np.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in pairs))
+        chosen = _chosen(taken, after, before)
+        if self.across is not None and leaps:
+            for _ in range(TRIES):
+                chosen = self._stepped(chosen, self.across, beta)
         return chosen, Moved(accept, np.asarray(~(error < DIVERGENT)), common, level)
+
+    def _stepped(self, crowd: Crowd, across: Across, beta: float) -> Crowd:
+        """Walkers after a step ``across``, accepted or not."""
+        there, grown = across(self.rng, crowd.point)
+        still, none = np.zeros_like(there), np.zeros(len(there))
+        _, after, _, _ = self._each(there, still, none, np.eye(there.shape[1]), 0, beta)
+        level = [beta * at.energy + (1.0 - beta) * at.reference for at in (crowd, after)]
+        taken = np.log(self.rng.uniform(size=len(there))) < level[0] - level[1] + grown
+        return _chosen(taken, after, crowd)
 
     def _leaps(self, stride: Stride) -> int:
         """Leapfrog steps of a trajectory, from a third of the longest time up to all of it."""
@@ -139,7 +154,7 @@ class Walkers:
         more = -len(point) % TOGETHER
         rows = jax.tree.map(
             lambda part: np.pad(part, [(0, more)] + [(0, 0)] * (np.ndim(part) - 1), mode="edge"),
-            (point, momentum, size, self.own),
+            (point, momentum, size),
         )
         shared = (self.case, self.reference, root, np.asarray(leaps), np.asarray(beta, float))
 
@@ -156,12 +171,17 @@ class Walkers:
         return found
 
 
+def _chosen(taken: np.ndarray, there: Crowd, here: Crowd) -> Crowd:
+    """Walkers ``there`` where that was taken ``(lanes,)``, else ``here``."""
+    pairs = zip(there, here, strict=True)
+    return Crowd(*(np.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in pairs))
+
+
 def _trajectory(
     energy: Energy,
     point: Array,
     momentum: Array,
     size: Array,
-    own: tuple[Any, ...],
     case: Any,
     reference: ReferenceLaw,
     root: Array,
@@ -170,8 +190,8 @@ def _trajectory(
 ) -> tuple[Crowd, Crowd, Array, Array]:
     """Where walkers were and where the leapfrog takes them, the error of H, and H at the start; rows are walkers."""
 
-    def level(x: Array, mine: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
-        found = energy(case, x, *mine)
+    def level(x: Array) -> tuple[Array, tuple[Array, Array]]:
+        found = energy(case, x)
         found = jnp.where(jnp.isfinite(found), found, WALL)
         plain = 0.5 * jnp.sum(((x - reference.location) / reference.scale) ** 2)
         return beta * found + (1.0 - beta) * plain, (found, plain)
@@ -185,7 +205,7 @@ def _trajectory(
         moves = number > 0
         p = p - 0.5 * width * slope
         x = x + jnp.where(moves, width * (p @ root.T), 0.0)
-        (total, parts), bend = look(x, own)
+        (total, parts), bend = look(x)
         slope = jnp.where(jnp.isfinite(bend), bend, 0.0) @ root
         p = p - jnp.where(moves, 0.5 * width * slope, 0.0)
         now = (total + 0.5 * jnp.sum(p**2, axis=1), *parts)
@@ -202,15 +222,12 @@ _COMPILING = Lock()
 """Held while a program is compiled, so that threads do not all compile the same one."""
 
 
-def _program(energy: Energy, case: Any, size: int, mine: tuple[Any, ...], device: Any) -> Any:
-    """The trajectory compiled for points ``(size,)``, cases of these padded sizes, what a walker has for itself and the device,
-    once.
-    """
-    shapes = (size, device, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((case, mine))))
+def _program(energy: Energy, case: Any, size: int, device: Any) -> Any:
+    """The trajectory compiled for points ``(size,)``, cases of these padded sizes and the device, once."""
+    shapes = (size, device, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(case)))
     with _COMPILING:
         if (energy, shapes) not in _PROGRAMS:
-            own = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (TOGETHER, *np.shape(leaf))), mine)
-            rows = (jnp.zeros((TOGETHER, size)), jnp.zeros((TOGETHER, size)), jnp.ones(TOGETHER), own)
+            rows = (jnp.zeros((TOGETHER, size)), jnp.zeros((TOGETHER, size)), jnp.ones(TOGETHER))
             reference = ReferenceLaw(np.zeros(size), np.ones(size))
             shared = (case, reference, np.eye(size), np.asarray(1), np.asarray(1.0))
             _PROGRAMS[energy, shapes] = _compiled(energy).lower(*rows, *shared).compile()
