@@ -104,6 +104,51 @@ def test_patients_of_the_population_are_not_counted_twice(fit) -> None:
         pooled.fit_next(Table((fakes.FIVE_VALUES,), (), ""), Settings(), fit)
 
 
+def responders(names: tuple[str, ...]) -> store.Dataset:
+    """A population of one law, in which 30 % are apart and 40 % have no clone."""
+    group = known(names, 0.0, OFF)
+    return group.assign(apart=group["apart"] + np.array([2.0, -2.5]), share=group["share"] + 0.3)
+
+
+def at_scores(made: store.DataTree, z: dict[str, np.ndarray]) -> store.DataTree:
+    """The fit with draws ``(chains, draws)`` of the patient that have these scores."""
+    entries, posterior = leaning.pack_of(made).every, made["posterior"].to_dataset().copy(deep=True)
+    for name, column in z.items():
+        posterior[name].loc[{"patient": "A"}] = np.asarray(at_score(entries[name], column))
+    made["posterior"] = store.DataTree(posterior)
+    return made
+
+
+@pytest.mark.law
+def test_how_likely_a_new_patient_is_apart_and_without_a_clone(names) -> None:
+    """Patients of the population are so as often as it says; where the draws are, Bayes' formula tells."""
+    made = fakes.posterior(Table((fakes.FIVE_VALUES,), (), "0" * 64), {"A": fakes.truth("P01")}, chains=4)
+    pooled.lean(made, responders(names))
+    shape = tuple(made["posterior"].sizes[part] for part in ("chain", "draw"))
+    law = leaning.prior_of(made, "A")
+    z = leaning.drawn(np.random.default_rng(3), law, int(np.prod(shape)))
+    columns = {name: column.reshape(shape) for name, column in zip(names, z.T, strict=True)}
+    apart, free = leaning.belonging(at_scores(made, columns), "A")
+    error = np.sqrt(0.25 / np.prod(shape))
+    assert abs(apart - 0.3) < 5.0 * error
+    assert abs(free - 0.4) < 5.0 * error
+    here = {name: np.full(shape, value) for name, value in zip(names, np.zeros(len(names)), strict=True)}
+    here |= {name: np.full(shape, MEAN[at] + (1.5, -2.0)[at]) for at, name in enumerate(POOLED)}
+    off, toward, shift = np.array([1.5, -2.0]), np.array([2.0, -2.5]), np.array([0.0, OFF["decline_s"]])
+    parts = {
+        (k, e): (0.3 if k else 0.7)
+        * (0.4 if e else 0.6)
+        * stats.multivariate_normal.pdf(off, k * toward + e * shift, COVARIANCE)
+        * stats.norm.pdf(e * OFF["mutation"])
+        for k in (0, 1)
+        for e in (0, 1)
+    }
+    found = leaning.belonging(at_scores(made, here), "A")
+    total = sum(parts.values())
+    assert found[0] == pytest.approx((parts[1, 0] + parts[1, 1]) / total, rel=1e-6)
+    assert found[1] == pytest.approx((parts[0, 1] + parts[1, 1]) / total, rel=1e-6)
+
+
 @pytest.mark.parametrize("off", [{}, OFF], ids=["all alike", "some without a clone"])
 def test_the_mixture_has_the_density_of_its_draws(names, off) -> None:
     group = known(names, 0.3, off, along=0.3)

@@ -32,6 +32,7 @@ from persist.inference.population import (
     start,
     wishart,
 )
+from persist.inference.population import shares as of_each
 
 LANES, SIZE, PATIENTS = 4000, 3, 5
 WITHOUT = np.linspace(0.0, 1.0, LANES)
@@ -192,6 +193,22 @@ def test_polynomials_are_the_mixture() -> None:
         np.testing.assert_allclose(log_ratio(at, same), right, rtol=1e-9, atol=1e-9)
         off = same._replace(slope=1.001 * same.slope)
         assert abs(float(log_ratio(at, off)) - right) > 1e-6
+
+
+def test_what_each_law_has_in_the_density_is_told_by_bayes_formula() -> None:
+    rng = np.random.default_rng(12)
+    one = Population(
+        2.0 * rng.standard_normal((3, 2)), np.eye(2) * np.array([1.0, 0.5, 2.0])[:, None, None], np.log([0.2, 0.5, 0.3])
+    )
+    z = 2.0 * rng.standard_normal((7, 2))
+    parts = np.stack(
+        [
+            np.exp(weight) * stats.multivariate_normal.pdf(z, mean, np.linalg.inv(whiten @ whiten))
+            for mean, whiten, weight in zip(*one, strict=True)
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(of_each(z, one), parts / parts.sum(axis=1, keepdims=True), rtol=1e-9)
 
 
 def density(z: np.ndarray, law: Law, frame: Frame) -> float:

@@ -21,9 +21,9 @@ from persist.inference.cohort import observable
 from persist.inference.covariates import Effects, Scale, at, completed, standardised
 from persist.inference.covariates import moments as with_effects
 from persist.inference.model import sampled
-from persist.inference.population import UNKNOWN, Law, Moments, Population, blend, moments, shared
+from persist.inference.population import KINDS, UNKNOWN, Law, Moments, Population, blend, moments, shared, shares
 from persist.inference.posterior import patients
-from persist.inference.priors import load_pack
+from persist.inference.priors import load_pack, score
 from persist.types import Biomarkers
 
 if TYPE_CHECKING:
@@ -204,6 +204,17 @@ def prior_of(fit: store.DataTree, patient: str) -> Population:
     if GROUP not in fit.children:
         return UNKNOWN
     return mixture(fit[GROUP].to_dataset(), patient, markers_of(fit))
+
+
+def belonging(fit: store.DataTree, patient: str) -> tuple[float, float]:
+    """How likely a patient of a fit is one of those apart, and one without a clone, given its draws: the mean over these of
+    what each has of the mixture that is its prior, by kind (`population.KINDS`).
+    """
+    law, drawn = prior_of(fit, patient), fit["posterior"].to_dataset().sel(patient=patient)
+    entries = pack_of(fit).every
+    z = np.stack([np.asarray(score(entries[name], drawn[name].values.ravel())) for name in names_of(fit)], axis=-1)
+    by_kind = shares(z, law).reshape(len(z), -1, KINDS).sum(axis=1).mean(axis=0)
+    return float(by_kind[1] + by_kind[3]), float(by_kind[2] + by_kind[3])
 
 
 def marginals(

@@ -143,6 +143,14 @@ def log_ratio(z: Array, law: Population | Polynomials) -> Array:
     return jax.nn.logsumexp(square @ (z[i] * z[j]) + slope @ z + level) + 0.5 * jnp.sum(z**2)
 
 
+def shares(z: np.ndarray, law: Population) -> np.ndarray:
+    """What each law of the mixture has in the density at scores ``(draws, n)``, ``(draws, m)``; rows add up to 1."""
+    square, slope, level = (np.asarray(part) for part in polynomials(law))
+    i, j = np.triu_indices(z.shape[1])
+    log_part = (z[:, i] * z[:, j]) @ square.T + z @ slope.T + level
+    return np.asarray(jax.nn.softmax(log_part, axis=1))
+
+
 def start(lanes: int, size: int) -> Law:
     """The law that a cohort begins with: about the pack's prior, nobody far apart."""
     share, free = np.full(lanes, APART_0 / (APART_0 + APART_1)), np.full(lanes, FREE_0 / (FREE_0 + FREE_1))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persist.inference import leaning, store
+from persist.inference.posterior import patients
 from persist.validation import effects
 from persist.validation.chains import MORE, convergence, problems
 
@@ -46,6 +47,7 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
     walkers, own = 1 + int(group["lane"].max()), columns(group)
     found = convergence(store.dataset(own, {}), walkers)
     remedies = () if store.attribute(fit, "pooled") else (LONGER, LONGER)
+    apart, free = _kinds(fit, group)
     said = [f"the population: {problem}" for problem in (*problems(found, *remedies), *_thin(group, *remedies[1:]))]
     pairs = _correlations(group)
     between = convergence(store.dataset(pairs, {}), walkers) if pairs else None
@@ -66,15 +68,25 @@ def examine(fit: xr.DataTree) -> dict[str, Any] | None:
         },
         "share_apart": _quantiles(group["share"].values),
         "apart": {str(name): _quantiles(group["apart"].sel(score=name).values) for name in group["score"].values},
-        "is_apart": {str(name): float(group["is_apart"].sel(member=name).mean()) for name in group["member"].values},
+        "is_apart": apart,
         "share_clone_free": _quantiles(group["clone_free"].values) if _seeded(group) else None,
-        "is_clone_free": {
-            str(name): float(group["is_clone_free"].sel(member=name).mean())
-            for name in group["member"].values
-            if _seeded(group)
-        },
+        "is_clone_free": free if _seeded(group) else {},
         "effects": effects.told(group),
     }
+
+
+def _kinds(fit: xr.DataTree, group: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:
+    """How likely each patient is one of those apart, and one without a clone: of the cohort that the population was learned
+    from, over all laws that were drawn; of those of the fit who came after it, by their draws (`leaning.belonging`).
+    """
+    own = [str(name) for name in group["member"].values]
+    told = {name: leaning.belonging(fit, name) for name in patients(fit) if name not in own}
+    cohort = {
+        name: tuple(float(group[what].sel(member=name).mean()) for what in ("is_apart", "is_clone_free"))
+        for name in own
+    }
+    both = cohort | told
+    return {name: pair[0] for name, pair in both.items()}, {name: pair[1] for name, pair in both.items()}
 
 
 def _seeded(group: xr.Dataset) -> bool:
