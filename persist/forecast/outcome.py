@@ -19,7 +19,7 @@ from persist.forecast.under import LEVELS, Futures
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
 from persist.records.stops import doubtful
-from persist.treatment.schedule import Plan, parse_plan
+from persist.treatment.schedule import Plan, parse_plan, plan_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,6 +82,7 @@ def forecast(
     """
     everyone = posterior.series(fit)
     rule = rule_for(everyone[0].observable, question.endpoint)
+    _check_first_parts(question, rule)
     total, done = len(everyone) * len(question.plans), 0
     rows: dict[str, list[Futures]] = {}
     looks = {}
@@ -97,6 +98,16 @@ def forecast(
             rows[one.patient_id].append(next(futures))
             done += 1
     return _assemble(fit, question, rule, rows, looks)
+
+
+def _check_first_parts(question: Ask, rule: Rule) -> None:
+    """`UsageError` for a plan that never gives the drug until progression, where that is judged on drug only."""
+    for plan in question.plans:
+        never = plan.then is not None and not len(plan_schedule(plan, 0.0, question.horizon).start)
+        if never and not rule.any_time:
+            what = "its first part never gives the drug, and progression is judged on drug only, so the second never begins"
+            remedy = f"use --endpoint {rule.name}:any-time, or begin with some days on"
+            raise UsageError(what, where=f'plan "{plan.text}"', remedy=remedy)
 
 
 def _look(series: Series, question: Ask) -> Look:
@@ -169,6 +180,7 @@ def _assemble(
     ends = store.dataset(
         {
             "time_to_progression": ((*where, "draw", "replicate"), stack("time_to_progression")),
+            "seen": ((*where, "draw", "replicate"), stack("seen")),
             "extinct": ((*where, "draw", "replicate"), stack("extinct")),
             "days_on_drug": (where, stack("days_on_drug")),
         },

@@ -14,9 +14,11 @@ from persist.dynamics.checks import Method
 from persist.dynamics.paths import Lanes, Steered
 from persist.dynamics.sampling import poisson, stream
 from persist.dynamics.trajectories import steered
-from persist.forecast.agenda import course, days_on_drug_before
+from persist.forecast.agenda import course, days_on_drug_before, deciding, last_course, planned
+from persist.forecast.endpoints import Judge, judge, room
 from persist.forecast.kept import Part, part
-from persist.forecast.visits import Chance, chances, look, scale_of, watch
+from persist.forecast.visits import chances, scale_of
+from persist.forecast.watch import Visit, following, look, watch
 from persist.inference.fate import SIZE
 from persist.types import Cells
 
@@ -36,9 +38,9 @@ class Futures(NamedTuple):
     """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``
     and of what would be ``measured`` of it,
     mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
-    progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug (mean of
-    the paths); the most visits in a row at which progression is judged, being on drug (median of the paths); the `step`
-    of the leap.
+    progression and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether all
+    cells are gone; days on drug (mean of the paths); the most visits in a row at which progression is judged, being on drug
+    (median of the paths); the `step` of the leap.
     """
 
     day: np.ndarray
@@ -47,6 +49,7 @@ class Futures(NamedTuple):
     shares: np.ndarray
     dose: np.ndarray
     time_to_progression: np.ndarray
+    seen: np.ndarray
     extinct: np.ndarray
     days_on_drug: float
     visits_on_drug: int
@@ -57,11 +60,13 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     """Futures of one patient under one plan, the leap taking the ``step``."""
     number, draws = who.paths, who.paths // who.replicates
     first = who.at.burden if who.look.start <= who.at.day + 1e-6 else None
+    offset = who.look.start - who.at.day
 
     def lanes(members: np.ndarray) -> Lanes:
         mine, seen = _of(who, members, one)
         cells = whole(who.seed, who.name, members, mine)
-        memory = watch(one.plan.rule, scale_of(mine), first)
+        judges, second = _judges(who, one, len(members)), following(one.plan.then, one.after, len(members))
+        memory = watch(scale_of(mine), judges, one.plan.rule, first, second=second, offset=offset)
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> Part:
@@ -70,31 +75,44 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     key, along, method = keys.key(who.seed, who.name, "futures"), course(who, one), Method("leap", step.days)
     chunks = steered(finish, look, key, lanes, one.steps, along, method, trajectories=number, record=one.recorded)
     parts = list(chunks)
+
+    def by_path(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts]).reshape(draws, who.replicates)
+
     return Futures(
         day=one.dense - who.look.start,
         burden=np.quantile(np.concatenate([part.burden for part in parts]), LEVELS, axis=0).T,
         measured=np.quantile(np.concatenate([part.measured for part in parts]), LEVELS, axis=0).T,
         shares=np.asarray(sum(part.shares for part in parts)) / number,
         dose=np.asarray(sum(part.dose for part in parts)) / number,
-        time_to_progression=np.concatenate([part.times for part in parts]).reshape(draws, who.replicates),
-        extinct=np.concatenate([part.gone for part in parts]).reshape(draws, who.replicates),
-        days_on_drug=float(np.concatenate([part.on for part in parts]).mean()) - days_on_drug_before(who, one),
-        visits_on_drug=int(np.median(np.concatenate([part.visits for part in parts]))),
+        time_to_progression=by_path("times"),
+        seen=by_path("seen"),
+        extinct=by_path("gone"),
+        days_on_drug=float(by_path("on").mean()) - days_on_drug_before(who, one),
+        visits_on_drug=int(np.median(by_path("visits"))),
         step=step,
     )
 
 
-def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Chance]:
-    """The landmark of some paths, and the chance of what is measured of them on recorded days (and more, to fill up)."""
+def _judges(who: Patient, one: Agenda, number: int) -> tuple[Judge, ...]:
+    """A judge for the rule of progression; the nadir up to the landmark counts for as long as that course goes on."""
+    days, before = one.visits - who.look.start, (who.at.nadir, last_course(who, one))
+    return (judge(who.rule, (number,), room(days, who.rule), before),)
+
+
+def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Visit]:
+    """The landmark of some paths, and what is seen of them on recorded days (and more, to fill up)."""
     pick = members // who.replicates
     mine: Landmark = jax.tree.map(
         lambda value: np.asarray(value)[pick] if np.ndim(value) else value, who.at._replace(nadir=0.0)
     )
     some = {name: mine.values[name] for name in ("noise_sd", "wander_sd", "wander_days")}
     more = bucket(len(one.day)) - len(one.day)
-    since, shared = (np.pad(part, (0, more), mode="edge") for part in (one.day - who.at.day, one.shared))
+    looked = (np.isin(one.day, days) for days in (deciding(who, one), one.visits))
+    of_days = (one.day - who.at.day, one.shared, one.day - who.look.start, *planned(who, one), *looked)
+    since, shared, *told = (np.pad(part, (0, more), mode="edge") for part in of_days)
     streams = _streams(keys.numbered(keys.key(who.seed, who.name, "visits"), jnp.asarray(members)))
-    return mine, chances(streams, since, shared, (mine.wander_mean, mine.wander_root), some)
+    return mine, Visit(chances(streams, since, shared, (mine.wander_mean, mine.wander_root), some), *told)
 
 
 _streams = jax.jit(stream)

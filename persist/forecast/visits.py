@@ -1,7 +1,7 @@
-"""Visits of futures: what is measured of the cells then, and what a rule makes of it.
+"""Visits of futures: what is measured of the cells then.
 
 The wander and the errors of a path do not depend on its cells, so they are drawn beforehand, by day; a
-rule inside the engine and the endpoints after it see the same values.
+rule inside the engine and the record after it see the same values.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist import keys
-from persist.dynamics.observe import Passage, log_burden, noise, passage, times, visible, wander
+from persist.dynamics.observe import Passage, log_burden, noise, passage, times, wander
 from persist.dynamics.sampling import draws, normal_quantile, substream
-from persist.treatment.rules import Memory, decide, remember
 
 if TYPE_CHECKING:
     from jax import Array
     from jax.typing import ArrayLike
 
     from persist.forecast.landmark import Landmark
-    from persist.treatment.grammar import Adaptive
-    from persist.types import Cells
 
 
 class Scale(NamedTuple):
@@ -50,35 +47,6 @@ class Chance(NamedTuple):
     drift: Any
     scatter: Any
     shock: Any
-
-
-class Watch(NamedTuple):
-    """The memory of a rule that looks at measured burdens."""
-
-    rule: Memory
-    scale: Scale
-
-    @property
-    def dose(self) -> Any:
-        """The dose in force, ``(n,)``."""
-        return self.rule.dose
-
-
-def watch(rule: Adaptive | None, scale: Scale, first: float | None) -> Watch:
-    """The memory of a plan's rule at its beginning; ``first``, where known, is the burden it refers to. Without a rule,
-    one that never looks.
-    """
-    count = len(scale.log_unit)
-    if rule is None:
-        return Watch(Memory(jnp.zeros(count), jnp.zeros(count), jnp.zeros(()), jnp.zeros(())), scale)
-    memory = remember(rule, count)
-    return Watch(memory if first is None else decide(memory, jnp.full(count, first, float)), scale)
-
-
-def look(memory: Watch, cells: Cells, seen: Chance) -> Watch:
-    """The memory after a visit; for `trajectories.steered`."""
-    total = visible(cells, memory.scale.shed_p)
-    return memory._replace(rule=decide(memory.rule, measure(total, memory.scale, seen)[1]))
 
 
 def measure(total: Array, scale: Scale, chance: Chance) -> tuple[Array, Array]:

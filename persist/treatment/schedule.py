@@ -26,7 +26,8 @@ MAX_PIECES = 100_000
 def plan_schedule(plan: Plan, start_day: float, horizon: float) -> Schedule:
     """Schedule of a plan: its pieces from ``start_day``, repeated where it repeats, cut at ``start_day + horizon``.
 
-    Where a rule follows the pieces, it is taken to give the full dose throughout. Segments ``(n_segments,)`` in absolute
+    Where a rule follows the pieces, it is taken to give the full dose throughout, and of a plan until progression this is the
+    first part, as if there was none. Segments ``(n_segments,)`` in absolute
     days, dose > 0 only; touching pieces of one dose are one segment. Raises
     `ScheduleError` where the pieces are so short that more than `MAX_PIECES` would fit into the horizon.
     """
