@@ -14,7 +14,14 @@ from persist.cli.options import common_options, days, device_option, output_opti
 @click.command("forecast")
 @click.argument("fit", type=click.Path(path_type=Path), metavar="FIT.nc")
 @click.option(
-    "--plan", "plans", multiple=True, required=True, metavar="PLAN", help='Such as on, or "holiday=off 90, on".'
+    "--plan", "plans", multiple=True, metavar="PLAN", help='Such as on, or "holiday=off 90, on" (may be repeated).'
+)
+@click.option(
+    "--plans",
+    "table",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Table of more plans, after those of --plan: plan, start_days, stop_days, dose.",
 )
 @click.option("--horizon", type=float, required=True, callback=days, metavar="DAYS", help="How far to look.")
 @click.option(
@@ -36,6 +43,7 @@ from persist.cli.options import common_options, days, device_option, output_opti
 def command(
     fit: Path,
     plans: tuple[str, ...],
+    table: Path | None,
     horizon: float,
     start: float | None,
     endpoint: str | None,
@@ -50,7 +58,7 @@ def command(
     quiet: bool,
 ) -> None:
     """Forecast the patients of FIT.nc under each plan; the first plan is the reference of the others."""
-    claim_output(output, force, [fit])
+    claim_output(output, force, [fit, table])
     use_device(device)
     use_float64()
     keep_compiled()
@@ -60,6 +68,7 @@ def command(
     question = ask(
         plans,
         horizon,
+        table,
         start=start,
         endpoint=endpoint,
         visit_every=visit_every,
@@ -70,9 +79,8 @@ def command(
     posterior = store.load(fit, "fit")
 
     def tell(patient: str, done: int, total: int) -> None:
-        progress(
-            f"patient {patient}: plan {done % len(plans) + 1} of {len(plans)} ({done} of {total} done)", quiet=quiet
-        )
+        number = len(question.plans)
+        progress(f"patient {patient}: plan {done % number + 1} of {number} ({done} of {total} done)", quiet=quiet)
 
     result = forecast(posterior, question, tell)
     store.save(result, output)

@@ -18,11 +18,13 @@ from persist.forecast.notes import notes
 from persist.forecast.under import LEVELS, Futures
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
+from persist.records.plans import read_plans
 from persist.records.stops import doubtful
-from persist.treatment.schedule import Plan, parse_plan, plan_schedule
+from persist.treatment.schedule import Plan, parse_plan, plan_of, plan_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from persist.forecast.endpoints import Rule
     from persist.types import Schedule, Series
@@ -37,7 +39,8 @@ MEDIAN = LEVELS.index(0.5)
 
 class Ask(NamedTuple):
     """What is asked of a forecast: plans (the first is the reference), horizon and start (None: the last visit) in days,
-    endpoint (None: the observable's own), spacing of visits (None: the patient's median, else 28 days), effort, seed.
+    endpoint (None: the observable's own), spacing of visits (None: the patient's median, else 28 days), effort, seed; notes on
+    the plans as they were read, and the drug that they name, with the place where they do (None: they name none).
     """
 
     plans: tuple[Plan, ...]
@@ -48,17 +51,26 @@ class Ask(NamedTuple):
     draws: int = 500
     replicates: int = 2
     seed: int = 0
+    notes: tuple[str, ...] = ()
+    drug: tuple[str, str] | None = None
 
 
-def ask(plans: Sequence[str], horizon: float, **options: Any) -> Ask:
-    """An `Ask` from plan texts; `ScheduleError` / `UsageError` for what is no plan, two of one name, or no horizon."""
+def ask(plans: Sequence[str], horizon: float, table: str | Path | None = None, **options: Any) -> Ask:
+    """An `Ask` from plan texts and those of a ``table`` (a file, `records.plans`) after them; `ScheduleError` / `UsageError`
+    for what is no plan, two of one name, or no horizon, `DataError` for what is no table of plans.
+    """
     _check_options(options)
     parsed = tuple(parse_plan(text) for text in ([plans] if isinstance(plans, str) else plans))
+    if table is not None:
+        written = read_plans(table)
+        parsed += tuple(plan_of(name, schedule) for name, schedule in written.schedules.items())
+        options |= {"notes": written.notes, "drug": (written.drug, written.where) if written.drug else None}
     names = [plan.name for plan in parsed]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
         what = f'two plans are called "{twice[0]}"' if twice else "no plan was given"
-        raise UsageError(what, where="--plan", remedy='give each its own, such as --plan "holiday=off 90, on"')
+        where = "--plan" if table is None else "--plan and --plans"
+        raise UsageError(what, where=where, remedy='give each its own, such as --plan "holiday=off 90, on"')
     if not 0.0 < horizon < np.inf:
         raise UsageError(f"the horizon is {horizon:g} days", where="--horizon", remedy="give a number of days over 0")
     return Ask(parsed, float(horizon), **options)
@@ -83,6 +95,9 @@ def forecast(
     everyone = posterior.series(fit)
     rule = rule_for(everyone[0].observable, question.endpoint)
     _check_first_parts(question, rule)
+    question = question._replace(
+        notes=(*question.notes, *_drug_of_plans(question, store.attribute(fit, "settings").get("drug")))
+    )
     total, done = len(everyone) * len(question.plans), 0
     rows: dict[str, list[Futures]] = {}
     looks = {}
@@ -108,6 +123,19 @@ def _check_first_parts(question: Ask, rule: Rule) -> None:
             what = "its first part never gives the drug, and progression is judged on drug only, so the second never begins"
             remedy = f"use --endpoint {rule.name}:any-time, or begin with some days on"
             raise UsageError(what, where=f'plan "{plan.text}"', remedy=remedy)
+
+
+def _drug_of_plans(question: Ask, fitted: str | None) -> list[str]:
+    """What is assumed of the drug that the plans name; `UsageError` where it is not the one that was ``fitted``."""
+    if question.drug is None:
+        return []
+    name, where = question.drug
+    if fitted is None:
+        return [f"the fit names no drug: {name}, which the plans name, is taken to be the one that was fitted"]
+    if name != fitted:
+        remedy = "name the drug of the fit, or leave the column drug out"
+        raise UsageError(f"the drug {name!r} was not fitted, but {fitted!r}", where=where, remedy=remedy)
+    return []
 
 
 def _look(series: Series, question: Ask) -> Look:
@@ -192,7 +220,7 @@ def _assemble(
         "settings": _settings(question, rule, looks),
         "summary": summary(rows, plans, question.horizon, rule.any_time, _effective(fit, list(rows))),
         "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
-        "notes": notes(fit, question.plans, looks, rule, rows),
+        "notes": [*question.notes, *notes(fit, question.plans, looks, rule, rows)],
         "fit": json.loads(fit.attrs["provenance"]),
         "provenance": store.provenance(question.seed, hashlib.sha256(fit.attrs["provenance"].encode()).hexdigest()),
     }
