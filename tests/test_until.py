@@ -144,7 +144,9 @@ def watched(first: str, second: str, burden: np.ndarray, rule: Rule) -> tuple[np
         visit, start = day > 0 and day % 28.0 == 0, day == 0
         level = jnp.asarray(burden[:, int(day / 28.0)])
         decides = start or (visit and day >= plan.ruled_from - 1e-9)
-        row = Visit(still, day, float(dose_at(schedule, day)), day >= plan.ruled_from, decides, visit)
+        row = Visit(
+            still, np.zeros(number, bool), day, float(dose_at(schedule, day)), day >= plan.ruled_from, decides, visit
+        )
         memory, course = step(memory, level, row, visit or (start and plan.rule is not None), course)
         doses.append(np.asarray(memory.dose))
     return np.asarray(memory.marks.seen), np.stack(doses, axis=1)

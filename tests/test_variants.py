@@ -203,7 +203,7 @@ def test_a_forecast_shows_what_is_shed() -> None:
 def test_a_rule_looks_at_what_is_shed() -> None:
     """Half of 100 cells are P and shed a tenth: 55 are seen, so a rule that stops under 60 stops, which all 100 would not."""
     scale = Scale(np.zeros(2), 1.0, False, np.array([0.1, 1.0]))
-    still = Visit(Chance(*(np.zeros(2) for _ in range(3))), 0.0, 1.0, True, True, False)
+    still = Visit(Chance(*(np.zeros(2) for _ in range(3))), np.zeros(2, bool), 0.0, 1.0, True, True, False)
     rule = parse_plan("adaptive 60/90 absolute").rule
     cells = Cells(np.full(2, 40.0), np.full(2, 50.0), np.full(2, 10.0))
     seen = look(watch(scale, (judge(RULES["psa"], (2,), 1),), rule), cells, still)

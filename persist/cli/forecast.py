@@ -35,6 +35,14 @@ from persist.cli.options import common_options, days, device_option, output_opti
     metavar="DAYS",
     help="Spacing of visits.",
 )
+@click.option(
+    "--missed-visits",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Probability that a visit is missed: neither a rule nor progression sees it.",
+)
 @click.option("--draws", type=click.IntRange(min=2), default=500, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
 @device_option
@@ -48,6 +56,7 @@ def command(
     start: float | None,
     endpoint: str | None,
     visit_every: float | None,
+    missed_visits: float,
     draws: int,
     replicates: int,
     device: str,
@@ -72,6 +81,7 @@ def command(
         start=start,
         endpoint=endpoint,
         visit_every=visit_every,
+        missed_visits=missed_visits,
         draws=draws,
         replicates=replicates,
         seed=seed,

@@ -43,9 +43,12 @@ def run(
     look: Look,
     rule: Rule,
     replicates: int,
+    missed: float = 0.0,
 ) -> Iterator[Futures]:
-    """Futures of one patient under each plan in turn, ``n_draws x replicates`` paths, in chunks of bounded memory."""
-    who = Patient(seed, name, at, look, rule, replicates, bool(dose_at(history, at.day - 1e-6) > 0.0))
+    """Futures of one patient under each plan in turn, ``n_draws x replicates`` paths, in chunks of bounded memory; visits are
+    ``missed`` with this probability, the same of each path under every plan.
+    """
+    who = Patient(seed, name, at, look, rule, replicates, bool(dose_at(history, at.day - 1e-6) > 0.0), missed)
     all_of = [agenda(who, history, plan) for plan in plans]
     step = _step(at, [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)])
     for one in all_of:

@@ -56,7 +56,9 @@ class Look(NamedTuple):
 
 
 class Patient(NamedTuple):
-    """What the futures of one patient have in common; ``before``: on drug up to the landmark."""
+    """What the futures of one patient have in common; ``before``: on drug up to the landmark; ``missed``: the probability that
+    a visit does not take place.
+    """
 
     seed: int
     name: str
@@ -65,6 +67,7 @@ class Patient(NamedTuple):
     rule: Rule
     replicates: int
     before: bool
+    missed: float = 0.0
 
     @property
     def paths(self) -> int:

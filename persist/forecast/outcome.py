@@ -39,7 +39,8 @@ MEDIAN = LEVELS.index(0.5)
 
 class Ask(NamedTuple):
     """What is asked of a forecast: plans (the first is the reference), horizon and start (None: the last visit) in days,
-    endpoint (None: the observable's own), spacing of visits (None: the patient's median, else 28 days), effort, seed; notes on
+    endpoint (None: the observable's own), spacing of visits (None: the patient's median, else 28 days), effort, seed; the
+    share of visits that are missed; notes on
     the plans as they were read, and the drug that they name, with the place where they do (None: they name none).
     """
 
@@ -51,6 +52,7 @@ class Ask(NamedTuple):
     draws: int = 500
     replicates: int = 2
     seed: int = 0
+    missed_visits: float = 0.0
     notes: tuple[str, ...] = ()
     drug: tuple[str, str] | None = None
 
@@ -83,6 +85,10 @@ def _check_options(options: dict[str, Any]) -> None:
         if value is not None and not value >= least:
             where = f"--{name.replace('_', '-')}"
             raise UsageError(f"{value:g} is too few", where=where, remedy=f"give {least:g} or more")
+    missed = options.get("missed_visits", 0.0)
+    if not 0.0 <= missed < 1.0:
+        remedy = "give a probability from 0 to less than 1, such as 0.2"
+        raise UsageError(f"{missed:g} is no share of visits", where="--missed-visits", remedy=remedy)
 
 
 def forecast(
@@ -105,7 +111,8 @@ def forecast(
         look = _look(one, question)
         at, history = _landmark(fit, one, look, question)
         looks[one.patient_id] = look
-        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, question.replicates)
+        missed, number = question.missed_visits, question.replicates
+        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, number, missed)
         rows[one.patient_id] = []
         for _ in question.plans:
             if progress is not None:
@@ -236,6 +243,7 @@ def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, An
         "thresholds": decide.THRESHOLDS,
         "draws": question.draws,
         "replicates": question.replicates,
+        "missed_visits": question.missed_visits,
         "seed": question.seed,
         "patients": {name: look._asdict() for name, look in looks.items()},
     }

@@ -17,7 +17,7 @@ from persist.dynamics.trajectories import steered
 from persist.forecast.agenda import course, days_on_drug_before, deciding, last_course, planned
 from persist.forecast.endpoints import Judge, judge, room
 from persist.forecast.kept import Part, part
-from persist.forecast.visits import chances, scale_of
+from persist.forecast.visits import chances, missed, scale_of
 from persist.forecast.watch import Visit, following, look, watch
 from persist.inference.fate import SIZE
 from persist.types import Cells
@@ -112,7 +112,9 @@ def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Visit
     of_days = (one.day - who.at.day, one.shared, one.day - who.look.start, *planned(who, one), *looked)
     since, shared, *told = (np.pad(part, (0, more), mode="edge") for part in of_days)
     streams = _streams(keys.numbered(keys.key(who.seed, who.name, "visits"), jnp.asarray(members)))
-    return mine, Visit(chances(streams, since, shared, (mine.wander_mean, mine.wander_root), some), *told)
+    chance = chances(streams, since, shared, (mine.wander_mean, mine.wander_root), some)
+    own = keys.numbered(keys.key(who.seed, who.name, "missed"), jnp.asarray(members))
+    return mine, Visit(chance, missed(own, since, who.missed) & told[-1][:, None], *told)
 
 
 _streams = jax.jit(stream)

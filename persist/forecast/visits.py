@@ -14,7 +14,7 @@ import numpy as np
 
 from persist import keys
 from persist.dynamics.observe import Passage, log_burden, noise, passage, times, wander
-from persist.dynamics.sampling import draws, normal_quantile, substream
+from persist.dynamics.sampling import draws, normal_quantile, stream, substream
 
 if TYPE_CHECKING:
     from jax import Array
@@ -71,6 +71,20 @@ def chances(
     before = np.append(0.0, day[:-1])
     drawn: Chance = _chances(streams, keys.moments(day), np.where(shared, day, before), day, shared, known, values)
     return drawn
+
+
+def missed(root: Array, day: np.ndarray, share: float) -> np.ndarray:
+    """Which visits on the days ``(n_days,)`` after the landmark the paths of the keys ``root`` ``(n,)`` miss, ``(n_days, n)``:
+    each with the probability ``share``, by chance of the path and the day alone.
+
+    A visit that is missed at one share is missed at every larger one.
+    """
+    return np.asarray(_uniforms(root, keys.moments(day)) < share)
+
+
+@jax.jit
+def _uniforms(root: Array, numbers: Array) -> Array:
+    return draws(substream(stream(root)[None], numbers[:, None]), 1)[1][0]
 
 
 @jax.jit

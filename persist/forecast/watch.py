@@ -32,12 +32,14 @@ SEGMENTS = 4
 
 
 class Visit(NamedTuple):
-    """Of each recorded day, what chance makes of its measurement, ``(n_days, n)``, and ``(n_days,)``: the ``day`` since the
+    """Of each recorded day ``(n_days, n)`` what chance makes of its measurement, and whether a visit then is ``missed``, and so
+    seen by nobody; and ``(n_days,)`` the ``day`` since the
     start of the plan; the ``dose`` planned from then on, and whether it is ``ruled`` instead; whether the rule ``decides``
     then, and whether progression is ``looked`` for.
     """
 
     chance: Chance
+    missed: Any
     day: Any
     dose: Any
     ruled: Any
@@ -155,13 +157,14 @@ def following(plan: Plan | None, schedule: Schedule | None, number: int) -> Seco
 def look(memory: Watch, cells: Cells, now: Visit) -> Watch:
     """The memory after a visit; for `trajectories.steered`."""
     measured = measure(visible(cells, memory.scale.shed_p), memory.scale, now.chance)[1]
-    memory = memory._replace(rule=_where(now.decides, decide(memory.rule, measured), memory.rule))
-    ruling = now.looked & (memory.since(now.day) >= memory.second.ruled_from)
+    looked = now.looked & ~now.missed
+    memory = memory._replace(rule=_where(now.decides & ~now.missed, decide(memory.rule, measured), memory.rule))
+    ruling = looked & (memory.since(now.day) >= memory.second.ruled_from)
     memory = _decided(memory, measured, ruling)
     going_on = memory.given(now.dose, now.ruled, now.day + memory.offset)
     course = jnp.where(going_on > 0.0, memory.course + (memory.dose <= 0.0), 0)
-    judges = tuple(_where(now.looked, judged(one, now.day, measured, course), one) for one in memory.judges)
-    row = _where(now.looked, _in_a_row(memory, judges[0]), memory.row)
+    judges = tuple(_where(looked, judged(one, now.day, measured, course), one) for one in memory.judges)
+    row = _where(looked, _in_a_row(memory, judges[0]), memory.row)
     memory = memory._replace(judges=judges, row=row, visits=jnp.maximum(memory.visits, row))
     return _decided(memory, measured, judges[0].seen == now.day)
 
