@@ -110,14 +110,26 @@ def command(
 def _print(summary: dict[str, Any], horizon: float) -> None:
     for name, one in summary.items():
         click.echo(f"\npatient {name}")
-        click.echo(f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}")
+        click.echo(f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}{'flare':>8}")
         for plan, row in one["plans"].items():
             times = (row["time_to_progression"][level] for level in ("q05", "q50", "q95"))
             cells = [f">{horizon:g}" if time is None else f"{time:.0f}" for time in times]
+            flare = _flare(row["flare"])
             if not row["judged"]:
-                click.echo(f"{plan:<24}{'not judged: too few visits on drug':>38}{row['days_on_drug']:>9.0f}")
+                click.echo(f"{plan:<24}{'not judged: too few visits on drug':>38}{row['days_on_drug']:>9.0f}{flare:>8}")
                 continue
             share = f"{100 * row['progressed_by_horizon']:.0f} %"
-            click.echo(f"{plan:<24}{share:>12}{cells[0]:>10}{cells[1]:>8}{cells[2]:>8}{row['days_on_drug']:>9.0f}")
+            click.echo(
+                f"{plan:<24}{share:>12}{cells[0]:>10}{cells[1]:>8}{cells[2]:>8}{row['days_on_drug']:>9.0f}{flare:>8}"
+            )
+        if any(row["flare"] for row in one["plans"].values()):
+            click.echo(
+                "  flare: true burden up by 20 % within 21 days of the first stop, of the futures that stop in time"
+            )
         for sentence in one["sentences"].values():
             click.echo(f"  {sentence}")
+
+
+def _flare(found: dict[str, Any] | None) -> str:
+    """The probability of a flare as per cent; "-" where the plan does not stop, or not in time to be followed."""
+    return "-" if found is None or found["probability"] is None else f"{100 * found['probability']:.0f} %"

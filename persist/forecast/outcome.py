@@ -15,6 +15,7 @@ from persist.forecast.endpoints import rule_for
 from persist.forecast.futures import run
 from persist.forecast.landmark import Look, landmark
 from persist.forecast.notes import notes
+from persist.forecast.trace import FLARE_DAYS, FLARE_RISE, NEAR
 from persist.forecast.under import LEVELS, Futures
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
@@ -217,6 +218,8 @@ def _assemble(
             "time_to_progression": ((*where, "draw", "replicate"), stack("time_to_progression")),
             "seen": ((*where, "draw", "replicate"), stack("seen")),
             "extinct": ((*where, "draw", "replicate"), stack("extinct")),
+            "stopped": ((*where, "draw", "replicate"), stack("stopped")),
+            "flared": ((*where, "draw", "replicate"), stack("flared")),
             "days_on_drug": (where, stack("days_on_drug")),
         },
         axes,
@@ -241,6 +244,7 @@ def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, An
         "horizon": question.horizon,
         "endpoint": rule._asdict(),
         "thresholds": decide.THRESHOLDS,
+        "flare": {"rise": FLARE_RISE, "within_days": FLARE_DAYS},
         "draws": question.draws,
         "replicates": question.replicates,
         "missed_visits": question.missed_visits,
@@ -312,6 +316,17 @@ def _sentence(
     return f'{told} Mind that its median burden after {horizon:g} days is {rise:.1f} times that under "{reference}".'
 
 
+def flare(future: Futures, horizon: float) -> dict[str, Any] | None:
+    """Flare after the first stop of the drug: its ``probability`` among the paths that are followed for `FLARE_DAYS` from there
+    (null: none is), and the shares of all paths that stop, and that are so ``followed``. None where no path stops.
+    """
+    stops, followed = future.stopped < horizon - NEAR, future.stopped + FLARE_DAYS <= horizon + NEAR
+    if not stops.any():
+        return None
+    probability = float(np.isfinite(future.flared[followed]).mean()) if followed.any() else None
+    return {"probability": probability, "stops": float(stops.mean()), "followed": float(followed.mean())}
+
+
 def _endpoints(future: Futures, horizon: float) -> dict[str, Any]:
     """One plan's endpoints; quantiles of the time to progression that are not reached within the horizon are null."""
     times = future.time_to_progression.ravel()
@@ -326,4 +341,5 @@ def _endpoints(future: Futures, horizon: float) -> dict[str, Any]:
         "days_on_drug": future.days_on_drug,
         "burden_at_horizon": dict(zip(("q05", "q50", "q95"), future.burden[-1, [0, MEDIAN, -1]].tolist(), strict=True)),
         "extinct": float(future.extinct.mean()),
+        "flare": flare(future, horizon),
     }

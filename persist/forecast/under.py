@@ -39,7 +39,8 @@ class Futures(NamedTuple):
     and of what would be ``measured`` of it,
     mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
     progression and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether all
-    cells are gone; days on drug (mean of the paths); the most visits in a row at which progression is judged, being on drug
+    cells are gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it (inf: not);
+    days on drug (mean of the paths); the most visits in a row at which progression is judged, being on drug
     (median of the paths); the `step` of the leap.
     """
 
@@ -51,6 +52,8 @@ class Futures(NamedTuple):
     time_to_progression: np.ndarray
     seen: np.ndarray
     extinct: np.ndarray
+    stopped: np.ndarray
+    flared: np.ndarray
     days_on_drug: float
     visits_on_drug: int
     step: Step
@@ -66,7 +69,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         mine, seen = _of(who, members, one)
         cells = whole(who.seed, who.name, members, mine)
         judges, second = _judges(who, one, len(members)), following(one.plan.then, one.after, len(members))
-        memory = watch(scale_of(mine), judges, one.plan.rule, first, second=second, offset=offset)
+        memory = watch(scale_of(mine), judges, one.plan.rule, first, second=second, offset=offset, before=who.before)
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> Part:
@@ -88,6 +91,8 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         time_to_progression=by_path("times"),
         seen=by_path("seen"),
         extinct=by_path("gone"),
+        stopped=by_path("stopped"),
+        flared=by_path("flared"),
         days_on_drug=float(by_path("on").mean()) - days_on_drug_before(who, one),
         visits_on_drug=int(np.median(by_path("visits"))),
         step=step,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist import keys
-from persist.dynamics.observe import Passage, log_burden, noise, passage, times, wander
+from persist.dynamics.observe import Passage, log_burden, noise, passage, times, visible, wander
 from persist.dynamics.sampling import draws, normal_quantile, stream, substream
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
     from persist.forecast.landmark import Landmark
+    from persist.types import Cells
 
 
 class Scale(NamedTuple):
@@ -47,6 +48,12 @@ class Chance(NamedTuple):
     drift: Any
     scatter: Any
     shock: Any
+
+
+def burden_of(cells: Cells, scale: Scale) -> Array:
+    """The true burden ``(n,)``, without wander and error; no cells: exactly 0."""
+    total = visible(cells, scale.shed_p)
+    return jnp.where(total > 0.0, jnp.exp(log_burden(total, scale.log_unit, scale.power)), 0.0)
 
 
 def measure(total: Array, scale: Scale, chance: Chance) -> tuple[Array, Array]:

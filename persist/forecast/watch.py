@@ -15,7 +15,8 @@ import numpy as np
 
 from persist.dynamics.observe import visible
 from persist.forecast.endpoints import Judge, judged
-from persist.forecast.visits import Chance, Scale, measure
+from persist.forecast.trace import NEAR, Trace, begin, followed
+from persist.forecast.visits import Chance, Scale, burden_of, measure
 from persist.treatment.rules import Memory, decide, remember
 from persist.types import Schedule
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from persist.treatment.grammar import Adaptive, Plan
     from persist.types import Cells
 
-NEAR = 1e-6
-"""Days nearer to each other than this are one."""
 SEGMENTS = 4
 """Segments of a plan that follows are filled up to a power of this, so that one compiled program serves many."""
 
@@ -68,19 +67,21 @@ class Second(NamedTuple):
 
 class Marks(NamedTuple):
     """What is told at the end: per path and rule of progression ``(n, n_rules)`` the day of progression (inf: none was seen);
-    per path ``(n,)`` the day on which the first of these was seen, and the most visits in a row at which it was judged.
+    per path ``(n,)`` the day on which the first of these was seen, and the most visits in a row at which it was judged; and
+    the trace of its burden.
     """
 
     progressed: Any
     seen: Any
     visits: Any
+    trace: Trace
 
 
 class Watch(NamedTuple):
     """What is remembered of paths: the memory of the ``rule`` of the plan; how cells become a burden; a judge for each rule of
     progression; the ``second`` plan; days from the first step to the start of the plan; and ``(n,)`` the dose in force, the
-    number of the course of treatment, visits in a row on drug and the most so far. Where there is no rule or no second plan
-    there is one that never decides or begins, so that one program serves all plans.
+    number of the course of treatment, visits in a row on drug and the most so far; and the trace of the burden. Where there is
+    no rule or no second plan there is one that never decides or begins, so that one program serves all plans.
     """
 
     rule: Memory
@@ -92,12 +93,13 @@ class Watch(NamedTuple):
     course: Any
     row: Any
     visits: Any
+    trace: Trace
 
     @property
     def marks(self) -> Marks:
         """What is told at the end."""
         rose = jnp.stack([one.rose for one in self.judges], axis=1)
-        return Marks(rose, self.judges[0].seen, self.visits)
+        return Marks(rose, self.judges[0].seen, self.visits, self.trace)
 
     def given(self, planned: Any, ruled: Any, day: Any) -> Any:
         """The dose from ``day`` (since the first step) on."""
@@ -109,8 +111,10 @@ class Watch(NamedTuple):
         return jnp.where(self.second.follows, day + NEAR - self.judges[0].seen, -jnp.inf)
 
     def along(self, cells: Cells, day: Any, dose: Any, course: Any) -> Watch:
-        """The dose and the course of treatment from a day on."""
-        return self._replace(dose=dose, course=course)
+        """The dose and the course of treatment from a day on, and the trace up to it."""
+        stops = (self.dose > 0.0) & (dose <= 0.0)
+        trace = followed(self.trace, day - self.offset, burden_of(cells, self.scale), stops)
+        return self._replace(dose=dose, course=course, trace=trace)
 
 
 def watch(
@@ -121,15 +125,18 @@ def watch(
     *,
     second: Second | None = None,
     offset: float = 0.0,
+    before: bool = False,
 ) -> Watch:
-    """What is remembered at the beginning; ``first``, where known, is the burden that the rule refers to."""
+    """What is remembered at the beginning; ``first``, where known, is the burden that the rule refers to, and ``before`` says
+    whether the paths were on drug up to then.
+    """
     count = len(scale.log_unit)
     memory = starting(rule, count)
     if rule is not None and first is not None:
         memory = decide(memory, jnp.full(count, first, float))
-    none, zeros = jnp.zeros(count, int), jnp.zeros(count)
+    none, dose = jnp.zeros(count, int), jnp.full(count, float(before))
     follows = following(None, None, count) if second is None else second
-    return Watch(memory, scale, judges, follows, jnp.asarray(offset, float), zeros, none, none, none)
+    return Watch(memory, scale, judges, follows, jnp.asarray(offset, float), dose, none, none, none, begin(count))
 
 
 def starting(rule: Adaptive | None, number: int) -> Memory:
