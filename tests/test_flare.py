@@ -31,7 +31,7 @@ def traced(burden: list[float], dose: list[float], first: float = 0.0) -> tuple[
     trace, before = begin(1), 1.0
     for day, (level, given) in enumerate(zip(burden, dose, strict=True)):
         stops = jnp.array([before > 0 and given == 0])
-        trace, before = followed(trace, first + day, jnp.array([level]), stops), given
+        trace, before = followed(trace, first + day, jnp.array([level]), stops, jnp.array([INF])), given
     return float(trace.stopped[0]), float(trace.flared[0])
 
 
@@ -66,7 +66,7 @@ def test_the_risk_of_a_flare_is_that_of_a_birth_process() -> None:
 
     none = np.zeros(30)
     parts = steered(
-        lambda members, lanes, path: np.asarray(path.marks.trace.flared), unasked, jax.random.key(7), lanes,
+        lambda members, lanes, path: np.asarray(path.marks.trace["flared"]), unasked, jax.random.key(7), lanes,
         Grid(np.ones(30), none), Course(none, none.astype(bool), np.full(30, -1)), Method("ssa", 1.0), trajectories=number,
     )  # fmt: skip
     flared = np.isfinite(np.concatenate(list(parts)))

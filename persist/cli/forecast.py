@@ -43,6 +43,14 @@ from persist.cli.options import common_options, days, device_option, output_opti
     metavar="SHARE",
     help="Probability that a visit is missed: neither a rule nor progression sees it.",
 )
+@click.option(
+    "--burden-limit",
+    type=float,
+    default=1.5,
+    show_default=True,
+    metavar="FACTOR",
+    help="Limit of the burden after progression, over what it was then.",
+)
 @click.option("--draws", type=click.IntRange(min=2), default=500, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
 @device_option
@@ -57,6 +65,7 @@ def command(
     endpoint: str | None,
     visit_every: float | None,
     missed_visits: float,
+    burden_limit: float,
     draws: int,
     replicates: int,
     device: str,
@@ -82,6 +91,7 @@ def command(
         endpoint=endpoint,
         visit_every=visit_every,
         missed_visits=missed_visits,
+        burden_limit=burden_limit,
         draws=draws,
         replicates=replicates,
         seed=seed,
@@ -100,14 +110,16 @@ def command(
         content["notes"] = store.attribute(result, "notes")
         emit_json(content | {"settings": store.attribute(result, "settings")})
     elif not quiet:
-        _print(summary, horizon)
+        _print(summary, horizon, burden_limit)
         click.echo(f"\nWritten: {output} (seed {seed}). Not for clinical use.")
     warn_marked(warnings)
     for note in [] if quiet else store.attribute(result, "notes"):
         click.echo(f"persist: note: {note}", err=True)
 
 
-def _print(summary: dict[str, Any], horizon: float) -> None:
+def _print(summary: dict[str, Any], horizon: float, limit: float) -> None:
+    from persist.forecast import beyond
+
     for name, one in summary.items():
         click.echo(f"\npatient {name}")
         click.echo(f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}{'flare':>8}")
@@ -128,6 +140,10 @@ def _print(summary: dict[str, Any], horizon: float) -> None:
             )
         for sentence in one["sentences"].values():
             click.echo(f"  {sentence}")
+        reference = next(iter(one["plans"]))
+        for plan, told in one["after"].items():
+            if told is not None:
+                click.echo(f"  {beyond.sentence(plan, reference, told, limit, horizon)}")
 
 
 def _flare(found: dict[str, Any] | None) -> str:

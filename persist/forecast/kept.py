@@ -23,8 +23,8 @@ QUANTILES_OF = 20_000
 
 class Part(NamedTuple):
     """What is kept of a chunk of paths: ``burden`` of some ``(n, n_dense)``, and what would be ``measured`` of it; per path
-    ``times`` of progression and of the visit at which it was ``seen``, ``gone``, days on which it first ``stopped`` and then
-    ``flared``, ``visits`` in a row on drug and days ``on`` it; sums of ``shares`` ``(n_dense, 3)`` and ``dose`` ``(n_dense,)``.
+    ``times`` of progression and of the visit at which it was ``seen``, ``gone``, what is told of its ``trace``, ``visits`` in a
+    row on drug and days ``on`` it; sums of ``shares`` ``(n_dense, 3)`` and ``dose`` ``(n_dense,)``.
     """
 
     burden: np.ndarray
@@ -32,8 +32,7 @@ class Part(NamedTuple):
     times: np.ndarray
     seen: np.ndarray
     gone: np.ndarray
-    stopped: np.ndarray
-    flared: np.ndarray
+    trace: dict[str, np.ndarray]
     visits: np.ndarray
     on: np.ndarray
     shares: np.ndarray
@@ -59,8 +58,7 @@ def part(who: Patient, one: Agenda, members: np.ndarray, lanes: Lanes, path: Ste
         times=np.asarray(path.marks.progressed)[:, 0],
         seen=np.asarray(path.marks.seen),
         gone=total[:, -1] <= 0.0,
-        stopped=np.asarray(path.marks.trace.stopped),
-        flared=np.asarray(path.marks.trace.flared),
+        trace={name: np.asarray(value) for name, value in path.marks.trace.items()},
         visits=np.asarray(path.marks.visits),
         on=np.asarray(path.days_on_drug),
         shares=(cells / np.maximum(total, 1.0)[..., None])[:, dense].sum(axis=0),

@@ -57,7 +57,7 @@ class Look(NamedTuple):
 
 class Patient(NamedTuple):
     """What the futures of one patient have in common; ``before``: on drug up to the landmark; ``missed``: the probability that
-    a visit does not take place.
+    a visit does not take place; ``limit``: that of the burden after progression, over what it was then.
     """
 
     seed: int
@@ -68,6 +68,7 @@ class Patient(NamedTuple):
     replicates: int
     before: bool
     missed: float = 0.0
+    limit: float = 1.5
 
     @property
     def paths(self) -> int:

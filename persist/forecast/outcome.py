@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from persist.errors import DataError, UsageError
-from persist.forecast import decide
+from persist.forecast import beyond, decide
 from persist.forecast.endpoints import rule_for
 from persist.forecast.futures import run
 from persist.forecast.landmark import Look, landmark
 from persist.forecast.notes import notes
-from persist.forecast.trace import FLARE_DAYS, FLARE_RISE, NEAR
+from persist.forecast.trace import FLARE_DAYS, FLARE_RISE, LIMIT, NEAR
 from persist.forecast.under import LEVELS, Futures
 from persist.inference import posterior, store
 from persist.inference.cohort import case, observable, pad
@@ -41,7 +41,7 @@ MEDIAN = LEVELS.index(0.5)
 class Ask(NamedTuple):
     """What is asked of a forecast: plans (the first is the reference), horizon and start (None: the last visit) in days,
     endpoint (None: the observable's own), spacing of visits (None: the patient's median, else 28 days), effort, seed; the
-    share of visits that are missed; notes on
+    share of visits that are missed; the limit of the burden after progression, over the burden then; notes on
     the plans as they were read, and the drug that they name, with the place where they do (None: they name none).
     """
 
@@ -54,6 +54,7 @@ class Ask(NamedTuple):
     replicates: int = 2
     seed: int = 0
     missed_visits: float = 0.0
+    burden_limit: float = LIMIT
     notes: tuple[str, ...] = ()
     drug: tuple[str, str] | None = None
 
@@ -86,6 +87,10 @@ def _check_options(options: dict[str, Any]) -> None:
         if value is not None and not value >= least:
             where = f"--{name.replace('_', '-')}"
             raise UsageError(f"{value:g} is too few", where=where, remedy=f"give {least:g} or more")
+    limit = options.get("burden_limit", LIMIT)
+    if not 1.0 < limit < np.inf:
+        remedy = "give a multiple of the burden at progression over 1, such as 1.5"
+        raise UsageError(f"{limit:g} is no limit", where="--burden-limit", remedy=remedy)
     missed = options.get("missed_visits", 0.0)
     if not 0.0 <= missed < 1.0:
         remedy = "give a probability from 0 to less than 1, such as 0.2"
@@ -112,8 +117,8 @@ def forecast(
         look = _look(one, question)
         at, history = _landmark(fit, one, look, question)
         looks[one.patient_id] = look
-        missed, number = question.missed_visits, question.replicates
-        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, number, missed)
+        how = (question.replicates, question.missed_visits, question.burden_limit)
+        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, *how)
         rows[one.patient_id] = []
         for _ in question.plans:
             if progress is not None:
@@ -220,6 +225,9 @@ def _assemble(
             "extinct": ((*where, "draw", "replicate"), stack("extinct")),
             "stopped": ((*where, "draw", "replicate"), stack("stopped")),
             "flared": ((*where, "draw", "replicate"), stack("flared")),
+            "burden_time": ((*where, "draw", "replicate"), stack("area")),
+            "burden_time_after": ((*where, "draw", "replicate"), stack("area_after")),
+            "reached_limit": ((*where, "draw", "replicate"), stack("reached")),
             "days_on_drug": (where, stack("days_on_drug")),
         },
         axes,
@@ -244,6 +252,7 @@ def _settings(question: Ask, rule: Rule, looks: dict[str, Look]) -> dict[str, An
         "horizon": question.horizon,
         "endpoint": rule._asdict(),
         "thresholds": decide.THRESHOLDS,
+        "burden_limit": question.burden_limit,
         "flare": {"rise": FLARE_RISE, "within_days": FLARE_DAYS},
         "draws": question.draws,
         "replicates": question.replicates,
@@ -270,6 +279,10 @@ def summary(
         gains = [decide.judge(decide.gain(time, times[0], horizon), effective=effective[name]) for time in times]
         gains = [_judgeable(one, future, futures[0], any_time) for one, future in zip(gains, futures, strict=True)]
         told = list(zip(plans, gains, strict=True))[1:]
+        after = {
+            plan: beyond.against(future, futures[0], horizon, effective[name])
+            for plan, future in zip(plans[1:], futures[1:], strict=True)
+        }
         patients[name] = {
             "step": {"days": step.days, "error": step.error},
             "plans": ends,
@@ -277,6 +290,7 @@ def summary(
                 plan: decide.as_json(one) | {"judged": not _unjudged(futures[0], future, any_time)}
                 for (plan, one), future in zip(told, futures[1:], strict=True)
             },
+            "after": after,
             "sentences": {
                 plan: _sentence(plan, plans[0], one, horizon, (futures[0], futures[i]), any_time)
                 for i, (plan, one) in enumerate(told, start=1)
@@ -342,4 +356,6 @@ def _endpoints(future: Futures, horizon: float) -> dict[str, Any]:
         "burden_at_horizon": dict(zip(("q05", "q50", "q95"), future.burden[-1, [0, MEDIAN, -1]].tolist(), strict=True)),
         "extinct": float(future.extinct.mean()),
         "flare": flare(future, horizon),
+        "burden_time": beyond.burden_time(future.area),
+        "after_progression": beyond.after_progression(future, horizon),
     }

@@ -18,11 +18,13 @@ from persist.forecast.agenda import course, days_on_drug_before, deciding, last_
 from persist.forecast.endpoints import Judge, judge, room
 from persist.forecast.kept import Part, part
 from persist.forecast.visits import chances, missed, scale_of
-from persist.forecast.watch import Visit, following, look, watch
+from persist.forecast.watch import TOLD, Visit, following, look, watch
 from persist.inference.fate import SIZE
 from persist.types import Cells
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from persist.dynamics.stepsize import Step
     from persist.forecast.agenda import Agenda
     from persist.forecast.landmark import Landmark, Patient
@@ -40,6 +42,8 @@ class Futures(NamedTuple):
     mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
     progression and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether all
     cells are gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it (inf: not);
+    the ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on which the
+    burden ``reached`` its limit after that (inf: not);
     days on drug (mean of the paths); the most visits in a row at which progression is judged, being on drug
     (median of the paths); the `step` of the leap.
     """
@@ -54,6 +58,9 @@ class Futures(NamedTuple):
     extinct: np.ndarray
     stopped: np.ndarray
     flared: np.ndarray
+    area: np.ndarray
+    area_after: np.ndarray
+    reached: np.ndarray
     days_on_drug: float
     visits_on_drug: int
     step: Step
@@ -69,7 +76,16 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         mine, seen = _of(who, members, one)
         cells = whole(who.seed, who.name, members, mine)
         judges, second = _judges(who, one, len(members)), following(one.plan.then, one.after, len(members))
-        memory = watch(scale_of(mine), judges, one.plan.rule, first, second=second, offset=offset, before=who.before)
+        memory = watch(
+            scale_of(mine),
+            judges,
+            one.plan.rule,
+            first,
+            second=second,
+            offset=offset,
+            before=who.before,
+            limit=who.limit,
+        )
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> Part:
@@ -79,8 +95,11 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     chunks = steered(finish, look, key, lanes, one.steps, along, method, trajectories=number, record=one.recorded)
     parts = list(chunks)
 
+    def shaped(chunks: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(chunks)).reshape(draws, who.replicates)
+
     def by_path(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts]).reshape(draws, who.replicates)
+        return shaped(getattr(part, name) for part in parts)
 
     return Futures(
         day=one.dense - who.look.start,
@@ -91,8 +110,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         time_to_progression=by_path("times"),
         seen=by_path("seen"),
         extinct=by_path("gone"),
-        stopped=by_path("stopped"),
-        flared=by_path("flared"),
+        **{name: shaped(part.trace[name] for part in parts) for name in TOLD},
         days_on_drug=float(by_path("on").mean()) - days_on_drug_before(who, one),
         visits_on_drug=int(np.median(by_path("visits"))),
         step=step,

@@ -15,7 +15,7 @@ import numpy as np
 
 from persist.dynamics.observe import visible
 from persist.forecast.endpoints import Judge, judged
-from persist.forecast.trace import NEAR, Trace, begin, followed
+from persist.forecast.trace import LIMIT, NEAR, Trace, begin, followed
 from persist.forecast.visits import Chance, Scale, burden_of, measure
 from persist.treatment.rules import Memory, decide, remember
 from persist.types import Schedule
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from persist.treatment.grammar import Adaptive, Plan
     from persist.types import Cells
 
+TOLD = ("stopped", "flared", "area", "area_after", "reached")
+"""What is told of a trace."""
 SEGMENTS = 4
 """Segments of a plan that follows are filled up to a power of this, so that one compiled program serves many."""
 
@@ -68,13 +70,13 @@ class Second(NamedTuple):
 class Marks(NamedTuple):
     """What is told at the end: per path and rule of progression ``(n, n_rules)`` the day of progression (inf: none was seen);
     per path ``(n,)`` the day on which the first of these was seen, and the most visits in a row at which it was judged; and
-    the trace of its burden.
+    `TOLD` of its trace.
     """
 
     progressed: Any
     seen: Any
     visits: Any
-    trace: Trace
+    trace: dict[str, Any]
 
 
 class Watch(NamedTuple):
@@ -99,7 +101,8 @@ class Watch(NamedTuple):
     def marks(self) -> Marks:
         """What is told at the end."""
         rose = jnp.stack([one.rose for one in self.judges], axis=1)
-        return Marks(rose, self.judges[0].seen, self.visits, self.trace)
+        told = {name: getattr(self.trace, name) for name in TOLD}
+        return Marks(rose, self.judges[0].seen, self.visits, told)
 
     def given(self, planned: Any, ruled: Any, day: Any) -> Any:
         """The dose from ``day`` (since the first step) on."""
@@ -113,7 +116,7 @@ class Watch(NamedTuple):
     def along(self, cells: Cells, day: Any, dose: Any, course: Any) -> Watch:
         """The dose and the course of treatment from a day on, and the trace up to it."""
         stops = (self.dose > 0.0) & (dose <= 0.0)
-        trace = followed(self.trace, day - self.offset, burden_of(cells, self.scale), stops)
+        trace = followed(self.trace, day - self.offset, burden_of(cells, self.scale), stops, self.judges[0].seen)
         return self._replace(dose=dose, course=course, trace=trace)
 
 
@@ -126,9 +129,10 @@ def watch(
     second: Second | None = None,
     offset: float = 0.0,
     before: bool = False,
+    limit: float = LIMIT,
 ) -> Watch:
-    """What is remembered at the beginning; ``first``, where known, is the burden that the rule refers to, and ``before`` says
-    whether the paths were on drug up to then.
+    """What is remembered at the beginning; ``first``, where known, is the burden that the rule refers to, ``before`` says
+    whether the paths were on drug up to then, and ``limit`` is that of the burden after progression, over that at progression.
     """
     count = len(scale.log_unit)
     memory = starting(rule, count)
@@ -136,7 +140,9 @@ def watch(
         memory = decide(memory, jnp.full(count, first, float))
     none, dose = jnp.zeros(count, int), jnp.full(count, float(before))
     follows = following(None, None, count) if second is None else second
-    return Watch(memory, scale, judges, follows, jnp.asarray(offset, float), dose, none, none, none, begin(count))
+    return Watch(
+        memory, scale, judges, follows, jnp.asarray(offset, float), dose, none, none, none, begin(count, limit)
+    )
 
 
 def starting(rule: Adaptive | None, number: int) -> Memory:

@@ -95,10 +95,10 @@ def _schedule(name: str, segments: list[_Segment]) -> Schedule:
     segments = sorted(segments, key=lambda one: one.start)
     for before, after in itertools.pairwise(segments):
         if after.start < before.stop:
-            stop = before.row.values["stop_days"] or "never (empty stop_days)"
+            until = before.row.values["stop_days"] or "never (empty stop_days)"
             what = (
                 f"plan {shown(name)!r} has a dose from {after.row.values['start_days']!r} on, while that of row "
-                f"{before.row.line} stops at {stop}"
+                f"{before.row.line} stops at {until}"
             )
             raise after.row.fault("start_days", what, "rows of one plan may touch but not overlap")
     start, stop, dose = (np.array([one[at] for one in segments], float) for at in range(3))
