@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import fakes
 from persist.cli.main import main
 from persist.errors import DataError, UsageError
-from persist.forecast import outcome
+from persist.forecast import asking
 from persist.forecast.outcome import ask, forecast
 from persist.inference import store
 from persist.records.plans import read_plans
@@ -133,5 +133,5 @@ def test_plans_of_a_table_are_run_as_their_words_are(tmp_path: Path) -> None:
     assert any("adt, which the plans name, is taken to be the one that was fitted" in note for note in said)
     assert store.attribute(made, "settings")["plans"]["h"] == "off 60, on"
     with pytest.raises(UsageError, match="'adt' was not fitted, but 'abiraterone'") as caught:
-        outcome._drug_of_plans(ask((), 120.0, path), "abiraterone")
+        asking.drug_of_plans(ask((), 120.0, path), "abiraterone")
     assert caught.value.where == "plans.csv: row 2, column drug"

@@ -27,7 +27,13 @@ from persist.cli.options import common_options, days, device_option, output_opti
 @click.option(
     "--from", "start", type=float, callback=days, metavar="DAY", help="Day on which the plans start [the last visit]."
 )
-@click.option("--endpoint", metavar="RULE", help="psa, recist or relative; NAME:any-time judges off drug too.")
+@click.option(
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="RULE",
+    help="psa, recist or relative; NAME:any-time judges off drug too. May be repeated: the first decides.",
+)
 @click.option(
     "--visit-every",
     type=click.FloatRange(min=0, min_open=True),
@@ -62,7 +68,7 @@ def command(
     table: Path | None,
     horizon: float,
     start: float | None,
-    endpoint: str | None,
+    endpoints: tuple[str, ...],
     visit_every: float | None,
     missed_visits: float,
     burden_limit: float,
@@ -88,7 +94,8 @@ def command(
         horizon,
         table,
         start=start,
-        endpoint=endpoint,
+        endpoint=endpoints[0] if endpoints else None,
+        beside=endpoints[1:],
         visit_every=visit_every,
         missed_visits=missed_visits,
         burden_limit=burden_limit,
@@ -140,10 +147,23 @@ def _print(summary: dict[str, Any], horizon: float, limit: float) -> None:
             )
         for sentence in one["sentences"].values():
             click.echo(f"  {sentence}")
+        _print_rules(one)
         reference = next(iter(one["plans"]))
         for plan, told in one["after"].items():
             if told is not None:
                 click.echo(f"  {beyond.sentence(plan, reference, told, limit, horizon)}")
+
+
+def _print_rules(one: dict[str, Any]) -> None:
+    """Verdicts by each rule of progression, where there are several."""
+    for rule, told in one["endpoints"].items():
+        for plan, row in told["benefit"].items():
+            gained = (
+                f"{row['gain_days']['mean']:+.0f} days, P(gain) {row['probability']:.2f}, P(loss) {row['loss']:.2f}"
+            )
+            click.echo(f'  by {rule}: "{plan}" {gained}: {row["verdict"]}')
+    for sentence in one["disagreements"].values():
+        click.echo(f"  {sentence}")
 
 
 def _flare(found: dict[str, Any] | None) -> str:

@@ -82,6 +82,11 @@ def rule_for(observable: str, text: str | None = None) -> Rule:
     return RULES[name]._replace(any_time=bool(colon))
 
 
+def label(rule: Rule) -> str:
+    """A rule as it is asked for: NAME, or NAME:any-time."""
+    return f"{rule.name}:any-time" if rule.any_time else rule.name
+
+
 class Judge(NamedTuple):
     """What a rule remembers of paths ``(...)`` from visit to visit: its numbers ``()``; ``course`` of treatment at the last
     visit (0: off drug) and nadir ``low`` since it began; days ``open`` ``(..., n)`` of rises that wait for their confirmation

@@ -46,11 +46,14 @@ def run(
     replicates: int,
     missed: float = 0.0,
     limit: float = LIMIT,
+    others: tuple[Rule, ...] = (),
 ) -> Iterator[Futures]:
     """Futures of one patient under each plan in turn, ``n_draws x replicates`` paths, in chunks of bounded memory; visits are
-    ``missed`` with this probability, the same of each path under every plan; ``limit`` as of `Patient`.
+    ``missed`` with this probability, the same of each path under every plan; ``limit`` and ``others`` as of `Patient`.
     """
-    who = Patient(seed, name, at, look, rule, replicates, bool(dose_at(history, at.day - 1e-6) > 0.0), missed, limit)
+    who = Patient(
+        seed, name, at, look, rule, replicates, bool(dose_at(history, at.day - 1e-6) > 0.0), missed, limit, others
+    )
     all_of = [agenda(who, history, plan) for plan in plans]
     step = _step(at, [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)])
     for one in all_of:

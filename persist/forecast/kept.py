@@ -23,8 +23,9 @@ QUANTILES_OF = 20_000
 
 class Part(NamedTuple):
     """What is kept of a chunk of paths: ``burden`` of some ``(n, n_dense)``, and what would be ``measured`` of it; per path
-    ``times`` of progression and of the visit at which it was ``seen``, ``gone``, what is told of its ``trace``, ``visits`` in a
-    row on drug and days ``on`` it; sums of ``shares`` ``(n_dense, 3)`` and ``dose`` ``(n_dense,)``.
+    ``times`` of progression by each rule ``(n, n_rules)`` and of the visit at which it was ``seen``, ``gone``, what is told
+    of its ``trace``, ``visits`` in a row on drug and days ``on`` it; sums of ``shares`` ``(n_dense, 3)`` and ``dose``
+    ``(n_dense,)``.
     """
 
     burden: np.ndarray
@@ -55,7 +56,7 @@ def part(who: Patient, one: Agenda, members: np.ndarray, lanes: Lanes, path: Ste
     return Part(
         burden=burden[kept][:, dense],
         measured=measured[kept][:, dense],
-        times=np.asarray(path.marks.progressed)[:, 0],
+        times=np.asarray(path.marks.progressed),
         seen=np.asarray(path.marks.seen),
         gone=total[:, -1] <= 0.0,
         trace={name: np.asarray(value) for name, value in path.marks.trace.items()},

@@ -57,7 +57,8 @@ class Look(NamedTuple):
 
 class Patient(NamedTuple):
     """What the futures of one patient have in common; ``before``: on drug up to the landmark; ``missed``: the probability that
-    a visit does not take place; ``limit``: that of the burden after progression, over what it was then.
+    a visit does not take place; ``limit``: that of the burden after progression, over what it was then;
+    ``others``: rules of progression that are judged beside.
     """
 
     seed: int
@@ -69,6 +70,7 @@ class Patient(NamedTuple):
     before: bool
     missed: float = 0.0
     limit: float = 1.5
+    others: tuple[Rule, ...] = ()
 
     @property
     def paths(self) -> int:

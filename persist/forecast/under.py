@@ -38,14 +38,13 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 class Futures(NamedTuple):
     """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``
-    and of what would be ``measured`` of it,
-    mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
-    progression and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether all
-    cells are gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it (inf: not);
-    the ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on which the
-    burden ``reached`` its limit after that (inf: not);
-    days on drug (mean of the paths); the most visits in a row at which progression is judged, being on drug
-    (median of the paths); the `step` of the leap.
+    and of what would be ``measured`` of it, mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path
+    ``(n_draws, n_replicates)`` the time to progression (``by_rule`` ``(n_rules, n_draws, n_replicates)``, that by the first
+    rule alone too) and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether
+    all cells are gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it
+    (inf: not); the ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on
+    which the burden ``reached`` its limit after that (inf: not); days on drug (mean of the paths); the most visits in a row
+    at which progression is judged, being on drug (median of the paths); the `step` of the leap.
     """
 
     day: np.ndarray
@@ -54,6 +53,7 @@ class Futures(NamedTuple):
     shares: np.ndarray
     dose: np.ndarray
     time_to_progression: np.ndarray
+    by_rule: np.ndarray
     seen: np.ndarray
     extinct: np.ndarray
     stopped: np.ndarray
@@ -101,13 +101,16 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     def by_path(name: str) -> np.ndarray:
         return shaped(getattr(part, name) for part in parts)
 
+    rules = range(1 + len(who.others))
+    by_rule = np.stack([shaped(part.times[:, rule] for part in parts) for rule in rules])
     return Futures(
         day=one.dense - who.look.start,
         burden=np.quantile(np.concatenate([part.burden for part in parts]), LEVELS, axis=0).T,
         measured=np.quantile(np.concatenate([part.measured for part in parts]), LEVELS, axis=0).T,
         shares=np.asarray(sum(part.shares for part in parts)) / number,
         dose=np.asarray(sum(part.dose for part in parts)) / number,
-        time_to_progression=by_path("times"),
+        time_to_progression=by_rule[0],
+        by_rule=by_rule,
         seen=by_path("seen"),
         extinct=by_path("gone"),
         **{name: shaped(part.trace[name] for part in parts) for name in TOLD},
@@ -118,9 +121,9 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
 
 
 def _judges(who: Patient, one: Agenda, number: int) -> tuple[Judge, ...]:
-    """A judge for the rule of progression; the nadir up to the landmark counts for as long as that course goes on."""
+    """A judge for each rule of progression; the nadir up to the landmark counts for as long as that course goes on."""
     days, before = one.visits - who.look.start, (who.at.nadir, last_course(who, one))
-    return (judge(who.rule, (number,), room(days, who.rule), before),)
+    return tuple(judge(rule, (number,), room(days, rule), before) for rule in (who.rule, *who.others))
 
 
 def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Visit]:

@@ -80,10 +80,11 @@ class Marks(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What is remembered of paths: the memory of the ``rule`` of the plan; how cells become a burden; a judge for each rule of
-    progression; the ``second`` plan; days from the first step to the start of the plan; and ``(n,)`` the dose in force, the
-    number of the course of treatment, visits in a row on drug and the most so far; and the trace of the burden. Where there is
-    no rule or no second plan there is one that never decides or begins, so that one program serves all plans.
+    """What is remembered of paths: the memory of the ``rule`` of the plan; how cells become a burden; a judge for each rule
+    of progression; the ``second`` plan; days from the first step to the start of the plan; and ``(n,)`` the dose in force,
+    the number of the course of treatment and that of the last visit, visits in a row on drug and the most so far; and the
+    trace of the burden. Where there is no rule or no second plan there is one that never decides or begins, so that one
+    program serves all plans.
     """
 
     rule: Memory
@@ -93,6 +94,7 @@ class Watch(NamedTuple):
     offset: Any
     dose: Any
     course: Any
+    last: Any
     row: Any
     visits: Any
     trace: Trace
@@ -141,7 +143,7 @@ def watch(
     none, dose = jnp.zeros(count, int), jnp.full(count, float(before))
     follows = following(None, None, count) if second is None else second
     return Watch(
-        memory, scale, judges, follows, jnp.asarray(offset, float), dose, none, none, none, begin(count, limit)
+        memory, scale, judges, follows, jnp.asarray(offset, float), dose, none, none, none, none, begin(count, limit)
     )
 
 
@@ -177,8 +179,9 @@ def look(memory: Watch, cells: Cells, now: Visit) -> Watch:
     going_on = memory.given(now.dose, now.ruled, now.day + memory.offset)
     course = jnp.where(going_on > 0.0, memory.course + (memory.dose <= 0.0), 0)
     judges = tuple(_where(looked, judged(one, now.day, measured, course), one) for one in memory.judges)
-    row = _where(looked, _in_a_row(memory, judges[0]), memory.row)
-    memory = memory._replace(judges=judges, row=row, visits=jnp.maximum(memory.visits, row))
+    row = _where(looked, _in_a_row(memory, judges[0], course), memory.row)
+    last = _where(looked, course, memory.last)
+    memory = memory._replace(judges=judges, last=last, row=row, visits=jnp.maximum(memory.visits, row))
     return _decided(memory, measured, judges[0].seen == now.day)
 
 
@@ -190,11 +193,11 @@ def _decided(memory: Watch, measured: Array, there: Any) -> Watch:
     return memory._replace(second=memory.second._replace(rule=rule))
 
 
-def _in_a_row(memory: Watch, now: Judge) -> Any:
+def _in_a_row(memory: Watch, now: Judge, course: Array) -> Any:
     """Visits in a row within one course of treatment, this one counted; while a second plan is on, all count: nothing is left
     to be judged.
     """
-    row = jnp.where(now.course > 0, jnp.where(now.course == memory.judges[0].course, memory.row, 0) + 1, 0)
+    row = jnp.where(course > 0, jnp.where(course == memory.last, memory.row, 0) + 1, 0)
     return jnp.where(memory.second.follows & jnp.isfinite(now.seen), memory.row + 1, row)
 
 
