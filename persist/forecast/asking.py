@@ -52,10 +52,13 @@ def ask(plans: Sequence[str], horizon: float, table: str | Path | None = None, *
         options |= {"notes": written.notes, "drug": (written.drug, written.where) if written.drug else None}
     names = [plan.name for plan in parsed]
     twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice:
-        what = f'two plans are called "{twice[0]}"' if twice else "no plan was given"
-        where = "--plan" if table is None else "--plan and --plans"
-        raise UsageError(what, where=where, remedy='give each its own, such as --plan "holiday=off 90, on"')
+    where = "--plan" if table is None else "--plan and --plans"
+    if not names:
+        remedy = "give --plan PLAN or --plans FILE (persist forecast --help)"
+        raise UsageError("no plan was given", where=where, remedy=remedy)
+    if twice:
+        what, remedy = f'two plans are called "{twice[0]}"', 'give each its own, such as --plan "holiday=off 90, on"'
+        raise UsageError(what, where=where, remedy=remedy)
     if not 0.0 < horizon < np.inf:
         raise UsageError(f"the horizon is {horizon:g} days", where="--horizon", remedy="give a number of days over 0")
     return Ask(parsed, float(horizon), **options)
