@@ -50,6 +50,25 @@ def test_a_plan_is_read(text: str, pieces: list[tuple[float, float]], repeat: bo
     assert parse_plan(text) == Plan(text, text, tuple(Piece(*piece) for piece in pieces), repeat)
 
 
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        ("until progression: on, then off", "on", "off"),
+        ("UNTIL progression :dose .5 90, on,THEN off 30, on", "dose 0.5 90, on", "off 30, on"),
+        ("until progression: on 35, off 21, repeat, then on", "on 35, off 21, repeat", "on"),
+        ("until progression: adaptive 0.5/1, then adaptive 4/10 absolute", "adaptive 0.5/1", "adaptive 4/10 absolute"),
+    ],
+)
+def test_a_plan_may_end_with_progression(text: str, first: str, second: str) -> None:
+    plan, before, after = parse_plan(f"x={text}"), parse_plan(first), parse_plan(second)
+    assert (plan.name, plan.text) == ("x", text)
+    assert (plan.pieces, plan.repeat, plan.rule) == (before.pieces, before.repeat, before.rule)
+    assert plan.then is not None
+    assert (plan.then.pieces, plan.then.repeat, plan.then.rule) == (after.pieces, after.repeat, after.rule)
+    assert rows(plan_schedule(plan, 0.0, 100.0)) == rows(plan_schedule(before, 0.0, 100.0))
+    assert before.then is None
+
+
 def test_case_and_spaces_do_not_matter() -> None:
     spaced = parse_plan("  ON 35 ,\n Off21,REPEAT ")
     plain = parse_plan("on 35, off 21, repeat")
@@ -100,8 +119,22 @@ def test_a_plan_may_be_named() -> None:
         ("off 7d, on", 5, 'found "7d"', "plain number"),
         ("off 1_0, on", 5, 'found "1_0"', "plain number"),
         ("off inf, on", 5, 'unexpected "inf"', "comma"),
-        ("off 9, Until progression: on", 8, '"until progression"', "this version runs on, off"),
-        ("until progression: on, then off", 1, '"until progression" plan', "this version runs on, off"),
+        ("off 9, Until progression: on", 8, 'before "until progression"', "until progression: off 90, on, then off"),
+        ("until", 6, "found nothing", "until progression: PLAN, then PLAN"),
+        ("until relapse: on, then off", 7, 'found "relapse"', "until progression: PLAN, then PLAN"),
+        ("x=until progression on, then off", 20, "no colon", "until progression: PLAN, then PLAN"),
+        ("until progression: on", 22, 'no ", then PLAN"', "until progression: PLAN, then PLAN"),
+        ("until progression: on then off", 31, 'no ", then PLAN"', "until progression: on, then off"),
+        ("until progression: then off", 20, "no plan between", "until progression: PLAN, then PLAN"),
+        ("until progression: on, then", 28, "nothing where a piece", "on, off"),
+        ("until progression: , then off", 20, "nothing where a piece", "on, off"),
+        ("until progression: on, then off, then on", 34, 'a second "then"', "off 90, on"),
+        ("until progression: on, then until progression: off, then on", 29, "within another", "write it once"),
+        ("until progression: until progression: on, then off, then on", 20, "within another", "write it once"),
+        ("until progression: on 90, then off", 20, "does not say what follows", "end with on, off"),
+        ("until progression: on, then off 90", 29, "does not say what follows", "end with on, off"),
+        ("until progression: A: on, then off", 21, "several drugs", "this version runs on, off"),
+        ("on 9, then off", 7, '"then" without "until progression:"', "until progression: PLAN, then PLAN"),
         ("x=A: on; B: off 90, on", 4, "several drugs", "this version runs on, off"),
     ],
 )
@@ -121,7 +154,10 @@ def test_the_message_is_one_line() -> None:
 
 
 @settings(deadline=None)
-@given(st.text(alphabet="onfdserpativ 0159.,=-;:/\n", max_size=30))
+@given(
+    st.text(alphabet="onfdserpativ 0159.,=-;:/\n", max_size=30)
+    | st.text(alphabet="onf 5,th:", max_size=20).map("until progression: on, then {}".format)
+)
 def test_any_text_is_a_plan_or_a_schedule_error(text: str) -> None:
     try:
         plan = parse_plan(text)
@@ -131,6 +167,9 @@ def test_any_text_is_a_plan_or_a_schedule_error(text: str) -> None:
     ends = [plan.repeat or plan.rule is not None] if plan.pieces else []
     assert [math.isfinite(days) for _, days in plan.pieces] == [True] * (len(plan.pieces) - 1) + ends
     assert plan.rule is None or 0.0 < plan.rule.stop < plan.rule.restart
+    assert plan.then is None or (
+        plan.then.then is None and plan.then.pieces + ((plan.then.rule,) if plan.then.rule else ())
+    )
 
 
 # ---------------------------------------------------------------- plan to schedule

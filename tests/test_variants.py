@@ -17,10 +17,11 @@ from persist.dynamics.observe import OBSERVABLES
 from persist.dynamics.trajectories import simulate
 from persist.errors import UsageError
 from persist.forecast import ahead, futures
-from persist.forecast.endpoints import rule_for
+from persist.forecast.endpoints import RULES, judge, rule_for
 from persist.forecast.landmark import Landmark, Look, landmark
 from persist.forecast.outcome import ask, forecast
-from persist.forecast.visits import Chance, Scale, look, watch
+from persist.forecast.visits import Chance, Scale
+from persist.forecast.watch import Visit, look, watch
 from persist.inference import cohort, particles, store
 from persist.inference.cohort import Case, case, pad
 from persist.inference.curve import derive, follow, patient, trace_curves
@@ -202,10 +203,11 @@ def test_a_forecast_shows_what_is_shed() -> None:
 def test_a_rule_looks_at_what_is_shed() -> None:
     """Half of 100 cells are P and shed a tenth: 55 are seen, so a rule that stops under 60 stops, which all 100 would not."""
     scale = Scale(np.zeros(2), 1.0, False, np.array([0.1, 1.0]))
-    still = Chance(*(np.zeros(2) for _ in range(3)))
+    still = Visit(Chance(*(np.zeros(2) for _ in range(3))), np.zeros(2, bool), 0.0, 1.0, True, True, False)
     rule = parse_plan("adaptive 60/90 absolute").rule
-    seen = look(watch(rule, scale, None), Cells(np.full(2, 40.0), np.full(2, 50.0), np.full(2, 10.0)), still)
-    np.testing.assert_array_equal(np.asarray(seen.dose), [0.0, 1.0])
+    cells = Cells(np.full(2, 40.0), np.full(2, 50.0), np.full(2, 10.0))
+    seen = look(watch(scale, (judge(RULES["psa"], (2,), 1),), rule), cells, still)
+    np.testing.assert_array_equal(np.asarray(seen.given(1.0, True, 0.0)), [0.0, 1.0])
 
 
 def test_a_forecast_goes_on_from_the_potency_reached() -> None:

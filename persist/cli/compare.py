@@ -96,7 +96,7 @@ def command(
     named = dict(zip(names(files, fits), fits, strict=True))
     question = None
     if plans and horizon is not None:
-        seen = {"start": start, "endpoint": endpoint, "visit_every": visit_every}
+        seen: dict[str, Any] = {"start": start, "endpoint": endpoint, "visit_every": visit_every}
         question = ask(plans, horizon, draws=draws, replicates=replicates, seed=seed, **seen)
     report = compare(
         named,

@@ -14,19 +14,48 @@ from persist.cli.options import common_options, days, device_option, output_opti
 @click.command("forecast")
 @click.argument("fit", type=click.Path(path_type=Path), metavar="FIT.nc")
 @click.option(
-    "--plan", "plans", multiple=True, required=True, metavar="PLAN", help='Such as on, or "holiday=off 90, on".'
+    "--plan", "plans", multiple=True, metavar="PLAN", help='Such as on, or "holiday=off 90, on" (may be repeated).'
+)
+@click.option(
+    "--plans",
+    "table",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Table of more plans, after those of --plan: plan, start_days, stop_days, dose.",
 )
 @click.option("--horizon", type=float, required=True, callback=days, metavar="DAYS", help="How far to look.")
 @click.option(
     "--from", "start", type=float, callback=days, metavar="DAY", help="Day on which the plans start [the last visit]."
 )
-@click.option("--endpoint", metavar="RULE", help="psa, recist or relative; NAME:any-time judges off drug too.")
+@click.option(
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="RULE",
+    help="psa, recist or relative; NAME:any-time judges off drug too. May be repeated: the first decides.",
+)
 @click.option(
     "--visit-every",
     type=click.FloatRange(min=0, min_open=True),
     callback=days,
     metavar="DAYS",
     help="Spacing of visits.",
+)
+@click.option(
+    "--missed-visits",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Probability that a visit is missed: neither a rule nor progression sees it.",
+)
+@click.option(
+    "--burden-limit",
+    type=float,
+    default=1.5,
+    show_default=True,
+    metavar="FACTOR",
+    help="Limit of the burden after progression, over what it was then.",
 )
 @click.option("--draws", type=click.IntRange(min=2), default=500, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
@@ -36,10 +65,13 @@ from persist.cli.options import common_options, days, device_option, output_opti
 def command(
     fit: Path,
     plans: tuple[str, ...],
+    table: Path | None,
     horizon: float,
     start: float | None,
-    endpoint: str | None,
+    endpoints: tuple[str, ...],
     visit_every: float | None,
+    missed_visits: float,
+    burden_limit: float,
     draws: int,
     replicates: int,
     device: str,
@@ -50,7 +82,7 @@ def command(
     quiet: bool,
 ) -> None:
     """Forecast the patients of FIT.nc under each plan; the first plan is the reference of the others."""
-    claim_output(output, force, [fit])
+    claim_output(output, force, [fit, table])
     use_device(device)
     use_float64()
     keep_compiled()
@@ -60,9 +92,13 @@ def command(
     question = ask(
         plans,
         horizon,
+        table,
         start=start,
-        endpoint=endpoint,
+        endpoint=endpoints[0] if endpoints else None,
+        beside=endpoints[1:],
         visit_every=visit_every,
+        missed_visits=missed_visits,
+        burden_limit=burden_limit,
         draws=draws,
         replicates=replicates,
         seed=seed,
@@ -70,9 +106,8 @@ def command(
     posterior = store.load(fit, "fit")
 
     def tell(patient: str, done: int, total: int) -> None:
-        progress(
-            f"patient {patient}: plan {done % len(plans) + 1} of {len(plans)} ({done} of {total} done)", quiet=quiet
-        )
+        number = len(question.plans)
+        progress(f"patient {patient}: plan {done % number + 1} of {number} ({done} of {total} done)", quiet=quiet)
 
     result = forecast(posterior, question, tell)
     store.save(result, output)
@@ -82,24 +117,55 @@ def command(
         content["notes"] = store.attribute(result, "notes")
         emit_json(content | {"settings": store.attribute(result, "settings")})
     elif not quiet:
-        _print(summary, horizon)
+        _print(summary, horizon, burden_limit)
         click.echo(f"\nWritten: {output} (seed {seed}). Not for clinical use.")
     warn_marked(warnings)
     for note in [] if quiet else store.attribute(result, "notes"):
         click.echo(f"persist: note: {note}", err=True)
 
 
-def _print(summary: dict[str, Any], horizon: float) -> None:
+def _print(summary: dict[str, Any], horizon: float, limit: float) -> None:
+    from persist.forecast import beyond
+
     for name, one in summary.items():
         click.echo(f"\npatient {name}")
-        click.echo(f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}")
+        click.echo(f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}{'flare':>8}")
         for plan, row in one["plans"].items():
             times = (row["time_to_progression"][level] for level in ("q05", "q50", "q95"))
             cells = [f">{horizon:g}" if time is None else f"{time:.0f}" for time in times]
+            flare = _flare(row["flare"])
             if not row["judged"]:
-                click.echo(f"{plan:<24}{'not judged: too few visits on drug':>38}{row['days_on_drug']:>9.0f}")
+                click.echo(f"{plan:<24}{'not judged: too few visits on drug':>38}{row['days_on_drug']:>9.0f}{flare:>8}")
                 continue
             share = f"{100 * row['progressed_by_horizon']:.0f} %"
-            click.echo(f"{plan:<24}{share:>12}{cells[0]:>10}{cells[1]:>8}{cells[2]:>8}{row['days_on_drug']:>9.0f}")
+            click.echo(
+                f"{plan:<24}{share:>12}{cells[0]:>10}{cells[1]:>8}{cells[2]:>8}{row['days_on_drug']:>9.0f}{flare:>8}"
+            )
+        if any(row["flare"] for row in one["plans"].values()):
+            click.echo(
+                "  flare: true burden up by 20 % within 21 days of the first stop, of the futures that stop in time"
+            )
         for sentence in one["sentences"].values():
             click.echo(f"  {sentence}")
+        _print_rules(one)
+        reference = next(iter(one["plans"]))
+        for plan, told in one["after"].items():
+            if told is not None:
+                click.echo(f"  {beyond.sentence(plan, reference, told, limit, horizon)}")
+
+
+def _print_rules(one: dict[str, Any]) -> None:
+    """Verdicts by each rule of progression, where there are several."""
+    for rule, told in one["endpoints"].items():
+        for plan, row in told["benefit"].items():
+            gained = (
+                f"{row['gain_days']['mean']:+.0f} days, P(gain) {row['probability']:.2f}, P(loss) {row['loss']:.2f}"
+            )
+            click.echo(f'  by {rule}: "{plan}" {gained}: {row["verdict"]}')
+    for sentence in one["disagreements"].values():
+        click.echo(f"  {sentence}")
+
+
+def _flare(found: dict[str, Any] | None) -> str:
+    """The probability of a flare as per cent; "-" where the plan does not stop, or not in time to be followed."""
+    return "-" if found is None or found["probability"] is None else f"{100 * found['probability']:.0f} %"

@@ -9,7 +9,7 @@ its own part of that, so a path comes out the same whoever runs beside it, and t
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -75,8 +75,9 @@ class Course(NamedTuple):
 class Lanes(NamedTuple):
     """What paths under a rule have of their own: ``cells`` and ``rates``, fields ``()`` or ``(n,)``; ``level``, the
     exposure at the start, likewise; whether they are on drug ``before`` the first step, ``()``; ``seen``, what the rule
-    gets to see beside the cells, a pytree of ``(n_visits, n)``; its ``memory``, a pytree of ``()`` or ``(n,)`` that has a
-    ``dose`` ``(n,)``; and the ``potency`` of the kill at the start, ``()`` or ``(n,)``, None where it does not fade.
+    gets to see beside the cells, a pytree of ``(n_visits, n)`` or ``(n_visits,)``; its ``memory``, a pytree of ``()`` or ``(n,
+    ...)`` with the methods of a `Remembers`; and the ``potency`` of the kill at the start, ``()`` or ``(n,)``, None where it
+    does not fade.
     """
 
     cells: Cells
@@ -88,10 +89,24 @@ class Lanes(NamedTuple):
     potency: Any = None
 
 
+class Remembers(Protocol):
+    """What a memory must be able to do, days counted from the first step: say the dose ``given`` ``(n,)`` from a day on where
+    the plan says ``planned``, or that a rule decides (``ruled``); take in a step that ends (``along``) with its cells, and the
+    dose and the number of the course of treatment from there on; and tell at the end what it found, a pytree of ``(n, ...)``.
+    """
+
+    @property
+    def marks(self) -> Any: ...  # noqa: D102
+
+    def given(self, planned: Any, ruled: Any, day: Any) -> Any: ...  # noqa: D102
+
+    def along(self, cells: Cells, day: Any, dose: Any, course: Any) -> Any: ...  # noqa: D102
+
+
 class Steered(NamedTuple):
     """Paths under a rule: ``cells``, number of the ``course`` of treatment (0: off drug; 1 is that before the first step,
     where there was one) and ``dose`` from then on, each ``(n, n_records)``; ``days_on_drug`` and ``dose_days`` (days times
-    dose) ``(n,)``.
+    dose) ``(n,)``; and the ``marks`` of the memory.
     """
 
     cells: Cells
@@ -99,6 +114,7 @@ class Steered(NamedTuple):
     dose: Array
     days_on_drug: Array
     dose_days: Array
+    marks: Any = None
 
 
 def advance(
@@ -160,46 +176,49 @@ def steer(
 ) -> Steered:
     """Paths whose dose follows ``rule`` wherever the plan says so.
 
-    At the end of a step with a visit, ``memory = rule(memory, cells, seen)``; from then on ``memory.dose`` (0..1) is given
-    in steps that are ruled. The record of a day has the course and the dose after that day's decision.
+    At the end of a step with a visit, ``memory = rule(memory, cells, seen)``; from then on the dose (0..1) is that which the
+    memory says is ``given``. The record of a day has the course and the dose after that day's decision.
     """
     shape, rates = streams.shape, lanes.rates
 
-    def given(memory: Any, dose: Array, ruled: Array) -> Array:
-        return jnp.broadcast_to(jnp.where(ruled, memory.dose, dose), shape)
+    def given(memory: Remembers, dose: Array, ruled: Array, day: Array) -> Array:
+        return jnp.broadcast_to(memory.given(dose, ruled, day), shape)
 
     def step(carry: _Steer, piece: Any) -> tuple[_Steer, None]:
-        at, (here, visit, next_dose, next_ruled) = carry, piece
+        at, (here, visit, day, next_dose, next_ruled) = carry, piece
         lag = jnp.where(at.dose > at.level, rates.onset_days, rates.washout_days)
         exposure, potency = attenuated_step(Exposure(at.level, at.dose, lag), rates, here.length, at.potency)
         state = _moved(engine, pace, sampling.substream(streams, here.number), at.cells, rates, exposure, here.length)
         level = jnp.where(here.length > 0, within(exposure, here.length), at.level)
         row = jax.tree.map(lambda all_visits: all_visits[jnp.maximum(visit, 0)], lanes.seen)
         memory = jax.lax.cond(visit >= 0, lambda: rule(at.memory, state, row), lambda: at.memory)
-        dose = given(memory, next_dose, next_ruled)
+        dose = given(memory, next_dose, next_ruled, day)
         course = at.course + ((dose > 0) & (at.dose <= 0))
+        memory = memory.along(state, day, dose, course)
         record = at.record.at[here.place].set(jnp.stack([*state, jnp.where(dose > 0, course, 0).astype(float), dose]))
         spent = (at.on + here.length * (at.dose > 0), at.dosed + here.length * at.dose)
         return _Steer(state, level, potency, memory, dose, course, *spent, record), None
 
     doses, ruled, visit = (jnp.asarray(part) for part in plan)
     after = [jnp.append(part[1:], part[-1:]) for part in (doses, ruled)]
-    first = given(lanes.memory, doses[0], ruled[0])
+    first = given(lanes.memory, doses[0], ruled[0], jnp.zeros(()))
+    course = jnp.asarray(lanes.before, int) + ((first > 0) & ~jnp.asarray(lanes.before, bool))
+    cells = _whole(lanes.cells, streams)
     begin = _Steer(
-        cells=_whole(lanes.cells, streams),
+        cells=cells,
         level=jnp.broadcast_to(jnp.asarray(lanes.level, float), shape),
         potency=None if lanes.potency is None else jnp.broadcast_to(jnp.asarray(lanes.potency, float), shape),
-        memory=lanes.memory,
+        memory=lanes.memory.along(cells, jnp.zeros(()), first, course),
         dose=first,
-        course=jnp.asarray(lanes.before, int) + ((first > 0) & ~jnp.asarray(lanes.before, bool)),
+        course=course,
         on=jnp.zeros(shape),
         dosed=jnp.zeros(shape),
         record=jnp.zeros((records + 1, 5, *shape)),
     )
-    pieces = (Steps(*map(jnp.asarray, steps)), visit, *after)
+    pieces = (Steps(*map(jnp.asarray, steps)), visit, jnp.cumsum(jnp.asarray(steps.length)), *after)
     end, _ = jax.lax.scan(step, begin, pieces)
     seen = jnp.moveaxis(end.record[:records], (0, 1), (2, 0))
-    return Steered(Cells(*seen[:3]), seen[3].astype(int), seen[4], end.on, end.dosed)
+    return Steered(Cells(*seen[:3]), seen[3].astype(int), seen[4], end.on, end.dosed, end.memory.marks)
 
 
 class _Steer(NamedTuple):

@@ -131,7 +131,8 @@ def steered[T](
     ``lanes(members)`` is asked for what some trajectories have of their own, chunk by chunk, and always has the same
     structure; ``plan`` is along the grid. ``reduce(members, lanes, path)`` gets it back (with lanes beyond the members
     where the last chunk was filled up). ``rule`` is a function of a module (each is compiled once); what it compares with
-    stands in the memory of the lanes. The step of the leap must be named: the exposures to come are not known.
+    stands in the memory of the lanes (`paths.Remembers`). The step of the leap must be named: the exposures to come are not
+    known.
     """
     if method.engine == "leap" and method.max_step is None:
         raise UsageError("no longest step for paths under a rule", remedy="name max_step, such as 1.0 (days)")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from persist.dynamics.paths import Course
-from persist.treatment.schedule import course_at, grid, plan_schedule, splice
+from persist.errors import ScheduleError
+from persist.treatment.schedule import grid, plan_schedule, splice
 from persist.types import Grid, Schedule
 
 if TYPE_CHECKING:
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
     from persist.treatment.schedule import Plan
 
 
+MOST_CHANGES = 1000
+"""Changes of dose that a plan which follows progression may have within the horizon."""
+MOST_DAYS = 20_000
+"""Days on which it may have them, since it may begin at any visit."""
+
+
 class Agenda(NamedTuple):
     """A plan in days of the patient: its ``schedule`` with what was given before (under a rule: as if on drug throughout);
     the days of ``visits`` and of the plotted record (``dense``); those that are recorded, ``day``, with the number of
-    ``steps`` up to each, ``upto``; and the day on which its rule begins to decide (inf: it has none).
+    ``steps`` up to each, ``upto``; the day on which its rule begins to decide (inf: it has none); and the schedule ``after``
+    progression, in days since that was seen (None: the plan goes on).
     """
 
     plan: Plan
@@ -29,6 +37,7 @@ class Agenda(NamedTuple):
     upto: np.ndarray
     steps: Grid
     ruled_from: float
+    after: Schedule | None
 
     @property
     def ends(self) -> np.ndarray:
@@ -56,9 +65,25 @@ def agenda(who: Patient, history: Schedule, plan: Plan) -> Agenda:
     visits, dense = (_told_apart(look.start + _until(look.horizon, first, gap)) for first, gap in look.spacing)
     day = np.unique(np.concatenate([visits, dense, [ruled] if np.isfinite(ruled) else []]))
     stop = float(day[-1])
-    nodes = np.append(day, np.arange(at.day + 1.0, stop))
+    after = None if plan.then is None else plan_schedule(plan.then, 0.0, look.horizon)
+    nodes = np.concatenate([day, np.arange(at.day + 1.0, stop), _changes_after(plan, after, visits, stop)])
     steps, upto = grid(schedule, nodes, start=at.day, stop=stop, max_step=1.0)
-    return Agenda(plan, schedule, visits, dense, day, upto[: len(day)], steps, ruled)
+    return Agenda(plan, schedule, visits, dense, day, upto[: len(day)], steps, ruled, after)
+
+
+def _changes_after(plan: Plan, after: Schedule | None, visits: np.ndarray, stop: float) -> np.ndarray:
+    """Days before ``stop`` on which a plan that begins at any of the visits may change the dose."""
+    if plan.then is None or after is None:
+        return np.zeros(0)
+    edge = np.unique([*after.start, *after.stop, plan.then.ruled_from])
+    days = np.unique(_told_apart(np.add.outer(visits, edge[(edge > 0.0) & (edge < np.inf)])))
+    days = days[days < stop]
+    if len(edge) > MOST_CHANGES or len(days) > MOST_DAYS:
+        what = f'"{plan.then.text}", which may begin at any visit, changes the dose too often for this horizon'
+        raise ScheduleError(
+            what, where=f'plan "{plan.text}"', remedy="write longer pieces, in whole days, or fewer visits"
+        )
+    return days
 
 
 def _until(horizon: float, first: float, gap: float) -> np.ndarray:
@@ -72,22 +97,37 @@ def _told_apart(days: np.ndarray) -> np.ndarray:
 
 
 def course(who: Patient, one: Agenda) -> Course:
-    """The plan along the grid. Its rule looks at the start of the plan, for its reference (unless that is the landmark,
-    whose burden is known), where it begins, and at the visits after that. Visits are numbered as the recorded days are.
+    """The plan along the grid. Every visit is looked at, and where it has a rule, that looks at the start of the plan, for its
+    reference (unless that is the landmark, whose burden is known), and where it begins, too. Visits are numbered as the
+    recorded days are.
     """
     ends, visit = one.ends + who.at.day, np.full(len(one.steps.length), -1)
-    looked = one.visits[one.visits > one.ruled_from + 1e-6]
-    if np.isfinite(one.ruled_from):
-        early = np.unique([who.look.start, one.ruled_from])
-        looked = np.append(early[early > who.at.day + 1e-6], looked)
+    looked = np.union1d(one.visits, deciding(who, one))
     visit[np.searchsorted(ends, looked - 1e-6)] = np.searchsorted(one.day, looked - 1e-6)
-    return Course(np.asarray(one.steps.dose), ends - one.steps.length >= one.ruled_from - 1e-6, visit)
+    return Course(np.asarray(one.steps.dose), _ruled(who, one), visit)
+
+
+def deciding(who: Patient, one: Agenda) -> np.ndarray:
+    """The days on which the rule of a plan (its first, where another follows progression) looks; none without a rule."""
+    if not np.isfinite(one.ruled_from):
+        return np.zeros(0)
+    early = np.unique([who.look.start, one.ruled_from])
+    return np.append(early[early > who.at.day + 1e-6], one.visits[one.visits > one.ruled_from + 1e-6])
+
+
+def planned(who: Patient, one: Agenda) -> tuple[np.ndarray, np.ndarray]:
+    """Of each recorded day ``(n_days,)``, the dose that is planned from then on, and whether the rule decides it instead."""
+    following = np.minimum(one.upto, len(one.steps.length) - 1)
+    return np.asarray(one.steps.dose)[following], _ruled(who, one)[following]
+
+
+def _ruled(who: Patient, one: Agenda) -> np.ndarray:
+    """Which steps begin while the rule decides."""
+    return np.asarray(one.ends + who.at.day - one.steps.length >= one.ruled_from - 1e-6)
 
 
 def last_course(who: Patient, one: Agenda) -> int:
     """The number of the course of treatment just before the start of the plan (0: off drug), as its futures count them."""
-    if one.plan.rule is None:
-        return int(course_at(one.schedule, who.look.start - 1e-6))
     history = np.append(who.before, one.steps.dose[_before(who, one)] > 0).astype(int)
     return int(history[-1] and history[0] + (np.diff(history) > 0).sum())
 

@@ -1,6 +1,7 @@
 """Endpoints: what a path of measured burdens means by the rules of the clinic.
 
-Pure functions over the last axis (visits), which batch over all axes before it and may be jitted with the rule static.
+A `Judge` goes from visit to visit, as a clinic does, and knows nothing of what is to come; the engine takes it along. The
+functions over the last axis (visits) batch over all axes before it and may be jitted with the rule static.
 Days count from the start of the plan, and are sorted; burdens are on their natural scale (not logarithms), at least 0,
 without NaN. A day that is never reached is inf.
 """
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from persist.errors import UsageError
@@ -21,6 +23,9 @@ AT_NEXT_VISIT = 1e-6
 """A wait for confirmation so short that the next visit confirms, whatever the spacing (days in patients, hours in wells)."""
 ROUNDING = 1e-12
 """A value short of a limit by this share only has reached it (0.07 * 1.25 is above 0.0875 in binary numbers)."""
+
+ROOM = 4
+"""Rises that wait for their confirmation (weekly visits, PCWG3: three)."""
 
 
 class Rule(NamedTuple):
@@ -77,6 +82,87 @@ def rule_for(observable: str, text: str | None = None) -> Rule:
     return RULES[name]._replace(any_time=bool(colon))
 
 
+def label(rule: Rule) -> str:
+    """A rule as it is asked for: NAME, or NAME:any-time."""
+    return f"{rule.name}:any-time" if rule.any_time else rule.name
+
+
+class Judge(NamedTuple):
+    """What a rule remembers of paths ``(...)`` from visit to visit: its numbers ``()``; ``course`` of treatment at the last
+    visit (0: off drug) and nadir ``low`` since it began; days ``open`` ``(..., n)`` of rises that wait for their confirmation
+    (inf: none); the day ``rose`` of the first rise that was confirmed, and that on which it was ``seen`` to be (inf: not yet).
+    """
+
+    rise: Any
+    rise_absolute: Any
+    confirm_days: Any
+    any_time: Any
+    course: Any
+    low: Any
+    open: Any
+    rose: Any
+    seen: Any
+
+
+def judge(rule: Rule, shape: tuple[int, ...], waiting: int, before: tuple[float | None, int] = (None, 0)) -> Judge:
+    """A judge of paths ``shape`` before the first visit, with room for so many rises ``waiting`` for confirmation; ``before``
+    is the nadir that is known already (None: none is) and the number of its course.
+    """
+    low, course = before
+    none = jnp.full(shape, jnp.inf)
+    number = 0 if low is None else 1 if rule.any_time else course
+    return Judge(
+        rise=jnp.asarray(rule.rise, float),
+        rise_absolute=jnp.asarray(rule.rise_absolute, float),
+        confirm_days=jnp.asarray(rule.confirm_days, float),
+        any_time=jnp.asarray(rule.any_time),
+        course=jnp.full(shape, number),
+        low=none if low is None else jnp.full(shape, low, float),
+        open=jnp.full((*shape, waiting), jnp.inf),
+        rose=none,
+        seen=none,
+    )
+
+
+def judged(before: Judge, day: ArrayLike, burden: ArrayLike, course: ArrayLike) -> Judge:
+    """The judge after a visit on ``day``, later than all before, that measured ``burden`` in a ``course`` of treatment
+    ``(...)``.
+
+    A rise waits for the first visit at least ``confirm_days`` later, which must meet the rule too; another course ends the
+    wait.
+    """
+    level = jnp.asarray(burden, float)
+    when = jnp.broadcast_to(jnp.asarray(day, float), level.shape)
+    number = jnp.where(before.any_time, 1, jnp.asarray(course).astype(int))
+    same = number == before.course
+    low = jnp.where((number != 0) & ~same, level, jnp.minimum(before.low, level))
+    limit = jnp.maximum(low * (1.0 + before.rise), low + before.rise_absolute)
+    met = (number != 0) & (level > low) & (level >= limit * (1.0 - ROUNDING))
+    waits = jnp.where(same[..., None], before.open, jnp.inf)
+    waits = jnp.concatenate([jnp.where(met, when, jnp.inf)[..., None], waits], axis=-1)
+    due = waits + before.confirm_days - 1e-9 <= when[..., None]
+    first = jnp.min(jnp.where(due & met[..., None], waits, jnp.inf), axis=-1)
+    new = jnp.isinf(before.seen) & jnp.isfinite(first)
+    return before._replace(
+        course=number,
+        low=low,
+        open=jnp.where(due, jnp.inf, waits)[..., :-1],
+        rose=jnp.where(new, first, before.rose),
+        seen=jnp.where(new, when, before.seen),
+    )
+
+
+def room(day: np.ndarray, rule: Rule) -> int:
+    """Room for all rises that may wait at once for their confirmation, at visits on the days ``(n_visits,)``: filled up to a
+    power of `ROOM`, so that one compiled program serves many.
+    """
+    most = int(np.max(np.searchsorted(day, day + rule.confirm_days - 1e-9) - np.arange(len(day)), initial=1))
+    size = ROOM
+    while size < most:
+        size *= ROOM
+    return size
+
+
 def time_to_progression(day: ArrayLike, burden: ArrayLike, on: ArrayLike, rule: Rule) -> jax.Array:
     """First ``day`` on which the burden has progressed by ``rule``, inf where it does not.
 
@@ -91,16 +177,15 @@ def time_to_progression(day: ArrayLike, burden: ArrayLike, on: ArrayLike, rule: 
     ``(...)``, days. Over a nadir of 0 every value > 0 has risen (by any share).
     """
     level = jnp.asarray(burden, float)
-    course = jnp.asarray(on).astype(int)
-    course = jnp.ones_like(course) if rule.any_time else course
-    before = jnp.concatenate([jnp.zeros_like(course[..., :1]), course[..., :-1]], axis=-1)
-    treated = course != 0
-    restart = _batched(treated & (course != before), level)
-    low = _running_nadir(level, restart)
-    limit = jnp.maximum(low * (1.0 + rule.rise), low + rule.rise_absolute)
-    met = _batched(treated, level) & (level > low) & (level >= limit * (1.0 - ROUNDING))
-    stretch = jnp.cumsum(_batched(course != before, level), axis=-1)
-    return _first_day(day, _confirmed(day, met, stretch, rule.confirm_days))
+    days, course = (_batched(part, level) for part in (jnp.asarray(day, float), jnp.asarray(on).astype(int)))
+    waiting = 1 if rule.confirm_days <= AT_NEXT_VISIT else level.shape[-1]
+
+    def visit(memory: Judge, row: tuple[jax.Array, ...]) -> tuple[Judge, None]:
+        return judged(memory, *row), None
+
+    rows = tuple(jnp.moveaxis(part, -1, 0) for part in (days, level, course))
+    last, _ = jax.lax.scan(visit, judge(rule, level.shape[:-1], waiting), rows)
+    return jnp.asarray(last.rose)
 
 
 def response(day: ArrayLike, burden: ArrayLike, fraction: float = 0.5, confirm_days: float = CONFIRM_DAYS) -> jax.Array:
@@ -135,16 +220,6 @@ def nadir(day: ArrayLike, burden: ArrayLike) -> tuple[jax.Array, jax.Array]:
 def _batched(row: jax.Array, like: jax.Array) -> jax.Array:
     """``row`` with the leading axes of ``like``."""
     return jnp.broadcast_to(row.reshape((1,) * (like.ndim - row.ndim) + row.shape), like.shape)
-
-
-def _running_nadir(level: jax.Array, restart: jax.Array) -> jax.Array:
-    """Running minimum along the last axis, begun anew where ``restart`` is True."""
-
-    def join(left: Any, right: Any) -> Any:
-        return left[0] | right[0], jnp.where(right[0], right[1], jnp.minimum(left[1], right[1]))
-
-    low: jax.Array = jax.lax.associative_scan(join, (restart, level), axis=-1)[1]
-    return low
 
 
 def _confirmed(day: ArrayLike, met: jax.Array, stretch: jax.Array, days: float) -> jax.Array:

@@ -56,7 +56,10 @@ class Look(NamedTuple):
 
 
 class Patient(NamedTuple):
-    """What the futures of one patient have in common; ``before``: on drug up to the landmark."""
+    """What the futures of one patient have in common; ``before``: on drug up to the landmark; ``missed``: the probability that
+    a visit does not take place; ``limit``: that of the burden after progression, over what it was then;
+    ``others``: rules of progression that are judged beside.
+    """
 
     seed: int
     name: str
@@ -65,6 +68,9 @@ class Patient(NamedTuple):
     rule: Rule
     replicates: int
     before: bool
+    missed: float = 0.0
+    limit: float = 1.5
+    others: tuple[Rule, ...] = ()
 
     @property
     def paths(self) -> int:

@@ -46,7 +46,9 @@ def _new_doses(fit: store.DataTree, plans: Sequence[Plan]) -> list[str]:
     told_of = []
     for one in posterior.series(fit):
         had = {0.0, *(float(dose) for schedule in one.schedules.values() for dose in schedule.dose)}
-        new = sorted({piece.dose for plan in plans for piece in plan.pieces} - had)
+        new = sorted(
+            {piece.dose for plan in plans for piece in (*plan.pieces, *(plan.then.pieces if plan.then else ()))} - had
+        )
         if new:
             told = ", ".join(f"{dose:g}" for dose in new)
             told_of.append(

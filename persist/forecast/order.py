@@ -49,6 +49,10 @@ def order(plan: str, days: int, **options: Any) -> Order:
         raise UsageError(f"{one.exact_below:g} cells cannot be followed event by event", remedy=remedy)
     if not one.visit_every >= 1.0:
         raise UsageError(f"visits every {one.visit_every:g} days", remedy="give 1 day or more (records are daily)")
+    if one.plan.then is not None:
+        what = "a simulation measures nothing, so it sees no progression"
+        remedy = "name the day, such as on 180, off, or use persist forecast"
+        raise UsageError(what, where=f'plan "{one.plan.text}"', remedy=remedy)
     if one.plan.rule is not None and one.engine == MEAN:
         raise UsageError("the mean field has no paths that a rule could look at", remedy="use another engine")
     if one.step is not None and not 0.0 < one.step <= 1.0:

@@ -14,13 +14,17 @@ from persist.dynamics.checks import Method
 from persist.dynamics.paths import Lanes, Steered
 from persist.dynamics.sampling import poisson, stream
 from persist.dynamics.trajectories import steered
-from persist.forecast.agenda import course, days_on_drug_before
+from persist.forecast.agenda import course, days_on_drug_before, deciding, last_course, planned
+from persist.forecast.endpoints import Judge, judge, room
 from persist.forecast.kept import Part, part
-from persist.forecast.visits import Chance, chances, look, scale_of, watch
+from persist.forecast.visits import chances, missed, scale_of
+from persist.forecast.watch import TOLD, Visit, following, look, watch
 from persist.inference.fate import SIZE
 from persist.types import Cells
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from persist.dynamics.stepsize import Step
     from persist.forecast.agenda import Agenda
     from persist.forecast.landmark import Landmark, Patient
@@ -34,11 +38,13 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 class Futures(NamedTuple):
     """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``
-    and of what would be ``measured`` of it,
-    mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
-    progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug (mean of
-    the paths); the most visits in a row at which progression is judged, being on drug (median of the paths); the `step`
-    of the leap.
+    and of what would be ``measured`` of it, mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path
+    ``(n_draws, n_replicates)`` the time to progression (``by_rule`` ``(n_rules, n_draws, n_replicates)``, that by the first
+    rule alone too) and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether
+    all cells are gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it
+    (inf: not); the ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on
+    which the burden ``reached`` its limit after that (inf: not); days on drug (mean of the paths); the most visits in a row
+    at which progression is judged, being on drug (median of the paths); the `step` of the leap.
     """
 
     day: np.ndarray
@@ -47,7 +53,14 @@ class Futures(NamedTuple):
     shares: np.ndarray
     dose: np.ndarray
     time_to_progression: np.ndarray
+    by_rule: np.ndarray
+    seen: np.ndarray
     extinct: np.ndarray
+    stopped: np.ndarray
+    flared: np.ndarray
+    area: np.ndarray
+    area_after: np.ndarray
+    reached: np.ndarray
     days_on_drug: float
     visits_on_drug: int
     step: Step
@@ -57,11 +70,22 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     """Futures of one patient under one plan, the leap taking the ``step``."""
     number, draws = who.paths, who.paths // who.replicates
     first = who.at.burden if who.look.start <= who.at.day + 1e-6 else None
+    offset = who.look.start - who.at.day
 
     def lanes(members: np.ndarray) -> Lanes:
         mine, seen = _of(who, members, one)
         cells = whole(who.seed, who.name, members, mine)
-        memory = watch(one.plan.rule, scale_of(mine), first)
+        judges, second = _judges(who, one, len(members)), following(one.plan.then, one.after, len(members))
+        memory = watch(
+            scale_of(mine),
+            judges,
+            one.plan.rule,
+            first,
+            second=second,
+            offset=offset,
+            before=who.before,
+            limit=who.limit,
+        )
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> Part:
@@ -70,31 +94,53 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     key, along, method = keys.key(who.seed, who.name, "futures"), course(who, one), Method("leap", step.days)
     chunks = steered(finish, look, key, lanes, one.steps, along, method, trajectories=number, record=one.recorded)
     parts = list(chunks)
+
+    def shaped(chunks: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(chunks)).reshape(draws, who.replicates)
+
+    def by_path(name: str) -> np.ndarray:
+        return shaped(getattr(part, name) for part in parts)
+
+    rules = range(1 + len(who.others))
+    by_rule = np.stack([shaped(part.times[:, rule] for part in parts) for rule in rules])
     return Futures(
         day=one.dense - who.look.start,
         burden=np.quantile(np.concatenate([part.burden for part in parts]), LEVELS, axis=0).T,
         measured=np.quantile(np.concatenate([part.measured for part in parts]), LEVELS, axis=0).T,
         shares=np.asarray(sum(part.shares for part in parts)) / number,
         dose=np.asarray(sum(part.dose for part in parts)) / number,
-        time_to_progression=np.concatenate([part.times for part in parts]).reshape(draws, who.replicates),
-        extinct=np.concatenate([part.gone for part in parts]).reshape(draws, who.replicates),
-        days_on_drug=float(np.concatenate([part.on for part in parts]).mean()) - days_on_drug_before(who, one),
-        visits_on_drug=int(np.median(np.concatenate([part.visits for part in parts]))),
+        time_to_progression=by_rule[0],
+        by_rule=by_rule,
+        seen=by_path("seen"),
+        extinct=by_path("gone"),
+        **{name: shaped(part.trace[name] for part in parts) for name in TOLD},
+        days_on_drug=float(by_path("on").mean()) - days_on_drug_before(who, one),
+        visits_on_drug=int(np.median(by_path("visits"))),
         step=step,
     )
 
 
-def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Chance]:
-    """The landmark of some paths, and the chance of what is measured of them on recorded days (and more, to fill up)."""
+def _judges(who: Patient, one: Agenda, number: int) -> tuple[Judge, ...]:
+    """A judge for each rule of progression; the nadir up to the landmark counts for as long as that course goes on."""
+    days, before = one.visits - who.look.start, (who.at.nadir, last_course(who, one))
+    return tuple(judge(rule, (number,), room(days, rule), before) for rule in (who.rule, *who.others))
+
+
+def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Visit]:
+    """The landmark of some paths, and what is seen of them on recorded days (and more, to fill up)."""
     pick = members // who.replicates
     mine: Landmark = jax.tree.map(
         lambda value: np.asarray(value)[pick] if np.ndim(value) else value, who.at._replace(nadir=0.0)
     )
     some = {name: mine.values[name] for name in ("noise_sd", "wander_sd", "wander_days")}
     more = bucket(len(one.day)) - len(one.day)
-    since, shared = (np.pad(part, (0, more), mode="edge") for part in (one.day - who.at.day, one.shared))
+    looked = (np.isin(one.day, days) for days in (deciding(who, one), one.visits))
+    of_days = (one.day - who.at.day, one.shared, one.day - who.look.start, *planned(who, one), *looked)
+    since, shared, *told = (np.pad(part, (0, more), mode="edge") for part in of_days)
     streams = _streams(keys.numbered(keys.key(who.seed, who.name, "visits"), jnp.asarray(members)))
-    return mine, chances(streams, since, shared, (mine.wander_mean, mine.wander_root), some)
+    chance = chances(streams, since, shared, (mine.wander_mean, mine.wander_root), some)
+    own = keys.numbered(keys.key(who.seed, who.name, "missed"), jnp.asarray(members))
+    return mine, Visit(chance, missed(own, since, who.missed) & told[-1][:, None], *told)
 
 
 _streams = jax.jit(stream)

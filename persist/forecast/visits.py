@@ -1,7 +1,7 @@
-"""Visits of futures: what is measured of the cells then, and what a rule makes of it.
+"""Visits of futures: what is measured of the cells then.
 
 The wander and the errors of a path do not depend on its cells, so they are drawn beforehand, by day; a
-rule inside the engine and the endpoints after it see the same values.
+rule inside the engine and the record after it see the same values.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import numpy as np
 
 from persist import keys
 from persist.dynamics.observe import Passage, log_burden, noise, passage, times, visible, wander
-from persist.dynamics.sampling import draws, normal_quantile, substream
-from persist.treatment.rules import Memory, decide, remember
+from persist.dynamics.sampling import draws, normal_quantile, stream, substream
 
 if TYPE_CHECKING:
     from jax import Array
     from jax.typing import ArrayLike
 
     from persist.forecast.landmark import Landmark
-    from persist.treatment.grammar import Adaptive
     from persist.types import Cells
 
 
@@ -52,33 +50,10 @@ class Chance(NamedTuple):
     shock: Any
 
 
-class Watch(NamedTuple):
-    """The memory of a rule that looks at measured burdens."""
-
-    rule: Memory
-    scale: Scale
-
-    @property
-    def dose(self) -> Any:
-        """The dose in force, ``(n,)``."""
-        return self.rule.dose
-
-
-def watch(rule: Adaptive | None, scale: Scale, first: float | None) -> Watch:
-    """The memory of a plan's rule at its beginning; ``first``, where known, is the burden it refers to. Without a rule,
-    one that never looks.
-    """
-    count = len(scale.log_unit)
-    if rule is None:
-        return Watch(Memory(jnp.zeros(count), jnp.zeros(count), jnp.zeros(()), jnp.zeros(())), scale)
-    memory = remember(rule, count)
-    return Watch(memory if first is None else decide(memory, jnp.full(count, first, float)), scale)
-
-
-def look(memory: Watch, cells: Cells, seen: Chance) -> Watch:
-    """The memory after a visit; for `trajectories.steered`."""
-    total = visible(cells, memory.scale.shed_p)
-    return memory._replace(rule=decide(memory.rule, measure(total, memory.scale, seen)[1]))
+def burden_of(cells: Cells, scale: Scale) -> Array:
+    """The true burden ``(n,)``, without wander and error; no cells: exactly 0."""
+    total = visible(cells, scale.shed_p)
+    return jnp.where(total > 0.0, jnp.exp(log_burden(total, scale.log_unit, scale.power)), 0.0)
 
 
 def measure(total: Array, scale: Scale, chance: Chance) -> tuple[Array, Array]:
@@ -103,6 +78,20 @@ def chances(
     before = np.append(0.0, day[:-1])
     drawn: Chance = _chances(streams, keys.moments(day), np.where(shared, day, before), day, shared, known, values)
     return drawn
+
+
+def missed(root: Array, day: np.ndarray, share: float) -> np.ndarray:
+    """Which visits on the days ``(n_days,)`` after the landmark the paths of the keys ``root`` ``(n,)`` miss, ``(n_days, n)``:
+    each with the probability ``share``, by chance of the path and the day alone.
+
+    A visit that is missed at one share is missed at every larger one.
+    """
+    return np.asarray(_uniforms(root, keys.moments(day)) < share)
+
+
+@jax.jit
+def _uniforms(root: Array, numbers: Array) -> Array:
+    return draws(substream(stream(root)[None], numbers[:, None]), 1)[1][0]
 
 
 @jax.jit

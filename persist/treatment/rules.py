@@ -26,6 +26,18 @@ class Memory(NamedTuple):
     stop: Any
     restart: Any
 
+    @property
+    def marks(self) -> None:
+        """Nothing is told at the end."""
+
+    def given(self, planned: Any, ruled: Any, day: Any) -> Any:
+        """The dose from a ``day`` on: the ``planned`` one, or that of the rule where the plan is ``ruled``."""
+        return jnp.where(ruled, self.dose, planned)
+
+    def along(self, cells: Any, day: Any, dose: Any, course: Any) -> Memory:
+        """Nothing is remembered of days without a visit."""
+        return self
+
 
 def remember(rule: Adaptive, number: int) -> Memory:
     """The memory of so many paths when the rule begins: on drug."""

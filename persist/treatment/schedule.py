@@ -15,7 +15,7 @@ from persist.errors import ScheduleError
 from persist.treatment.grammar import Piece, Plan, parse_plan
 from persist.types import Grid, Schedule
 
-__all__ = ["Piece", "Plan", "course_at", "dose_at", "grid", "parse_plan", "plan_schedule", "splice"]
+__all__ = ["Piece", "Plan", "course_at", "dose_at", "grid", "parse_plan", "plan_of", "plan_schedule", "splice"]
 
 CLOSE = 1e-9
 """Days nearer to each other than this are one day."""
@@ -26,7 +26,8 @@ MAX_PIECES = 100_000
 def plan_schedule(plan: Plan, start_day: float, horizon: float) -> Schedule:
     """Schedule of a plan: its pieces from ``start_day``, repeated where it repeats, cut at ``start_day + horizon``.
 
-    Where a rule follows the pieces, it is taken to give the full dose throughout. Segments ``(n_segments,)`` in absolute
+    Where a rule follows the pieces, it is taken to give the full dose throughout, and of a plan until progression this is the
+    first part, as if there was none. Segments ``(n_segments,)`` in absolute
     days, dose > 0 only; touching pieces of one dose are one segment. Raises
     `ScheduleError` where the pieces are so short that more than `MAX_PIECES` would fit into the horizon.
     """
@@ -43,6 +44,27 @@ def plan_schedule(plan: Plan, start_day: float, horizon: float) -> Schedule:
     opens = (offset[-1] * np.arange(cycles))[:, None] + offset[None, :-1]
     edge = start_day + np.minimum(np.append(opens.ravel(), cycles * offset[-1]), horizon)
     return _tidy(edge[:-1], edge[1:], np.tile(dose, cycles))
+
+
+def plan_of(name: str, schedule: Schedule) -> Plan:
+    """The plan that a schedule in days from its start stands for: its pieces, off drug where no segment is.
+
+    Segments ``(n_segments,)`` sorted and apart, from day 0 on; a dose of 0 is none. Its text is that of the grammar.
+    """
+    edge = np.unique(np.concatenate([[0.0], schedule.start, schedule.stop[np.isfinite(schedule.stop)]]))
+    doses = dose_at(schedule, edge)
+    fresh = np.append(True, np.diff(doses) != 0.0)
+    edge, doses = edge[fresh], doses[fresh]
+    pieces = tuple(
+        Piece(float(dose), float(days)) for dose, days in zip(doses, np.diff(edge, append=np.inf), strict=True)
+    )
+    return Plan(name, ", ".join(_words(piece) for piece in pieces), pieces, repeat=False)
+
+
+def _words(piece: Piece) -> str:
+    """A piece as it is written in a plan."""
+    given = {0.0: "off", 1.0: "on"}.get(piece.dose, f"dose {piece.dose!r}")
+    return given if math.isinf(piece.days) else f"{given} {piece.days!r}".removesuffix(".0")
 
 
 def splice(history: Schedule, planned: Schedule, day: float) -> Schedule:
