@@ -86,8 +86,8 @@ def forecast(
     rows: dict[str, list[Futures]] = {}
     looks = {}
     for one in everyone:
-        look = _look(one, question)
-        at, history = _landmark(fit, one, look, question)
+        look = look_of(one, question)
+        at, history = landmark_of(fit, one, look, question)
         looks[one.patient_id] = look
         futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, question.replicates)
         rows[one.patient_id] = []
@@ -99,7 +99,7 @@ def forecast(
     return _assemble(fit, question, rule, rows, looks)
 
 
-def _look(series: Series, question: Ask) -> Look:
+def look_of(series: Series, question: Ask) -> Look:
     """When one patient's futures start and are seen."""
     start = float(series.day[-1]) if question.start is None else question.start
     if start < series.day[0]:
@@ -115,7 +115,7 @@ def _look(series: Series, question: Ask) -> Look:
     return Look(start, question.horizon, max(every, question.horizon / 2000.0), record)
 
 
-def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any, Any]:
+def landmark_of(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any, Any]:
     """State of evenly thinned draws at the last visit up to the start, and the treatment so far."""
     cut = series.until(look.start)
     kind = observable(series.observable)

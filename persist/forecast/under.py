@@ -38,7 +38,7 @@ class Futures(NamedTuple):
     mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws, n_replicates)`` the time to
     progression (days after the start, inf: not within the horizon) and whether all cells are gone; days on drug (mean of
     the paths); the most visits in a row at which progression is judged, being on drug (median of the paths); the `step`
-    of the leap.
+    of the leap; days ``on`` drug of each path ``(n_draws, n_replicates)``.
     """
 
     day: np.ndarray
@@ -51,6 +51,7 @@ class Futures(NamedTuple):
     days_on_drug: float
     visits_on_drug: int
     step: Step
+    on: np.ndarray
 
 
 def under(who: Patient, one: Agenda, step: Step) -> Futures:
@@ -81,6 +82,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         days_on_drug=float(np.concatenate([part.on for part in parts]).mean()) - days_on_drug_before(who, one),
         visits_on_drug=int(np.median(np.concatenate([part.visits for part in parts]))),
         step=step,
+        on=np.concatenate([part.on for part in parts]).reshape(draws, who.replicates) - days_on_drug_before(who, one),
     )
 
 
