@@ -10,19 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fakes
 import laws
 from persist import keys
 from persist.dynamics.moments import mean_field
 from persist.dynamics.reactions import REACTIONS, per_capita, surroundings
 from persist.dynamics.trajectories import simulate
 from persist.forecast.candidates import FAMILIES, coarse
-from persist.forecast.endpoints import AT_NEXT_VISIT, Rule
-from persist.forecast.landmark import Landmark, Look
 from persist.forecast.optimise import told
-from persist.forecast.search import Subject, Terms, search
+from persist.forecast.search import Terms, search
 from persist.treatment.exposure import relax
 from persist.treatment.schedule import grid, parse_plan, plan_schedule
-from persist.types import Cells, Exposure, Grid, Rates, Schedule
+from persist.types import Cells, Exposure, Grid, Rates
 
 DRAWS, HORIZON, LIMIT = 8, 365.0, 3e9
 ON = parse_plan("on")
@@ -30,28 +29,8 @@ SENSITIVE = {"birth_s": 0.14, "death_s": 0.13, "kill_s": 0.06}
 
 
 def best(rates: dict[str, float], cells: Cells, families: tuple[str, ...] = tuple(FAMILIES)) -> dict[str, Any]:
-    """What the search finds for a tumour of known rates that is on drug, one cell a unit of burden, until 3e9 of them."""
-
-    def each(value: float) -> np.ndarray:
-        return np.full(DRAWS, value)
-
-    at = Landmark(
-        day=0.0,
-        rates=Rates(**{name: each(value) for name, value in (Rates()._asdict() | rates).items()}),
-        cells=Cells(*map(each, cells)),
-        exposure=each(1.0),
-        wander_mean=np.zeros((DRAWS, 2)),
-        wander_root=np.zeros((DRAWS, 2, 2)),
-        log_unit=each(0.0),
-        values={"noise_sd": each(0.02), "wander_sd": each(1e-6), "wander_days": each(30.0)},
-        power=1.0,
-        counted=False,
-        burden=float(cells.total),
-        nadir=0.0,
-    )
-    history = Schedule(np.array([-100.0]), np.array([np.inf]), np.ones(1))
-    rule = Rule("limit", 0.0, LIMIT, AT_NEXT_VISIT, True, "cells")
-    who = Subject("tumour", at, history, Look(0.0, HORIZON, 7.0), rule)
+    """What the search finds for a tumour of known rates that is on drug, until `LIMIT` cells."""
+    who = fakes.tumour(rates, cells, draws=DRAWS, horizon=HORIZON, limit=LIMIT)
     terms = Terms(families, ON, replicates=1)
     return told(search(who, terms), who, terms, float(DRAWS))
 

@@ -18,6 +18,16 @@ from persist.cli.common import (
     warn_marked,
 )
 from persist.cli.options import common_options, days, device_option, output_options, stack
+from persist.errors import UsageError
+
+
+def _all_days(context: click.Context, parameter: click.Parameter, values: tuple[float, ...]) -> tuple[float, ...]:
+    for value in values:
+        days(context, parameter, value)
+        if not value > 0.0:
+            raise UsageError(f"{value:g} days after the last value", where="--next", remedy="give a number over 0")
+    return values
+
 
 _LIMITS = stack(
     click.option("--max-on", type=float, metavar="FRACTION", help="The most of the horizon on drug, 0 to 1."),
@@ -55,6 +65,15 @@ _LIMITS = stack(
 @click.option(
     "--visit-every", type=click.FloatRange(min=0, min_open=True), callback=days, metavar="DAYS", help="Visit spacing."
 )
+@click.option(
+    "--next",
+    "after",
+    type=float,
+    multiple=True,
+    callback=_all_days,
+    metavar="DAYS",
+    help="Tell what one more value, so many days after the last, is worth to the choice; may be given again.",
+)
 @click.option("--draws", type=click.IntRange(min=4), default=500, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
 @device_option
@@ -71,6 +90,7 @@ def command(
     weight_drug: float,
     endpoint: str | None,
     visit_every: float | None,
+    after: tuple[float, ...],
     draws: int,
     replicates: int,
     device: str,
@@ -88,6 +108,7 @@ def command(
     use_float64()
     keep_compiled()
     from persist.forecast.limits import Limits
+    from persist.forecast.next import ahead_of
     from persist.forecast.optimise import grids, optimise, wanted
     from persist.inference import store
     from persist.report import page
@@ -110,6 +131,8 @@ def command(
         progress(f"patient {patient}: plan {done} of {total}", quiet=quiet)
 
     found = optimise(posterior, asked, patients, tell)
+    for name, rows in ahead_of(posterior, asked, list(found["patients"]), after, tell).items():
+        found["patients"][name]["next"] = rows
     problems = store.attribute(posterior, "problems") if "problems" in posterior.attrs else {}
     warnings = {name: said for name, said in problems.items() if name in found["patients"]}
     content: dict[str, Any] = {"command": "optimise", "output": output, "seed": seed} | found
@@ -122,6 +145,7 @@ def command(
         "weight_drug": weight_drug,
         "endpoint": endpoint,
         "visit_every": visit_every,
+        "next": after,
         "draws": draws,
         "replicates": replicates,
     }
@@ -152,6 +176,26 @@ def _print(name: str, one: dict[str, Any]) -> None:
         cells = "".join(f"{value:>8.1f}" for value in numbers)
         click.echo(f"{family:<10}{row['plan']:<26}{cells}{row['days_on_drug']:>9.0f}")
     click.echo(f"  {one['reason']}.")
+    if "next" in one:
+        _print_next(one["next"])
+
+
+def _print_next(rows: list[dict[str, Any]]) -> None:
+    """A line a day: what a value of each kind is worth then."""
+    click.echo("  what one more value is worth to the choice of a plan on that day, in days of gain (error):")
+    click.echo(f"{'  day':<10}{'burden':>16}{'resistant share':>18}{'persister share':>18}{'at most':>10}")
+    for row in rows:
+        cells = "".join(
+            f"{_worth(row[kind]):>{wide}}" for kind, wide in (("burden", 16), ("resistant", 18), ("persister", 18))
+        )
+        most = "-" if row["perfect_at_most"] is None else f"{row['perfect_at_most']:.1f}"
+        click.echo(f"  {row['day']:<8g}{cells}{most:>10}")
+    if any(one and one["rough"] for row in rows for one in row.values() if isinstance(one, dict)):
+        click.echo("  ~ few draws bear on such a value: take more --draws")
+
+
+def _worth(one: dict[str, Any] | None) -> str:
+    return "-" if one is None else f"{'~' if one['rough'] else ''}{one['mean']:.1f} ({one['mcse']:.1f})"
 
 
 def _until(rule: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from persist.errors import UsageError
@@ -79,7 +80,7 @@ def optimise(
             raise UsageError(what, where="--patient", remedy=f"choose {', '.join(known)}")
     found, said = {}, []
     for name in (name for name in known if not patients or name in patients):
-        count = None if progress is None else _of(progress, name)
+        count = None if progress is None else partial(progress, name)
         who = subject(fit, known[name], asked.question)
         searched = search(who, asked.terms, count)
         found[name] = told(searched, who, asked.terms, posterior.effective_draws(fit, name))
@@ -182,10 +183,6 @@ def _off_drug(best: Candidate, who: Subject, terms: Terms, effective: float) -> 
     _, played = play(who._replace(rule=who.rule._replace(any_time=True)), terms, [best])
     benefit = decide.judge(played[0].gains, effective=effective)
     return {"mean": benefit.mean, "mcse": benefit.mcse}
-
-
-def _of(progress: Callable[[str, int, int], None], name: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(name, done, total)
 
 
 def grids() -> dict[str, dict[str, Any]]:
