@@ -163,11 +163,9 @@ def test_a_plan_that_is_better_is_found_and_its_gain_is_right() -> None:
 
 
 def future(days_on: float, visits: int = 9, burden: float = 1.0) -> Futures:
-    nothing = np.zeros((2, 1))
     end = np.full((1, 5), burden)
-    return Futures(
-        np.zeros(1), end, end, nothing, nothing, nothing, nothing, days_on, visits, Step(1, 1.0, 0.0), nothing
-    )
+    of = {"burden": end, "days_on_drug": days_on, "visits_on_drug": visits, "step": Step(1, 1.0, 0.0)}
+    return Futures(**{**dict.fromkeys(Futures._fields, np.zeros((2, 1))), **of})
 
 
 def test_limits_are_kept_up_to_and_on_them() -> None:
