@@ -4,8 +4,8 @@
     python scripts/benchmark_forecast.py -o docs/benchmark_forecast.json  writes them too
 
 The patient is P01 of `data/`, fitted before the clock starts; plans are `on` and the first of the grids of `persist optimise`,
-a few of each family. The forecast runs twice: the second time is the `seconds`, the first, which compiles, the `wall_seconds`.
-Less than 60 seconds on two cores are asked for. ``--note`` goes into the file, such as what else ran on the machine.
+a few of each family. The first plan runs once alone before, which compiles: what that took over its share of the ``seconds``
+are the ``compile_seconds``. Less than 60 seconds on two cores are asked for. ``--note`` goes into the file.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """What the file holds."""
     question = ask(plans(asked.plans, asked.days), asked.days, draws=asked.draws, replicates=asked.replicates)
     fit = fitted() if asked.fit is None else persist.load(asked.fit)
-    (first, _), (second, found) = (timed(fit, question) for _ in range(2))
+    first, _ = timed(fit, question._replace(plans=question.plans[:1]))
+    second, found = timed(fit, question)
     name = next(iter(store.attribute(found, "summary")))
     paths = found["endpoints"]["time_to_progression"].size
     return {
@@ -74,8 +75,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "paths": paths,
         "step_days": store.attribute(found, "summary")[name]["step"]["days"],
         "seconds": round(second, 1),
-        "wall_seconds": round(first, 1),
-        "compile_seconds": round(max(0.0, first - second), 1),
+        "compile_seconds": round(max(0.0, first - second / asked.plans), 1),
         "paths_a_second": round(paths / second),
         "asked_seconds": TARGET,
         "cores": os.cpu_count(),
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     found = measure(asked)
     print(
         f"{found['seconds']:.1f} seconds for {found['paths']} paths of {found['days']:g} days in steps of "
-        f"{found['step_days']:.2g} ({found['paths_a_second']} a second; {found['wall_seconds']:.1f} with compiling)"
+        f"{found['step_days']:.2g} ({found['paths_a_second']} a second; compiling {found['compile_seconds']:.1f} seconds)"
     )
     if asked.output is not None:
         asked.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

