@@ -38,4 +38,4 @@ def test_a_small_one_is_timed_and_written(tmp_path: Any, capsys: pytest.CaptureF
     assert found["seconds"] > 0.0
     assert found["compile_seconds"] >= 0.0
     assert found["paths_a_second"] > 0
-    assert "seconds for 24 paths of 60 days" in capsys.readouterr().out
+    assert "for 24 paths of 60 days" in capsys.readouterr().out
