@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from persist.dynamics.trajectories import simulate
     from persist.errors import PersistError
+    from persist.forecast.optimise import optimise, wanted
     from persist.forecast.outcome import ask
     from persist.forecast.outcome import forecast as forecast_plans
     from persist.inference.fit import fit
@@ -43,11 +44,13 @@ _HOMES = {
     "fit": ("persist.inference.fit", "fit"),
     "forecast_plans": ("persist.forecast.outcome", "forecast"),
     "load": ("persist.inference.store", "load"),
+    "optimise": ("persist.forecast.optimise", "optimise"),
     "one_patient": ("persist.inference.posterior", "one_patient"),
     "read": ("persist.records.table", "read"),
     "save": ("persist.inference.store", "save"),
     "simulate": ("persist.dynamics.trajectories", "simulate"),
     "study": ("persist.validation.study", "study"),
+    "wanted": ("persist.forecast.optimise", "wanted"),
 }
 
 __all__ = [
@@ -67,10 +70,12 @@ __all__ = [
     "forecast_plans",
     "load",
     "one_patient",
+    "optimise",
     "read",
     "save",
     "simulate",
     "study",
+    "wanted",
 ]
 
 

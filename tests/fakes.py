@@ -10,6 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics.observe import OBSERVABLES
+from persist.forecast.endpoints import AT_NEXT_VISIT, Rule
+from persist.forecast.landmark import Landmark, Look
+from persist.forecast.search import Subject
 from persist.inference import fit as fitting
 from persist.inference.curve import derive
 from persist.inference.fate import SIZE
@@ -18,7 +21,7 @@ from persist.inference.posterior import assemble
 from persist.inference.priors import Prior, load_pack, quantile
 from persist.inference.sampler import Draws
 from persist.inference.settings import Settings
-from persist.types import Schedule, Series, Table
+from persist.types import Cells, Rates, Schedule, Series, Table
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
@@ -82,3 +85,32 @@ def posterior(
     made = assemble(table, settings._asdict(), results, derived, curves, schedules)
     made.attrs |= {"seconds": 1.0, "compile_seconds": 1.0, "wall_seconds": 2.0}
     return made
+
+
+def tumour(
+    rates: dict[str, Any], cells: Cells, *, draws: int, horizon: float, limit: float, start: float = 0.0
+) -> Subject:
+    """A tumour of known rates and ``cells`` on day 0, on drug so far, a cell a unit of burden, hardly any wander and noise; its
+    plans begin on the day ``start`` and are judged until ``limit`` cells. Numbers of draws are ``(draws,)`` or plain.
+    """
+
+    def each(value: Any) -> np.ndarray:
+        return np.broadcast_to(np.asarray(value, float), (draws,))
+
+    at = Landmark(
+        day=0.0,
+        rates=Rates(**{name: each(value) for name, value in (Rates()._asdict() | rates).items()}),
+        cells=Cells(*map(each, cells)),
+        exposure=each(1.0),
+        wander_mean=np.zeros((draws, 2)),
+        wander_root=np.zeros((draws, 2, 2)),
+        log_unit=each(0.0),
+        values={"noise_sd": each(0.02), "wander_sd": each(1e-6), "wander_days": each(30.0)},
+        power=1.0,
+        counted=False,
+        burden=float(np.mean(cells.total)),
+        nadir=0.0,
+    )
+    history = Schedule(np.array([-100.0]), np.array([np.inf]), np.ones(1))
+    rule = Rule("limit", 0.0, limit, AT_NEXT_VISIT, True, "cells")
+    return Subject("tumour", at, history, Look(start, horizon, 7.0), rule)

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "diagnose": ("persist.cli.diagnose", "command", "Judge a fit: convergence, and which rates the data inform."),
     "audit": ("persist.cli.audit", "command", "Hold the fast likelihood against the stochastic model."),
     "forecast": ("persist.cli.forecast", "command", "Forecast a fitted patient under treatment plans."),
+    "optimise": ("persist.cli.optimise", "command", "Look for the best plan of a fitted patient, and its honest gain."),
     "enrich": ("persist.cli.enrich", "command", "Tell what selecting patients by a biomarker would gain."),
     "compare": ("persist.cli.compare", "command", "Compare models by what their fits foretell, and stack them."),
     "backtest": ("persist.cli.backtest", "command", "Forecast patients who were not seen, and score it."),

@@ -45,16 +45,21 @@ class Ahead(NamedTuple):
 
 def ahead(seed: int, name: str, at: Landmark, schedule: Schedule, days: np.ndarray) -> Ahead:
     """What draws of a landmark come to on ``days`` after it (absolute, rising), one path each."""
+    path = moved(seed, name, at, schedule, days)
+    return _measured(seed, name, at, path, days, np.arange(len(at.log_unit)))
+
+
+def moved(seed: int, name: str, at: Landmark, schedule: Schedule, days: np.ndarray) -> Cells:
+    """Cells of the draws of a landmark on ``days`` after it, one path each, ``(n_draws, n_days)``."""
     steps, index = grid(schedule, days, start=at.day, stop=float(days[-1]), max_step=LONGEST)
     steps = _filled(steps)
     exposure = _relax(steps, at.rates.onset_days, at.rates.washout_days, at.exposure)
     exposure, _ = _attenuated(exposure, at.rates, steps.length, at.potency)
-    members = np.arange(len(at.log_unit))
-    cells = whole(seed, name, members, at)
+    cells = whole(seed, name, np.arange(len(at.log_unit)), at)
     pace = stepsize.choose(cells, at.rates, steps, exposure)
     record = np.isin(np.arange(len(steps.length)), index - 1)
-    path = simulate(keys.key(seed, name, "ahead"), cells, at.rates, steps, exposure, record=record, max_step=pace.days)
-    return _measured(seed, name, at, path, days, members)
+    key = keys.key(seed, name, "ahead")
+    return simulate(key, cells, at.rates, steps, exposure, record=record, max_step=pace.days)
 
 
 _relax, _attenuated, _streams = jax.jit(relax), jax.jit(attenuated), jax.jit(stream)

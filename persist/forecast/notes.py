@@ -23,7 +23,7 @@ def notes(
     fit: store.DataTree, plans: Sequence[Plan], looks: dict[str, Look], rule: Rule, rows: dict[str, list[Futures]]
 ) -> list[str]:
     """Sentences for the file, the page and the terminal; ``looks`` and ``rows`` by patient."""
-    return [*_later_values(fit, looks), *_new_doses(fit, plans), *_rule_met_by_chance(rule), *_long_steps(rows)]
+    return [*_later_values(fit, looks), *_new_doses(fit, plans, looks), *_rule_met_by_chance(rule), *_long_steps(rows)]
 
 
 def _later_values(fit: store.DataTree, looks: dict[str, Look]) -> list[str]:
@@ -41,10 +41,10 @@ def _later_values(fit: store.DataTree, looks: dict[str, Look]) -> list[str]:
     ]
 
 
-def _new_doses(fit: store.DataTree, plans: Sequence[Plan]) -> list[str]:
+def _new_doses(fit: store.DataTree, plans: Sequence[Plan], looks: dict[str, Look]) -> list[str]:
     """Doses that a patient never had are foretold by the model's straight line between none and the full dose."""
     told_of = []
-    for one in posterior.series(fit):
+    for one in (one for one in posterior.series(fit) if one.patient_id in looks):
         had = {0.0, *(float(dose) for schedule in one.schedules.values() for dose in schedule.dose)}
         new = sorted(
             {piece.dose for plan in plans for piece in (*plan.pieces, *(plan.then.pieces if plan.then else ()))} - had

@@ -50,8 +50,8 @@ def forecast(
     rows: dict[str, list[Futures]] = {}
     looks = {}
     for one in everyone:
-        look = _look(one, question)
-        at, history = _landmark(fit, one, look, question)
+        look = look_of(one, question)
+        at, history = landmark_of(fit, one, look, question)
         looks[one.patient_id] = look
         how = (question.replicates, question.missed_visits, question.burden_limit)
         futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, *how, rules[1:])
@@ -64,7 +64,7 @@ def forecast(
     return _assemble(fit, question, rules, rows, looks)
 
 
-def _look(series: Series, question: Ask) -> Look:
+def look_of(series: Series, question: Ask) -> Look:
     """When one patient's futures start and are seen."""
     start = float(series.day[-1]) if question.start is None else question.start
     if start < series.day[0]:
@@ -80,7 +80,7 @@ def _look(series: Series, question: Ask) -> Look:
     return Look(start, question.horizon, max(every, question.horizon / 2000.0), record)
 
 
-def _landmark(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any, Any]:
+def landmark_of(fit: Any, series: Series, look: Look, question: Ask) -> tuple[Any, Any]:
     """State of evenly thinned draws at the last visit up to the start, and the treatment so far."""
     cut = series.until(look.start)
     kind = observable(series.observable)

@@ -43,8 +43,8 @@ class Futures(NamedTuple):
     rule alone too) and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether
     all cells are gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it
     (inf: not); the ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on
-    which the burden ``reached`` its limit after that (inf: not); days on drug (mean of the paths); the most visits in a row
-    at which progression is judged, being on drug (median of the paths); the `step` of the leap.
+    which the burden ``reached`` its limit after that (inf: not); days ``on`` drug of each path, and the mean of the paths; the
+    most visits in a row at which progression is judged, being on drug (median of the paths); the `step` of the leap.
     """
 
     day: np.ndarray
@@ -64,6 +64,7 @@ class Futures(NamedTuple):
     days_on_drug: float
     visits_on_drug: int
     step: Step
+    on: np.ndarray
 
 
 def under(who: Patient, one: Agenda, step: Step) -> Futures:
@@ -101,7 +102,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
     def by_path(name: str) -> np.ndarray:
         return shaped(getattr(part, name) for part in parts)
 
-    rules = range(1 + len(who.others))
+    rules, on = range(1 + len(who.others)), by_path("on") - days_on_drug_before(who, one)
     by_rule = np.stack([shaped(part.times[:, rule] for part in parts) for rule in rules])
     return Futures(
         day=one.dense - who.look.start,
@@ -114,9 +115,10 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         seen=by_path("seen"),
         extinct=by_path("gone"),
         **{name: shaped(part.trace[name] for part in parts) for name in TOLD},
-        days_on_drug=float(by_path("on").mean()) - days_on_drug_before(who, one),
+        days_on_drug=float(on.mean()),
         visits_on_drug=int(np.median(by_path("visits"))),
         step=step,
+        on=on,
     )
 
 
