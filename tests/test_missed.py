@@ -49,7 +49,9 @@ def test_progression_is_that_of_the_visits_that_took_place(name):
     gone = rng.random((12, number)) < 0.3
     still = Chance(*(np.zeros(number) for _ in range(3)))
     memory = watch(Scale(np.zeros(number), 1.0, False), (judge(rule, (number,), room(DAYS, rule)),))
-    memory = memory.along(None, 0.0, jnp.ones(number), jnp.ones(number, int))
+    memory = memory.along(
+        Cells(burden[0], np.zeros(number), np.zeros(number)), 0.0, jnp.ones(number), jnp.ones(number, int)
+    )
     step = jax.jit(look)
     for visit, day in enumerate(DAYS):
         row = Visit(still, gone[visit], day, 1.0, False, False, True)

@@ -202,6 +202,8 @@ def test_orders_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         asked(**options)
     with pytest.raises(ScheduleError):
+        order("until progress: on, then off", 3)
+    with pytest.raises(UsageError, match="sees no progression"):
         order("until progression: on, then off", 3)
 
 

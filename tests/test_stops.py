@@ -16,7 +16,7 @@ import fakes
 import laws
 from persist.cli.main import main
 from persist.errors import UsageError
-from persist.forecast.outcome import _landmark
+from persist.forecast.outcome import landmark_of
 from persist.inference import particles, posterior
 from persist.inference.cohort import case, pad
 from persist.inference.curve import follow, steps_of
@@ -210,7 +210,7 @@ def test_a_forecast_begins_where_the_fit_ends_also_within_what_it_knew_later(fit
     learned, _ = fitted
     series = next(one for one in posterior.series(learned) if one.patient_id == "A")
     asked = SimpleNamespace(draws=40)
-    at, _ = _landmark(learned, series, SimpleNamespace(start=640.0), asked)
+    at, _ = landmark_of(learned, series, SimpleNamespace(start=640.0), asked)
     drawn = {name: jnp.asarray(value) for name, value in posterior.thinned(learned, "A", 40).items()}
     curve = jax.vmap(lambda row: follow(row, of(series), 1.0))(drawn)
     want = np.asarray(curve.cells.total)[:, int(np.flatnonzero(series.day == 640.0)[0])]

@@ -136,7 +136,7 @@ def watched(first: str, second: str, burden: np.ndarray, rule: Rule) -> tuple[np
         memory = jax.tree.map(lambda new, old: jnp.where(visit, new, old), after, memory)
         dose = jnp.broadcast_to(memory.given(row.dose, row.ruled, row.day), (number,))
         course = course + ((dose > 0) & (memory.dose <= 0))
-        return memory.along(None, row.day, dose, course), course
+        return memory.along(Cells(level, none, none), row.day, dose, course), course
 
     doses, course = [], jnp.zeros(number, int)
     for week in range(int(horizon / STEP) + 1):
