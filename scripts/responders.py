@@ -14,12 +14,14 @@ The draws of every patient are kept beside the output, from which a run that was
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import kept
 import numpy as np
 
+from persist.errors import UsageError
 from persist.inference import leaning
 from persist.inference.pooled import fit_cohort, fit_next
 from persist.inference.population import Law, Population, populated
@@ -68,7 +70,13 @@ def markers(asked: Study, series: tuple[Series, ...], responds: np.ndarray) -> B
 
 
 def ranked(likely: np.ndarray, responds: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
-    """AUC with its 90 % interval over patients, and the mean probability beside the share that there is."""
+    """AUC with its 90 % interval over patients, and the mean probability beside the share that there is.
+
+    Raises `UsageError` where all respond or none does: then there is nothing to rank.
+    """
+    if responds.all() or not responds.any():
+        what = f"{int(responds.sum())} of {len(responds)} patients respond: there is nothing to rank"
+        raise UsageError(what, where="--cohort, --patients", remedy="simulate more of them")
     value = auc(likely[responds], likely[~responds])
     picks = [rng.integers(0, len(likely), len(likely)) for _ in range(2000)]
     again = [
@@ -88,23 +96,24 @@ def ranked(likely: np.ndarray, responds: np.ndarray, rng: np.random.Generator) -
     }
 
 
+def tell(what: str, share: float) -> None:
+    """Where the fit of the cohort is."""
+    print(f"\r{what} {share:.0%} ", end="", file=sys.stderr)
+
+
 def run(asked: argparse.Namespace) -> int:
     """Cohort, newcomers, and what is told of them."""
     of = study(Settings(seed=asked.seed), cohort=asked.cohort)
     beside = asked.output.with_name(f"{asked.output.name}.partial")
     series, responds = people(of, 0, asked.cohort)
     table = table_of(series)._replace(biomarkers=markers(of, series, responds))
-    fit = fit_cohort(
-        table, of.settings, partial=beside / "cohort", progress=lambda what, share: print(what, f"{share:.0%}")
-    )
-    told = examine(fit)
-    assert told is not None
+    fit = fit_cohort(table, of.settings, partial=beside / "cohort", progress=tell)
+    told = dict(examine(fit) or {})
     later, well = people(of, 1, asked.patients)
     first = tuple(one.until(float(one.day[KNOWN - 1])) for one in later)
     quick = of.settings._replace(chains=2, warmup=480, draws=320, doublings=1)
     known = fit_next(Table(first, (), ""), quick, fit, partial=beside / "later", progress=lambda at: None)
-    likely = examine(known)
-    assert likely is not None
+    likely = dict(examine(known) or {})
     rng = generator(asked.seed, 0, "bootstrap")
     who = [one.patient_id for one in series], [one.patient_id for one in first]
     result = {

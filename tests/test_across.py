@@ -13,12 +13,14 @@ from scipy.stats import norm
 
 import fakes
 import laws
-from persist.inference import coordinates
+from persist.inference import coordinates, sample, sampler, update
 from persist.inference.across import FAR, across, stepped
-from persist.inference.clone_free import FAINT
+from persist.inference.clone_free import FAINT, Frame
 from persist.inference.cohort import Case
 from persist.inference.fit import members
+from persist.inference.pooling import names_of
 from persist.inference.settings import Settings
+from persist.inference.stages import plain
 from persist.inference.target import Member, ReferenceLaw, Target, named_at, order, reference
 from persist.inference.walkers import Stride, Walkers
 from persist.records.table import read
@@ -45,12 +47,12 @@ def drawn(rng: np.random.Generator, shown: np.ndarray) -> np.ndarray:
     return np.column_stack([rng.standard_normal(len(shown)), np.asarray(u)])
 
 
-def after(step: Step | None, shown: np.ndarray) -> np.ndarray:
-    """The log x of walkers after some trajectories, from exact points of either hump."""
+def after(step: Step | None, shown: np.ndarray, beta: float = 1.0) -> np.ndarray:
+    """The log x of walkers after some trajectories at inverse temperature ``beta``, from exact points of either hump."""
     many = Walkers(3, humps, jnp.zeros(()), ABOUT, len(shown), step)
     crowd = many.at(drawn(np.random.default_rng(4), shown))
     for _ in range(MOVES):
-        crowd, _ = many.move(crowd, Stride(np.eye(2), 0.3, 0.9))
+        crowd, _ = many.move(crowd, Stride(np.eye(2), 0.3, 0.9), beta)
     return np.asarray(coordinates.unstretch(jnp.asarray(crowd.point[:, PLACE]))[0])
 
 
@@ -87,6 +89,24 @@ def test_steps_leave_a_law_as_it_is() -> None:
     laws.must_fail(lambda: check(heedless))
 
 
+@pytest.mark.law
+def test_steps_are_right_on_the_way_from_the_reference() -> None:
+    """Half-way, the law is of both energies: the share on the right against the integral over u."""
+    u = np.linspace(-60.0, 40.0, 20_001)
+
+    def right(beta: float) -> float:
+        points = jnp.column_stack([jnp.zeros_like(u), u])
+        level = np.asarray(jax.vmap(lambda at: humps(jnp.zeros(()), at))(points))
+        density = np.exp(-beta * level - 0.5 * (1.0 - beta) * (u / ABOUT.scale[PLACE]) ** 2)
+        x = np.asarray(coordinates.unstretch(jnp.asarray(u))[0])
+        return float(density[x > -3.0].sum() / density.sum())
+
+    shown = np.random.default_rng(9).uniform(size=LANES) < 0.5
+    found = (after(partial(stepped, PLACE), shown, 0.4) > -3.0).astype(float)
+    laws.check_mean(found, right(0.4), slack=0.005)
+    laws.must_fail(lambda: laws.check_mean(found, right(1.0), slack=0.005))
+
+
 def test_volume_is_that_of_the_way() -> None:
     """By small differences, and one coordinate alone moves, as often either way."""
     points = np.random.default_rng(6).normal(0.0, 4.0, (400, 3))
@@ -104,6 +124,33 @@ def test_a_target_has_the_step_where_it_has_a_clone(variant: str) -> None:
     assert (found is None) == (variant == "sp")
     if found is not None:
         assert order(target)[found.args[0]] == "resistant_seen"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("room", [sampler, sample, update], ids=lambda room: room.__name__)
+def test_all_who_move_walkers_give_them_the_step(room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each room asks for is what its walkers get."""
+    heard: list[object] = []
+
+    class Heard(Exception):  # noqa: N818 - no error: it ends the run here
+        """Raised where walkers are made."""
+
+    def walkers(*given: object) -> None:
+        heard.extend(given)
+        raise Heard
+
+    one, mark = patient(), object()
+    monkeypatch.setattr(room, "Walkers", walkers)
+    monkeypatch.setattr(room, "across", lambda target: mark if target == one.target else None)
+    monkeypatch.setattr(update, "_weighed", lambda *_: (np.zeros((64, 1)), np.zeros(64)))
+    effort, none = sampler.Effort(4, 16, 16), np.zeros(len(names_of(one)))
+    runs = {
+        sampler: lambda: sampler.draw(jax.random.key(0), one.target, effort, one.case),
+        sample: lambda: sample.drawn(sample.Stage(0, 0, 1, 1), one, plain(Frame(none > 0.0, none))),
+        update: lambda: update.update(jax.random.key(0), {}, one, one, effort),
+    }
+    with pytest.raises(Heard):
+        runs[room]()
+    assert mark in heard
 
 
 def patient() -> Member:

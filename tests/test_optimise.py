@@ -167,6 +167,10 @@ def test_a_reference_that_is_not_judged_cannot_be_compared_with(planted: Any) ->
         ({"limits": Limits(days_on=-1.0)}, "--max-days-on: -1 is no such limit"),
         ({"weight_drug": -0.5}, "--weight-drug: a weight of -0.5"),
         ({"draws": 3}, "3 draws cannot be halved"),
+        ({"limits": Limits(flare=-0.1)}, "--max-flare: -0.1 is no such limit"),
+        ({"burden_limit": 2.0}, "a search has no option burden_limit"),
+        ({"beside": ("psa",)}, "a search has no option beside"),
+        ({"missed_visits": 1.0}, "--missed-visits"),
     ],
 )
 def test_mistakes_in_what_is_asked(options: dict[str, Any], part: str) -> None:
@@ -205,6 +209,16 @@ def test_the_command_writes_and_tells_the_best(file: Any, tmp_path: Any) -> None
     assert one["best"] in told.stdout
     assert 'patient P01: days gained over "on"' in told.stdout
     assert one["reason"] in told.stdout
+
+
+def test_without_an_output_the_command_only_tells(file: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["optimise", str(file), "--horizon", "730", "--draws", "8", "--replicates", "1", "--family", "holidays"]
+    told = CliRunner().invoke(main, [*words, "--patient", "P02", "--max-flare", "0.0", "--missed-visits", "0.3"])
+    assert told.exit_code == 0, told.stderr
+    assert "patient P02" in told.stdout
+    assert "Written" not in told.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import responders
 
+from persist.errors import UsageError
+
 
 def test_responders_fall_faster_in_two_visits() -> None:
     series, responds = responders.people(study(Settings(), cohort=1), 0, 20)
@@ -53,5 +55,7 @@ def test_the_ranking_is_that_of_the_odds() -> None:
     assert found["auc"] == pytest.approx(0.9214, abs=0.03)
     assert found["auc_q05"] < found["auc"] < found["auc_q95"]
     assert found["brier_skill"] > 0.2
+    with pytest.raises(UsageError, match="nothing to rank"):
+        responders.ranked(likely[responds], responds[responds], rng)
     laws.check_mean(responds - likely, 0.0)
     laws.must_fail(lambda: laws.check_mean(responds - 1.5 * likely, 0.0))

@@ -17,8 +17,8 @@ from persist.dynamics.observe import NOISE_SCALE, NOISE_WEIGHT
 from persist.errors import UsageError
 from persist.forecast.ahead import ahead, moved
 from persist.forecast.candidates import coarse
+from persist.forecast.further import of_day, whats_next
 from persist.forecast.limits import Limits
-from persist.forecast.next import of_day, whats_next
 from persist.forecast.optimise import subject, wanted
 from persist.forecast.search import Terms, play
 from persist.forecast.to_measure import COUNTED, burden, fraction

@@ -17,7 +17,7 @@ from persist.cli.common import (
     use_float64,
     warn_marked,
 )
-from persist.cli.options import common_options, days, device_option, output_options, stack
+from persist.cli.options import common_options, days, device_option, stack
 from persist.errors import UsageError
 
 
@@ -32,7 +32,7 @@ def _all_days(context: click.Context, parameter: click.Parameter, values: tuple[
 _LIMITS = stack(
     click.option("--max-on", type=float, metavar="FRACTION", help="The most of the horizon on drug, 0 to 1."),
     click.option(
-        "--max-flare", type=float, metavar="P", help="The largest probability of a flare after a stop, 0 to 1."
+        "--max-flare", type=float, metavar="P", help="The largest probability of a flare after the first stop, 0 to 1."
     ),
     click.option("--max-days-on", type=float, callback=days, metavar="DAYS", help="The most days on drug."),
     click.option(
@@ -41,7 +41,7 @@ _LIMITS = stack(
         default=0.0,
         show_default=True,
         metavar="W",
-        help="What a day on drug costs, in days without progression.",
+        help="What a day on drug costs, in days without failure.",
     ),
 )
 
@@ -79,8 +79,20 @@ _LIMITS = stack(
 )
 @click.option("--draws", type=click.IntRange(min=4), default=200, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
+@click.option(
+    "--from", "start", type=float, callback=days, metavar="DAY", help="Day on which the plans start [the last visit]."
+)
+@click.option(
+    "--missed-visits",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Probability that a visit is missed: neither a rule nor failure sees it.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON object here too.")
+@click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @device_option
-@output_options
 @common_options
 def command(
     fit: Path,
@@ -98,7 +110,9 @@ def command(
     draws: int,
     replicates: int,
     device: str,
-    output: Path,
+    start: float | None,
+    missed_visits: float,
+    output: Path | None,
     force: bool,
     seed: int,
     as_json: bool,
@@ -107,12 +121,13 @@ def command(
     """Look for the best plan of each patient of FIT.nc, by the whole posterior; chosen on one half of the draws and valued
     on the other, and the other way round. Writes JSON.
     """
-    claim_output(output, force, [fit])
+    if output is not None:
+        claim_output(output, force, [fit])
     use_device(device)
     use_float64()
     keep_compiled()
+    from persist.forecast.further import ahead_of
     from persist.forecast.limits import Limits
-    from persist.forecast.next import ahead_of
     from persist.forecast.optimise import grids, optimise, wanted
     from persist.inference import store
     from persist.report import page
@@ -125,6 +140,8 @@ def command(
         weight_drug=weight_drug,
         endpoint=endpoint,
         visit_every=visit_every,
+        start=start,
+        missed_visits=missed_visits,
         draws=draws,
         replicates=replicates,
         seed=seed,
@@ -149,18 +166,21 @@ def command(
         "weight_drug": weight_drug,
         "endpoint": endpoint,
         "visit_every": visit_every,
+        "from": start,
+        "missed_visits": missed_visits,
         "next": after,
         "draws": draws,
         "replicates": replicates,
     }
     content["provenance"] = store.provenance(seed, str(store.attribute(posterior, "provenance")["data_sha256"]))
-    page.write({output: json_text(content) + "\n"})
+    if output is not None:
+        page.write({output: json_text(content) + "\n"})
     if as_json:
         emit_json(content)
     elif not quiet:
         for name, one in found["patients"].items():
             _print(name, one)
-        click.echo(f"\nWritten: {output} (seed {seed}). Not for clinical use.")
+        click.echo(f"\n{f'Written: {output}. ' if output else ''}Seed {seed}. Not for clinical use.")
     warn_marked(warnings)
     for note in [] if quiet else found["notes"]:
         click.echo(f"persist: note: {note}", err=True)

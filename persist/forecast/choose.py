@@ -40,18 +40,22 @@ def halves(draws: int) -> np.ndarray:
     return np.stack([first, ~first])
 
 
-def choose(gains: np.ndarray, pools: np.ndarray, *, reference: bool = True) -> Choice | None:
-    """The choice among plans; ``pools`` ``(2, n_plans)`` says which are open to each half, ``reference`` whether that one may
-    be kept, and so counts for the regret. None where a half has no plan to choose from.
+def choose(
+    gains: np.ndarray, pools: np.ndarray, *, may: np.ndarray | None = None, reference: bool = True
+) -> Choice | None:
+    """The choice among plans; ``pools`` ``(2, n_plans)`` says which are open to each half, by what that half knows of them;
+    ``may`` ``(n_plans,)`` which can be the best of all (those open to a half, by default), ``reference`` whether that one may
+    be kept, and so counts for the regret. None where a half has no plan to choose from, or none can be the best.
     """
-    if not pools.any(axis=1).all():
+    may = pools.any(axis=0) if may is None else may & pools.any(axis=0)
+    if not pools.any(axis=1).all() or not may.any():
         return None
     means, sides = gains.mean(axis=2), halves(gains.shape[1])
     by_half = np.stack([means[:, side].mean(axis=1) for side in sides])
     picked = [_highest(by_half[side], pools[side]) for side in (0, 1)]
     honest = np.where(sides[0][:, None], gains[picked[1]], gains[picked[0]])
     overall, open_to_all = means.mean(axis=1), pools.any(axis=0)
-    best = _highest(overall, open_to_all)
+    best = _highest(overall, may)
     least = 0.0 if reference else -np.inf
     regret = [max(least, by_half[1 - side][open_to_all].max()) - by_half[1 - side][picked[side]] for side in (0, 1)]
     weight = sides[::-1].mean(axis=1)

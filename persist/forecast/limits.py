@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from persist.forecast.summary import MEDIAN, MUCH_HIGHER, VISITS_NEEDED, flare
 from persist.forecast.trace import FLARE_DAYS
 
@@ -24,18 +26,29 @@ class Limits(NamedTuple):
     flare: float | None = None
 
 
-def broken(limits: Limits, future: Futures, horizon: float) -> str:
-    """Which limit a plan breaks, in words; nothing where it keeps to all. Any time at a dose over 0 is on drug."""
-    spent = future.days_on_drug
+def broken(limits: Limits, future: Futures, horizon: float, draws: np.ndarray | None = None) -> str:
+    """Which limit a plan breaks in the futures of some ``draws`` (a mask, ``(n_draws,)``; all, by default), in words; nothing
+    where it keeps to all. Any time at a dose over 0 is on drug.
+    """
+    rows = np.ones(len(future.on), bool) if draws is None else draws
+    spent = float(future.on[rows].mean())
     if limits.on is not None and spent > limits.on * horizon + ROUNDING:
         return f"on drug for {spent / horizon:.0%} of the horizon"
     if limits.days_on is not None and spent > limits.days_on + ROUNDING:
         return f"on drug for {spent:.0f} days"
-    told = None if limits.flare is None else flare(future, horizon)
-    risk = None if told is None else told["probability"]
-    if limits.flare is not None and risk is not None and risk > limits.flare + ROUNDING:
-        return f"a flare within {FLARE_DAYS:g} days of stopping in {risk:.0%} of futures"
-    return ""
+    return _flares(limits.flare, future._replace(stopped=future.stopped[rows], flared=future.flared[rows]), horizon)
+
+
+def _flares(most: float | None, future: Futures, horizon: float) -> str:
+    """Whether a flare after the first stop is likelier than it may be, or its risk cannot be told."""
+    told = None if most is None else flare(future, horizon)
+    if told is None or most is None:
+        return ""
+    if told["probability"] is None:
+        return f"its risk of a flare cannot be told: no future is followed for {FLARE_DAYS:g} days after its first stop"
+    if told["probability"] <= most + ROUNDING:
+        return ""
+    return f"a flare within {FLARE_DAYS:g} days of the first stop in {told['probability']:.0%} of futures"
 
 
 def unseen(future: Futures, reference: Futures) -> str:

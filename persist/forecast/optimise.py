@@ -6,9 +6,12 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from persist.errors import UsageError
 from persist.forecast import decide
-from persist.forecast.candidates import FAMILIES, Candidate, chosen
+from persist.forecast.candidates import FAMILIES, chosen
+from persist.forecast.choose import halves
 from persist.forecast.failure import judged_by
 from persist.forecast.limits import Limits
 from persist.forecast.notes import notes
@@ -30,6 +33,10 @@ DRAWS = 200
 """Posterior draws used, unless told otherwise: some forty plans are played with each."""
 
 
+OPTIONS = ("start", "endpoint", "visit_every", "missed_visits", "replicates", "seed")
+"""Options of a forecast that a search takes too."""
+
+
 class Wanted(NamedTuple):
     """What is asked of `optimise`: the ``question`` as of a forecast, whose one plan is the reference, and the ``terms``."""
 
@@ -47,10 +54,15 @@ def wanted(
     draws: int = DRAWS,
     **options: Any,
 ) -> Wanted:
-    """A `Wanted` from words; ``options`` are those of `ask` (endpoint, visit_every, replicates, seed).
+    """A `Wanted` from words; ``options`` are the `OPTIONS` of `ask`.
 
-    Raises `UsageError` for families that are none, limits or a weight that are no such thing, and as `ask` does.
+    Raises `UsageError` for families that are none, limits or a weight that are no such thing, options that do not apply, and as
+    `ask` does.
     """
+    for name in options:
+        if name not in OPTIONS:
+            what = f"a search has no option {name}"
+            raise UsageError(what, where="optimise", remedy=f"choose {', '.join(OPTIONS)}")
     question = ask([reference], horizon, draws=draws, **options)
     if question.draws < 4:
         raise UsageError(f"{question.draws} draws cannot be halved", where="--draws", remedy="give 4 or more")
@@ -65,8 +77,8 @@ def wanted(
         if value is not None and not 0.0 <= value <= most:
             remedy = f"give a number from 0{' to 1' if most == 1.0 else ' on'}"
             raise UsageError(f"{value:g} is no such limit", where=name, remedy=remedy)
-    terms = Terms(chosen(families), question.plans[0], limits, float(weight_drug), question.replicates, question.seed)
-    return Wanted(question, terms)
+    how = (question.replicates, question.seed, question.missed_visits)
+    return Wanted(question, Terms(chosen(families), question.plans[0], limits, float(weight_drug), *how))
 
 
 def optimise(
@@ -165,10 +177,11 @@ def _verdict(
 ) -> dict[str, Any]:
     """Whether to keep to the reference, why, and what the best plan gains if time off drug is judged too."""
     days, name, reference = content["gain_days"], content["best"], terms.reference.name
-    off = _off_drug(found.played[choice.best].candidate, who, terms, effective)
+    off = _off_drug(found, choice, who, terms, effective)
     keep = not days["mean"] > ERRORS * days["mcse"] and not found.broken
     error, naive = f"{days['mcse']:.1f}", f"{days['naive']:.1f}"
-    gain = f"an honest gain of {days['mean']:.1f} days (error {error}; {naive} by the draws that chose it)"
+    by = f"error {error}; {naive} by the draws that chose it{_picks(found, choice)}"
+    gain = f"an honest gain of {days['mean']:.1f} days ({by})"
     if found.broken:
         reason = (
             f'"{reference}" breaks a limit ({found.broken}); within the limits "{name}" is best, with {gain} over it'
@@ -184,13 +197,25 @@ def _verdict(
     return {"keep_reference": keep, "reason": reason, "judged_off_drug_too": off}
 
 
-def _off_drug(best: Candidate, who: Subject, terms: Terms, effective: float) -> dict[str, float] | None:
-    """The gain of one plan where progression is judged at all times; None where it is anyway."""
+def _off_drug(found: Found, choice: Choice, who: Subject, terms: Terms, effective: float) -> dict[str, float] | None:
+    """The honest gain of what was chosen, where progression is judged at all times; None where it is anyway."""
     if who.rule.any_time:
         return None
-    _, played = play(who._replace(rule=who.rule._replace(any_time=True)), terms, [best])
-    benefit = decide.judge(played[0].gains, effective=effective)
+    picked = [found.played[place].candidate for place in choice.halves]
+    _, played = play(who._replace(rule=who.rule._replace(any_time=True)), terms, picked)
+    first = halves(len(choice.honest))[0][:, None]
+    benefit = decide.judge(np.where(first, played[1].gains, played[0].gains), effective=effective)
     return {"mean": benefit.mean, "mcse": benefit.mcse}
+
+
+def _picks(found: Found, choice: Choice) -> str:
+    """What the halves of the draws chose, whose gain it is, where that is not the best by all draws."""
+    picked = list(dict.fromkeys(found.played[place].candidate.plan.text for place in choice.halves))
+    if picked == [found.played[choice.best].candidate.plan.text]:
+        return ""
+    return "; it is that of choosing so: half of the draws chose " + " and the other ".join(
+        f'"{one}"' for one in picked
+    )
 
 
 def grids() -> dict[str, dict[str, Any]]:

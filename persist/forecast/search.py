@@ -44,7 +44,7 @@ class Subject(NamedTuple):
 
 class Terms(NamedTuple):
     """What is looked for: ``families``, the ``reference`` plan, the ``limits``, the ``weight`` of a day on drug (days), futures
-    of each draw, seed.
+    of each draw, seed, and the share of visits that are ``missed``.
     """
 
     families: tuple[str, ...]
@@ -53,17 +53,22 @@ class Terms(NamedTuple):
     weight: float = 0.0
     replicates: int = 2
     seed: int = 0
+    missed: float = 0.0
 
 
 class Played(NamedTuple):
-    """A candidate with its gains over the reference ``(n_draws, n_replicates)``, mean days on drug, why it is ``refused``
-    ("": it is not), and which halves of the draws may choose it.
+    """A candidate with its gains over the reference ``(n_draws, n_replicates)``, mean days on drug, why it is ``refused`` by
+    all draws ("": it is not), which halves of the draws it is ``allowed`` by, and which of them it is open to (``halves``).
+
+    A half that chooses looks at the limits in its own draws alone: a limit that hangs together with the gain would otherwise
+    let those that value have a say in what is chosen.
     """
 
     candidate: Candidate
     gains: np.ndarray
     days_on: float
     refused: str
+    allowed: tuple[bool, bool]
     halves: tuple[bool, bool]
 
 
@@ -80,9 +85,10 @@ class Found(NamedTuple):
         """The choice among the candidates that are not refused, of all families or of one; of equals, what comes first."""
         if not self.played:
             return None
-        may = np.array([not one.refused and family in (None, one.candidate.family) for one in self.played])
-        pools = np.array([one.halves for one in self.played]).T & may
-        return choose(np.stack([one.gains for one in self.played]), pools, reference=not self.broken)
+        own = np.array([family in (None, one.candidate.family) for one in self.played])
+        pools = np.array([np.logical_and(one.halves, one.allowed) for one in self.played]).T & own
+        may = np.array([not one.refused for one in self.played])
+        return choose(np.stack([one.gains for one in self.played]), pools, may=may, reference=not self.broken)
 
 
 def search(who: Subject, terms: Terms, progress: Callable[[int, int], None] | None = None) -> Found:
@@ -109,15 +115,17 @@ def play(
 ) -> tuple[Futures, list[Played]]:
     """Futures of the reference, and the candidates beside it on the same chance; open to no half yet."""
     plans = [terms.reference, *(one.plan for one in candidates)]
-    futures = run(terms.seed, who.name, who.at, who.history, plans, who.look, who.rule, terms.replicates)
+    how = (terms.replicates, terms.missed)
+    futures = run(terms.seed, who.name, who.at, who.history, plans, who.look, who.rule, *how)
     reference = next(futures)
     played = []
     for number, (one, future) in enumerate(zip(candidates, futures, strict=True), start=1):
         if progress is not None:
             progress(number, len(plans))
         gains = gain(future, reference, who.look.horizon, terms.weight)
-        refused = _refused(who, terms, future, reference)
-        played.append(Played(one, gains, future.days_on_drug, refused, (False, False)))
+        refused, *by_half = (_refused(who, terms, future, reference, rows) for rows in (None, *halves(len(gains))))
+        allowed = (not by_half[0], not by_half[1])
+        played.append(Played(one, gains, future.days_on_drug, refused, allowed, (False, False)))
     return reference, played
 
 
@@ -132,20 +140,22 @@ def judged(who: Subject, reference: Futures) -> bool:
     return who.rule.any_time or reference.visits_on_drug >= VISITS_NEEDED
 
 
-def _refused(who: Subject, terms: Terms, future: Futures, reference: Futures) -> str:
+def _refused(who: Subject, terms: Terms, future: Futures, reference: Futures, rows: np.ndarray | None = None) -> str:
+    """Why a plan may not be chosen, by some draws or all; whether it is judged at all is asked of all."""
     if not judged(who, reference):
         return "the reference is not judged"
-    why = broken(terms.limits, future, who.look.horizon)
+    why = broken(terms.limits, future, who.look.horizon, rows)
     return why or ("" if who.rule.any_time else unseen(future, reference))
 
 
 def _best(rough: list[Played]) -> list[Candidate | None]:
-    """The best of the coarse grid on each half of the draws."""
-    may = [one for one in _sparing(rough) if not one.refused]
-    if not may:
-        return [None, None]
-    means = np.stack([one.gains.mean(axis=1) for one in may])
-    return [may[int(means[:, side].mean(axis=1).argmax())].candidate for side in halves(means.shape[1])]
+    """The best of the coarse grid on each half of the draws, of those that it allows."""
+    found: list[Candidate | None] = []
+    for place in (0, 1):
+        may = [one for one in _sparing(rough) if one.allowed[place]]
+        means = [float(one.gains[halves(len(one.gains))[place]].mean()) for one in may]
+        found.append(may[int(np.argmax(means))].candidate if may else None)
+    return found
 
 
 def _sparing(played: list[Played]) -> list[Played]:

@@ -31,8 +31,9 @@ TOGETHER = 512
 
 
 class Worth(NamedTuple):
-    """Of each draw ``(n_draws,)`` what a value adds to its gain, and what perfect knowledge of the draw would; what the value
-    seems to add if all draws decide and value (``naive``); and how many draws bear on a decision (median over the data).
+    """Of each draw ``(n_draws,)`` what a value adds to its gain, and what perfect knowledge of the draw would (of its chance
+    too, where gains are means of a few futures: then a bound); what the value seems to add if all draws decide and value
+    (``naive``); and how many draws bear on a decision (median over the data).
     """
 
     added: np.ndarray

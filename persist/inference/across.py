@@ -5,9 +5,9 @@ where a clone would show a little, the data may have a ditch that no trajectory 
 began in. So walkers also try a step from the one to the other: the log x of the clone where it would show first, which all that
 seeds it has in common, goes on by d, either way alike,
 
-    u = x + k sigmoid(x)  (`inference.coordinates`),      x' = x + d,      |d| ~ Normal(FAR, SPREAD^2),
+    u = x + k sigmoid(x)  (`inference.coordinates`),      x' = x + d,      d ~ +-Normal(FAR, SPREAD^2),
 
-by Metropolis's rule in u:  accepted with the probability  p(u') / p(u)  (du'/dx') / (du/dx).
+by Metropolis's rule in u:  accepted with the probability  p(u') / p(u)  (du'/dx') / (du/dx), at most 1.
 """
 
 from __future__ import annotations
