@@ -66,8 +66,8 @@ def whats_next(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """For each day so many days ``after`` the last value: ``day``, ``without`` (the plan chosen with no further value),
-    ``perfect_at_most`` (for one who knows the draw and the chance of its futures) and, by kind of `KINDS`, ``{mean, mcse, naive,
-    effective_draws, rough}`` in days of gain.
+    ``perfect_at_most`` (for one who knows the draw and the chance of its futures) and, by kind of `KINDS`, ``{mean, mcse,
+    naive, effective_draws, rough}`` in days of gain.
 
     ``effective`` is the number of draws that those of the fit count for. Raises `UsageError` for a day that is not after it.
     """
