@@ -14,7 +14,7 @@ from persist.cli.fit import command
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DATA = [ROOT / "data" / name for name in ("burden.csv", "treatments.csv", "truth.csv")]
-LONG = {"2_fit_diagnostics": (pytest.mark.slow, pytest.mark.ci)}
+LONG = dict.fromkeys(("2_fit_diagnostics", "3_schedules"), (pytest.mark.slow, pytest.mark.ci))
 """Notebooks that fit: a minute each, most of it compiling."""
 RUNS = [pytest.param(path, id=path.stem, marks=LONG.get(path.stem, ())) for path in NOTEBOOKS]
 LIMIT_SECONDS = 480
