@@ -25,8 +25,9 @@ from persist.inference.model import sampled
 from persist.inference.population import Law
 from persist.inference.priors import load_pack, quantile
 from persist.report import inline, page, words
-from persist.report.rates import density, ticks
+from persist.report.rates import against_prior, density, ticks
 from persist.validation import chains
+from persist.validation.identify import FARTHEST
 
 LEVELS = [0.05, 0.25, 0.5, 0.75, 0.95]
 STATES = ["sensitive", "persister", "resistant"]
@@ -520,6 +521,12 @@ def test_shortened_paths_end_where_they_did(points: list[tuple[float, float]]) -
     numbers = [float(n) for n in re.findall(r"-?[\d.]+", inline.path(data))]
     ends = np.reshape(numbers, (-1, 2)).sum(axis=0)
     np.testing.assert_allclose(ends, points[-1], atol=0.051)
+
+
+@pytest.mark.parametrize("z", [np.zeros(50), np.full(50, FARTHEST), np.linspace(-FARTHEST, FARTHEST, 50)])
+def test_a_rate_without_spread_or_at_its_bound_is_drawn(z: np.ndarray) -> None:
+    """Scores of draws within the support of a prior are clipped, so these are the worst that a fit can come to."""
+    assert "<svg" in against_prior("x", "a rate", z, load_pack("clinical", "psa").entries["kill_r_share"])
 
 
 def test_density_has_its_area() -> None:
