@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +24,7 @@ from persist.forecast.visits import Scale
 from persist.forecast.watch import watch
 from persist.inference import store
 from persist.records.table import read
+from persist.treatment.grammar import parse_plan
 from persist.types import Cells, Grid, Rates
 
 INF = np.inf
@@ -94,7 +98,10 @@ def test_plans_are_compared_from_the_same_progression_on(made) -> None:
     one = store.attribute(made, "summary")["P02"]
     same, stop = one["after"]["go on"], one["after"]["stop"]
     assert same["to_limit"]["gain_days"]["mean"] == same["burden_time"]["mean"] == 0.0
-    assert one["after"]["pause"] is None  # progression is seen on other days
+    assert same["reference"] == stop["reference"] == "on"
+    other = {"reference": None, "reason": "no other plan gives the same treatment up to progression"}
+    assert one["after"]["pause"] == other  # progression is seen on other days
+    assert "on" not in one["after"]
     ends = made["endpoints"].to_dataset().sel(patient="P02")
     gained = np.minimum(ends["reached_limit"], 300.0)
     gained = (gained.sel(plan="stop") - gained.sel(plan="on")).values
@@ -105,8 +112,8 @@ def test_plans_are_compared_from_the_same_progression_on(made) -> None:
     assert stop["burden_time"]["probability_less"] == pytest.approx((more < 0).mean())
     never = ~np.isfinite(ends["seen"].sel(plan="on").values)
     assert (more[never] == 0.0).all()
-    told = beyond.sentence("stop", "on", stop, 1.5, 300.0)
-    assert 'From progression on, "stop" reaches 1.5 times the burden at progression' in told
+    text = beyond.sentence("stop", "on", stop, 1.5, 300.0)
+    assert 'From progression on, "stop" reaches 1.5 times the burden at progression' in text
 
 
 def test_the_limit_lies_after_progression_and_the_areas_are_told(made) -> None:
@@ -118,7 +125,14 @@ def test_the_limit_lies_after_progression_and_the_areas_are_told(made) -> None:
     assert (reached[there] > seen[there]).all()
     after = one["after_progression"]
     assert after["seen"] == np.isfinite(seen).mean()
-    assert after["reached_by_horizon"] == pytest.approx(there.sum() / np.isfinite(seen).sum())
+    followed = seen <= 210.0
+    assert 0 < followed.sum() < np.isfinite(seen).sum()
+    assert (after["followed"], after["within_days"]) == (followed.mean(), 90.0)
+    days = reached[followed] - seen[followed]
+    assert after["reached"] == pytest.approx((days <= 90.0).mean())
+    assert after["days_to_horizon"]["mean"] == pytest.approx((300.0 - seen[np.isfinite(seen)]).mean())
+    quantile = np.quantile(np.where(days <= 90.0, days, INF), 0.05, method="inverted_cdf")
+    assert after["days_to_limit"]["q05"] == (quantile if np.isfinite(quantile) else None)
     assert one["burden_time"]["mean"] == pytest.approx(ends["burden_time"].values.mean())
     assert after["burden_time"]["mean"] == pytest.approx(ends["burden_time_after"].values[np.isfinite(seen)].mean())
 
@@ -126,7 +140,44 @@ def test_the_limit_lies_after_progression_and_the_areas_are_told(made) -> None:
 def test_a_plan_without_progression_has_nothing_after_it(planted) -> None:
     one = store.attribute(forecast(planted, ask(("off", "x=off"), 60.0, draws=8, start=1100.0)), "summary")["P02"]
     assert one["plans"]["off"]["after_progression"] is None
-    assert one["after"]["x"] is None
+    assert one["after"]["x"] == {"reference": None, "reason": "progression is seen in no future"}
+
+
+def told(seen: list[float], reached: list[float], area: list[float] | None = None) -> Any:
+    """What `beyond` reads of futures, one draw each."""
+    areas = np.zeros((len(seen), 1)) if area is None else np.array(area)[:, None]
+    parts = {"seen": np.array(seen)[:, None], "reached": np.array(reached)[:, None], "area": areas, "area_after": areas}
+    return SimpleNamespace(**parts)
+
+
+def test_progression_seen_shortly_before_the_horizon_is_not_counted_as_a_limit_kept() -> None:
+    one = beyond.after_progression(told([14.0, 28.0, 110.0, 290.0, INF], [50.0, 128.0, 200.0, INF, INF]), 300.0)
+    assert one is not None
+    assert (one["seen"], one["followed"], one["reached"]) == (0.8, 0.6, pytest.approx(2 / 3))
+    assert one["days_to_limit"] == {"q05": 36.0, "q50": 90.0, "q95": None}
+    late = beyond.after_progression(told([290.0, INF], [INF, INF]), 300.0)
+    assert late is not None
+    assert (late["followed"], late["reached"]) == (0.0, None)
+    assert set(late["days_to_limit"].values()) == {None}
+
+
+def test_plans_with_the_same_first_part_are_compared_among_themselves() -> None:
+    texts = (
+        *("on", "a=until progression: off 30, on, then off", "b=until progression: off 30, on 30, on, then on"),
+        *("c=until progression: adaptive 0.5/1.0, then off", "d=until progression: dose 1, then off"),
+    )
+    early, late = told([14.0, INF], [60.0, INF], [3.0, 1.0]), told([28.0, 28.0], [90.0, INF], [2.0, 2.0])
+    futures, plans = [early, late, late, early, early], [parse_plan(text) for text in texts]
+    found = beyond.compared(futures, plans, 300.0, 2.0)
+    assert {name: one["reference"] for name, one in found.items()} == {"b": "a", "c": None, "d": "on"}
+    asked = {"burden_limit": 1.5, "horizon": 300.0, "plans": {plan.name: plan.text for plan in plans}}
+    said = beyond.sentences(found | {"old": None}, asked)
+    assert [one.split('"')[1::2] for one in said] == [["b", "a"], ["c"], ["d", "on"]]
+    assert said[1].endswith("nothing can be compared: no other plan gives the same treatment up to progression.")
+    apart = beyond.compared([early, late], [plans[0], plans[4]], 300.0, 2.0)["d"]
+    assert apart["reason"] == "progression is not seen on the same day in every future"
+    alone = beyond.compared([early], plans[3:4], 300.0, 2.0)
+    assert alone == {"c": {"reference": None, "reason": "no other plan gives the same treatment up to progression"}}
 
 
 @pytest.mark.parametrize("limit", [1.0, 0.5, float("inf"), float("nan")])

@@ -43,5 +43,7 @@ def test_everything_that_may_be_asked_of_plans(folder):
     assert set(one["plans"]["stop"]) >= {"progressed_by_horizon", "time_to_progression", "days_on_drug", "extinct"}
     assert one["plans"]["on"]["flare"] is None
     assert 0.0 < one["plans"]["stop"]["flare"]["stops"] <= 1.0
-    assert one["after"]["holiday"] is None
+    assert one["after"]["holiday"]["reason"] == "no other plan gives the same treatment up to progression"
+    assert "nothing can be compared" not in shown.stdout  # of a plan that waits for nothing
+    assert one["after"]["stop"]["reference"] == "on"
     assert one["after"]["stop"]["burden_time"]["mean"] > 0.0

@@ -25,8 +25,9 @@ from persist.inference.model import sampled
 from persist.inference.population import Law
 from persist.inference.priors import load_pack, quantile
 from persist.report import inline, page, words
-from persist.report.rates import density, ticks
+from persist.report.rates import against_prior, density, ticks
 from persist.validation import chains
+from persist.validation.identify import FARTHEST
 
 LEVELS = [0.05, 0.25, 0.5, 0.75, 0.95]
 STATES = ["sensitive", "persister", "resistant"]
@@ -285,6 +286,38 @@ def test_one_plan_has_an_outlook_and_no_verdict(lonely: store.DataTree) -> None:
     assert 'class="badge benefit' not in text
 
 
+def test_flares_disagreements_and_what_follows_progression_are_told(lonely: store.DataTree) -> None:
+    forecast = made_forecast(lonely)
+    settings, every = (store.attribute(forecast, name) for name in ("settings", "summary"))
+    settings |= {"burden_limit": 1.5, "flare": {"rise": 0.2, "within_days": 21.0}}
+    settings["plans"]["off"] = "until progression: on, then off"
+    one = every["A 1"]
+    flares = (
+        None,
+        {"probability": 0.37, "stops": 1.0, "followed": 1.0},
+        {"probability": None, "stops": 0.1, "followed": 0.0},
+    )
+    for ends, flare in zip(one["plans"].values(), flares, strict=True):
+        ends["flare"] = flare
+    one["disagreements"] = {"holiday": "The verdict hangs on the endpoint."}
+    gain = {"mean": -4.0, "q05": -9.0, "q95": 2.0}
+    told = {"to_limit": {"gain_days": gain}, "burden_time": gain | {"probability_less": 0.25}}
+    one["after"] = {"holiday": {"reference": "on"} | told, "off": {"reference": None, "reason": "a reason"}}
+    forecast.attrs |= {"settings": store.as_attribute(settings), "summary": store.as_attribute(every)}
+    text = one_line(page.build(lonely, forecast).html.replace("&#34;", '"'))
+    rows = re.findall(r'<th scope="row" class="name">(\w+)</th>(?:(?!</tr>).)*<td class="n">([^<]*)</td></tr>', text)
+    assert rows[:3] == [("on", "-"), ("holiday", "37 %"), ("off", "-")]
+    assert "true burden up by 20 % within 21 days of the first stop" in text
+    assert "<li>The verdict hangs on the endpoint.</li>" in text
+    assert '<li>From progression on, "holiday" reaches 1.5 times the burden at progression 4 days earlier' in text
+    assert 'under "off" nothing can be compared: a reason.</li>' in text
+
+
+def test_a_forecast_from_before_flares_were_told_still_gives_a_page(report: page.Report) -> None:
+    assert "Flare" not in report.html
+    assert "From progression on" not in report.html
+
+
 def test_what_the_fit_says_about_itself_is_on_the_page(report: page.Report) -> None:
     text = one_line(report.html).replace("&#39;", "'")
     for one in report.twin["fit"]["patients"].values():
@@ -488,6 +521,12 @@ def test_shortened_paths_end_where_they_did(points: list[tuple[float, float]]) -
     numbers = [float(n) for n in re.findall(r"-?[\d.]+", inline.path(data))]
     ends = np.reshape(numbers, (-1, 2)).sum(axis=0)
     np.testing.assert_allclose(ends, points[-1], atol=0.051)
+
+
+@pytest.mark.parametrize("z", [np.zeros(50), np.full(50, FARTHEST), np.linspace(-FARTHEST, FARTHEST, 50)])
+def test_a_rate_without_spread_or_at_its_bound_is_drawn(z: np.ndarray) -> None:
+    """Scores of draws within the support of a prior are clipped, so these are the worst that a fit can come to."""
+    assert "<svg" in against_prior("x", "a rate", z, load_pack("clinical", "psa").entries["kill_r_share"])
 
 
 def test_density_has_its_area() -> None:

@@ -11,7 +11,9 @@ import pytest
 
 import fakes
 from persist.errors import ScheduleError, UsageError
+from persist.forecast.agenda import agendas
 from persist.forecast.endpoints import RULES, Rule, judge, judged, room, time_to_progression
+from persist.forecast.landmark import Look, Patient
 from persist.forecast.order import order
 from persist.forecast.outcome import ask, forecast
 from persist.forecast.visits import Chance, Scale
@@ -235,6 +237,31 @@ def test_what_follows_progression_does_not_change_it(made, whole, first) -> None
     told = store.attribute(made, "summary")["P02"]
     assert told["plans"][whole]["judged"] == told["plans"][first]["judged"]
     assert np.isfinite(of(made, "endpoints", "seen", first)).mean() > 0.1 or whole == "turns"
+
+
+@pytest.mark.parametrize(("start", "days"), [(1100.0, 30.5), (1100.5, 90.0)])
+def test_futures_without_progression_are_the_same_to_the_last_cell(planted, start, days) -> None:
+    """Even where what may follow would change the dose between the days of the record."""
+    plans = ("on", f"pause=until progression: on, then off {days}, on", "stop=until progression: on, then off")
+    found = forecast(planted, ask(plans, 300.0, draws=20, replicates=2, visit_every=14.0, start=start))
+    seen, area = (of(found, "endpoints", name, "on") for name in ("seen", "burden_time"))
+    for other in ("pause", "stop"):
+        np.testing.assert_array_equal(seen, of(found, "endpoints", "seen", other))
+        same = of(found, "endpoints", "burden_time", other) == area
+        np.testing.assert_array_equal(same[~np.isfinite(seen)], True)
+        assert not same[np.isfinite(seen)].all()
+    assert (~np.isfinite(seen)).any()
+
+
+def test_where_no_plan_waits_for_progression_others_add_no_steps() -> None:
+    who = fakes.tumour({}, Cells(1.0, 0.0, 0.0), draws=2, horizon=60.0, limit=10.0)
+    patient = Patient(0, "A", who.at, Look(0.0, 60.0, 14.0), who.rule, 1, True)
+    alone, beside, waiting = (
+        agendas(patient, who.history, [parse_plan(text) for text in plans])[0].steps.length
+        for plans in (("on",), ("on", "off 30.5, on"), ("on", "until progression: on, then off 30.5, on"))
+    )
+    np.testing.assert_array_equal(alone, beside)
+    assert len(waiting) > len(alone)
 
 
 def test_a_plan_that_stops_at_once_was_judged_all_the_same(planted) -> None:

@@ -117,16 +117,17 @@ def command(
         content["notes"] = store.attribute(result, "notes")
         emit_json(content | {"settings": store.attribute(result, "settings")})
     elif not quiet:
-        _print(summary, horizon, burden_limit)
+        _print(summary, store.attribute(result, "settings"))
         click.echo(f"\nWritten: {output} (seed {seed}). Not for clinical use.")
     warn_marked(warnings)
     for note in [] if quiet else store.attribute(result, "notes"):
         click.echo(f"persist: note: {note}", err=True)
 
 
-def _print(summary: dict[str, Any], horizon: float, limit: float) -> None:
+def _print(summary: dict[str, Any], settings: dict[str, Any]) -> None:
     from persist.forecast import beyond
 
+    horizon = settings["horizon"]
     for name, one in summary.items():
         click.echo(f"\npatient {name}")
         click.echo(f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}{'flare':>8}")
@@ -148,10 +149,8 @@ def _print(summary: dict[str, Any], horizon: float, limit: float) -> None:
         for sentence in one["sentences"].values():
             click.echo(f"  {sentence}")
         _print_rules(one)
-        reference = next(iter(one["plans"]))
-        for plan, told in one["after"].items():
-            if told is not None:
-                click.echo(f"  {beyond.sentence(plan, reference, told, limit, horizon)}")
+        for sentence in beyond.sentences(one["after"], settings):
+            click.echo(f"  {sentence}")
 
 
 def _print_rules(one: dict[str, Any]) -> None:

@@ -12,7 +12,9 @@ from persist.treatment.schedule import grid, plan_schedule, splice
 from persist.types import Grid, Schedule
 
 if TYPE_CHECKING:
-    from persist.forecast.landmark import Patient
+    from collections.abc import Sequence
+
+    from persist.forecast.landmark import Look, Patient
     from persist.treatment.schedule import Plan
 
 
@@ -55,35 +57,56 @@ class Agenda(NamedTuple):
         return np.isin(1 + np.arange(len(self.steps.length)), self.upto)
 
 
-def agenda(who: Patient, history: Schedule, plan: Plan) -> Agenda:
-    """The agenda of a plan. Its grid breaks at whole days since the landmark, at the days that are recorded and at the plan's
-    own changes of dose: but for these, the steps of all plans of a patient are the same.
+def agendas(who: Patient, history: Schedule, plans: Sequence[Plan]) -> list[Agenda]:
+    """The agendas of all plans of one forecast. Where one of them may change the dose after progression, which may be on many
+    days, the steps of all break: so the futures that a plan shares with another stay the same to the last cell.
+    """
+    breaks = np.unique(np.concatenate([np.zeros(0), *(_changes_after(who, plan) for plan in plans)]))
+    return [agenda(who, history, plan, breaks) for plan in plans]
+
+
+def agenda(who: Patient, history: Schedule, plan: Plan, breaks: np.ndarray) -> Agenda:
+    """The agenda of a plan. Its grid breaks at whole days since the landmark, at the days that are recorded, at the ``breaks``
+    ``(n_breaks,)`` of all plans and at the plan's own changes of dose: but for these last, the steps of all plans of a patient
+    are the same.
     """
     look, at = who.look, who.at
     schedule = splice(history, plan_schedule(plan, look.start, look.horizon), look.start)
     ruled = look.start + plan.ruled_from if plan.rule is not None and plan.ruled_from < look.horizon else np.inf
-    visits, dense = (_told_apart(look.start + _until(look.horizon, first, gap)) for first, gap in look.spacing)
+    visits, dense = _days(look)
     day = np.unique(np.concatenate([visits, dense, [ruled] if np.isfinite(ruled) else []]))
     stop = float(day[-1])
-    after = None if plan.then is None else plan_schedule(plan.then, 0.0, look.horizon)
-    nodes = np.concatenate([day, np.arange(at.day + 1.0, stop), _changes_after(plan, after, visits, stop)])
+    after = _after(plan, look)
+    nodes = np.concatenate([day, np.arange(at.day + 1.0, stop), breaks])
     steps, upto = grid(schedule, nodes, start=at.day, stop=stop, max_step=1.0)
     return Agenda(plan, schedule, visits, dense, day, upto[: len(day)], steps, ruled, after)
 
 
-def _changes_after(plan: Plan, after: Schedule | None, visits: np.ndarray, stop: float) -> np.ndarray:
-    """Days before ``stop`` on which a plan that begins at any of the visits may change the dose."""
+def _after(plan: Plan, look: Look) -> Schedule | None:
+    """What a plan gives after progression, in days since that was seen; None: it goes on."""
+    return None if plan.then is None else plan_schedule(plan.then, 0.0, look.horizon)
+
+
+def _changes_after(who: Patient, plan: Plan) -> np.ndarray:
+    """Days before the end on which a plan that begins at any of the visits may change the dose."""
+    after, visits = _after(plan, who.look), _days(who.look)[0]
     if plan.then is None or after is None:
         return np.zeros(0)
     edge = np.unique([*after.start, *after.stop, plan.then.ruled_from])
     days = np.unique(_told_apart(np.add.outer(visits, edge[(edge > 0.0) & (edge < np.inf)])))
-    days = days[days < stop]
+    days = days[days < visits[-1]]
     if len(edge) > MOST_CHANGES or len(days) > MOST_DAYS:
         what = f'"{plan.then.text}", which may begin at any visit, changes the dose too often for this horizon'
         raise ScheduleError(
             what, where=f'plan "{plan.text}"', remedy="write longer pieces, in whole days, or fewer visits"
         )
-    return days
+    return np.asarray(days)
+
+
+def _days(look: Look) -> tuple[np.ndarray, np.ndarray]:
+    """The days of visits and of the plotted record; both end at the horizon."""
+    visits, dense = (_told_apart(look.start + _until(look.horizon, first, gap)) for first, gap in look.spacing)
+    return visits, dense
 
 
 def _until(horizon: float, first: float, gap: float) -> np.ndarray:

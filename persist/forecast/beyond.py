@@ -4,8 +4,10 @@ the burden-time, of each plan and against the reference.
     burden-time = integral of y(t) dt    unit x days, y the true burden (without wander and error of measurement)
 
 The limit is a multiple of the burden on the day on which progression was seen. Plans are compared from progression on only
-where that is the same day in every future under both, as it is of `until progression: on, then ...` and `on`; what differs then
-is what followed, on the same chance.
+where they are the same up to there, as `until progression: on, then ...` and `on` are, each with the first plan that has this
+first part. Progression is then seen on the same day in every future under both, and what differs is what followed, on the same
+chance. Progression that is seen shortly before the horizon cannot show what follows: the limit is asked for within
+`FOLLOWED_DAYS`, of the futures that are followed for so long.
 """
 
 from __future__ import annotations
@@ -15,11 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persist.forecast import decide
+from persist.forecast.trace import NEAR
+from persist.treatment.schedule import plan_schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from persist.forecast.under import Futures
+    from persist.treatment.schedule import Plan
 
 LEVELS = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
+FOLLOWED_DAYS = 90.0
+"""Days after progression within which the limit is asked for."""
 
 
 def burden_time(area: np.ndarray) -> dict[str, float]:
@@ -28,27 +37,74 @@ def burden_time(area: np.ndarray) -> dict[str, float]:
 
 
 def after_progression(future: Futures, horizon: float) -> dict[str, Any] | None:
-    """Of the futures in which progression is seen (None: there are none): their share; the share of them that reach the limit,
-    and the days from progression to there (quantiles that are not reached within the horizon are null); burden-time from there
-    on.
+    """Of the futures in which progression is seen (None: there are none): their share of all, and the share that is then
+    ``followed`` for `FOLLOWED_DAYS`, ``within_days``; of these, the share that reach the limit in that time, and the days to
+    there (quantiles that are not reached in it are null; all is null where none is followed); and the burden-time from
+    progression to the horizon, with the days that this is.
     """
     seen = future.seen < np.inf
     if not seen.any():
         return None
-    days = (future.reached[seen] - future.seen[seen]).ravel()
-    found = {name: float(np.quantile(days, level, method="inverted_cdf")) for name, level in LEVELS.items()}
+    followed = future.seen + FOLLOWED_DAYS <= horizon + NEAR
+    days = future.reached[followed] - future.seen[followed]
+    in_time = np.where(days <= FOLLOWED_DAYS + NEAR, days, np.inf)
     return {
         "seen": float(seen.mean()),
-        "reached_by_horizon": float(np.isfinite(days).mean()),
-        "days_to_limit": {name: value if np.isfinite(value) else None for name, value in found.items()},
+        "followed": float(followed.mean()),
+        "within_days": FOLLOWED_DAYS,
+        "reached": float(np.isfinite(in_time).mean()) if followed.any() else None,
+        "days_to_limit": {name: _reached(in_time, level) for name, level in LEVELS.items()},
         "burden_time": burden_time(future.area_after[seen]),
+        "days_to_horizon": {"mean": float((horizon - future.seen[seen]).mean())},
     }
 
 
+def _reached(days: np.ndarray, level: float) -> float | None:
+    """A quantile of days ``(n,)``; None where that is not reached, or where there are none."""
+    value = float(np.quantile(days, level, method="inverted_cdf")) if len(days) else np.inf
+    return value if np.isfinite(value) else None
+
+
+def compared(futures: Sequence[Futures], plans: Sequence[Plan], horizon: float, effective: float) -> dict[str, Any]:
+    """Every plan against the first one that is the same up to progression, its ``reference`` (which has no entry itself), as
+    of `against`; where there is nothing to compare ``reference`` is None, and the ``reason`` says why in words.
+    """
+    groups: dict[Any, list[int]] = {}
+    for number, plan in enumerate(plans):
+        groups.setdefault(_first_part(plan, horizon), []).append(number)
+    found: dict[int, dict[str, Any]] = {}
+    for first, *others in groups.values():
+        if not others:
+            found[first] = _nothing("no other plan gives the same treatment up to progression")
+        for other in others:
+            both = futures[other], futures[first]
+            told = against(*both, horizon, effective)
+            found[other] = _nothing(_why(*both)) if told is None else {"reference": plans[first].name} | told
+    return {plans[number].name: found[number] for number in sorted(found)}
+
+
+def _first_part(plan: Plan, horizon: float) -> tuple[Any, ...]:
+    """What a plan gives up to progression, the same for all words that say the same."""
+    doses = plan_schedule(plan, 0.0, horizon)
+    return *(tuple(part.tolist()) for part in doses), plan.rule, min(plan.ruled_from, horizon)
+
+
+def _why(plan: Futures, reference: Futures) -> str:
+    """Why two plans with the same first part are not compared."""
+    if np.isfinite(plan.seen).any() or np.isfinite(reference.seen).any():
+        return "progression is not seen on the same day in every future"
+    return "progression is seen in no future"
+
+
+def _nothing(reason: str) -> dict[str, Any]:
+    return {"reference": None, "reason": reason}
+
+
 def against(plan: Futures, reference: Futures, horizon: float, effective: float) -> dict[str, Any] | None:
-    """A plan against the reference from the same progression on, all futures counted (without progression they do not differ):
-    ``to_limit`` as a benefit, days gained up to the limit; ``burden_time``, the difference of the areas over the horizon, with
-    the probability that the plan has less. None where progression is not seen on the same day in every future, or in none.
+    """A plan against a reference that is the same up to progression, all futures counted (without progression they do not
+    differ): ``to_limit`` as a benefit, days gained up to the limit; ``burden_time``, the difference of the areas over the
+    horizon, with the probability that the plan has less. None where progression is not seen on the same day in every future,
+    or in none.
     """
     if not np.array_equal(plan.seen, reference.seen) or not np.isfinite(plan.seen).any():
         return None
@@ -59,6 +115,21 @@ def against(plan: Futures, reference: Futures, horizon: float, effective: float)
         "to_limit": decide.as_json(later),
         "burden_time": area["gain_days"] | {"probability_less": more.loss, "probability_more": more.probability},
     }
+
+
+def sentences(after: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """What a forecast with these settings says of what follows progression: every comparison, and of a plan that waits for
+    progression the reason why there is none. Files from before the reasons have neither.
+    """
+    said = []
+    for plan, told in after.items():
+        if told is None or "reference" not in told:
+            continue
+        if told["reference"] is not None:
+            said.append(sentence(plan, told["reference"], told, asked["burden_limit"], asked["horizon"]))
+        elif asked["plans"][plan].lower().startswith("until"):
+            said.append(f'Of what follows progression under "{plan}" nothing can be compared: {told["reason"]}.')
+    return said
 
 
 def sentence(plan: str, reference: str, told: dict[str, Any], limit: float, horizon: float) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from persist.dynamics import stepsize
 from persist.dynamics.attenuation import attenuated
 from persist.dynamics.batches import bucket
-from persist.forecast.agenda import agenda
+from persist.forecast.agenda import agendas
 from persist.forecast.landmark import Landmark, Look, Patient
 from persist.forecast.trace import LIMIT
 from persist.forecast.under import Futures, under
@@ -54,7 +54,7 @@ def run(
     who = Patient(
         seed, name, at, look, rule, replicates, bool(dose_at(history, at.day - 1e-6) > 0.0), missed, limit, others
     )
-    all_of = [agenda(who, history, plan) for plan in plans]
+    all_of = agendas(who, history, plans)
     step = _step(at, [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)])
     for one in all_of:
         yield under(who, one, step)

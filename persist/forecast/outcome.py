@@ -150,7 +150,7 @@ def _assemble(
         "observable": fit.attrs["observable"],
         "unit": fit.attrs["unit"],
         "settings": _settings(question, rules, looks),
-        "summary": summary(rows, plans, question.horizon, rules, _effective(fit, list(rows))),
+        "summary": summary(rows, question.plans, question.horizon, rules, _effective(fit, list(rows))),
         "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
         "notes": [*question.notes, *notes(fit, question.plans, looks, rules[0], rows)],
         "fit": json.loads(fit.attrs["provenance"]),

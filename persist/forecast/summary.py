@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,11 @@ from persist.forecast import beyond, decide
 from persist.forecast.endpoints import Rule, label
 from persist.forecast.trace import FLARE_DAYS, NEAR
 from persist.forecast.under import LEVELS, Futures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from persist.treatment.schedule import Plan
 
 VISITS_NEEDED = 3
 """A nadir, a rise and its confirmation: with fewer visits in a row on drug, progression cannot be seen."""
@@ -20,7 +25,7 @@ MEDIAN = LEVELS.index(0.5)
 
 def summary(
     rows: dict[str, list[Futures]],
-    plans: list[str],
+    written: Sequence[Plan],
     horizon: float,
     rules: tuple[Rule, ...],
     effective: dict[str, float],
@@ -30,7 +35,7 @@ def summary(
     The first of the ``rules`` of progression decides; where there are several, ``endpoints`` has what each says.
     ``effective`` is the number of posterior draws that those of a patient count for, autocorrelated as they are.
     """
-    patients, any_time = {}, rules[0].any_time
+    patients, any_time, plans = {}, rules[0].any_time, [plan.name for plan in written]
     for name, futures in rows.items():
         times, step = [future.time_to_progression for future in futures], futures[0].step
         ends = {
@@ -40,10 +45,6 @@ def summary(
         gains = [decide.judge(decide.gain(time, times[0], horizon), effective=effective[name]) for time in times]
         gains = [_judgeable(one, future, futures[0], any_time) for one, future in zip(gains, futures, strict=True)]
         told = list(zip(plans, gains, strict=True))[1:]
-        after = {
-            plan: beyond.against(future, futures[0], horizon, effective[name])
-            for plan, future in zip(plans[1:], futures[1:], strict=True)
-        }
         patients[name] = {
             "step": {"days": step.days, "error": step.error},
             "plans": ends,
@@ -51,7 +52,7 @@ def summary(
                 plan: decide.as_json(one) | {"judged": not _unjudged(futures[0], future, any_time)}
                 for (plan, one), future in zip(told, futures[1:], strict=True)
             },
-            "after": after,
+            "after": beyond.compared(futures, written, horizon, effective[name]),
             "endpoints": (said := _by_rule(futures, plans, horizon, rules, effective[name])),
             "disagreements": _disagreements(said, plans),
             "sentences": {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from persist.forecast import beyond
 from persist.inference.priors import quantile
 from persist.report import checks, plots, rates, words
 from persist.validation.identify import ENDS, scores
@@ -49,6 +50,8 @@ def section(index: int, of: Sources) -> dict[str, Any]:
         "plans": _plans(mark, of, told, asked) if told else [],
         "horizon": asked["horizon"] if told else None,
         "verdicts": _verdicts(told, asked) if told else [],
+        "beside": _beside(told, asked) if told else [],
+        "flares": told is not None and all("flare" in ends for ends in told["plans"].values()),
         "panels": [_panel(mark, key, of, table[key]) for key in words.SHOWN if key in of.prior],
         "more_panels": [
             _panel(mark, key, of, row) for key, row in table.items() if key in of.prior and key not in words.SHOWN
@@ -76,6 +79,11 @@ def _verdicts(told: dict[str, Any], asked: dict[str, Any]) -> list[dict[str, Any
     ]
 
 
+def _beside(told: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Where endpoints disagree, and what follows progression; nothing in a file from before these were told."""
+    return [*told.get("disagreements", {}).values(), *beyond.sentences(told.get("after", {}), asked)]
+
+
 def _never_judged(told: dict[str, Any], plan: str, asked: dict[str, Any]) -> bool:
     """A plan without a day on drug has no progression by a rule that looks only on drug, so nothing to compare."""
     return bool(told["plans"][plan]["days_on_drug"] == 0 and not asked["endpoint"].get("any_time", False))
@@ -94,6 +102,7 @@ def _plans(mark: str, of: Sources, told: dict[str, Any], asked: dict[str, Any]) 
                 "reference": future.plan == asked["reference"],
                 "figure": plots.ahead(f"{mark}-plan{number}", label, future, of.story, limits),
                 "ends": told["plans"][future.plan],
+                "flare": words.flare(told["plans"][future.plan].get("flare")),
                 "never_judged": _never_judged(told, future.plan, asked),
             }
         )

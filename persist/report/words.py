@@ -107,6 +107,11 @@ def probability(share: float | None) -> str:
     return "–" if share is None else f"{math.floor(100.0 * share + 1e-9)} %"
 
 
+def flare(found: dict[str, Any] | None) -> str:
+    """The probability of a flare after a stop; a dash where the plan never stops the drug, or not in time to be followed."""
+    return "-" if found is None or found["probability"] is None else percent(found["probability"])
+
+
 def days(value: float | None, horizon: float) -> str:
     """Days as whole numbers; what is not reached lies beyond the horizon."""
     return f"> {horizon:.0f}" if value is None else f"{value:.0f}".replace("-", "−")
