@@ -302,7 +302,12 @@ def test_an_absent_gpu_is_an_error(folder: Path, words: list[str]) -> None:
 def test_a_marked_fit_is_warned_of_even_in_quiet(
     folder: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:
-    about = {"summary": {}, "settings": {"horizon": 365.0}, "warnings": {"A": ["chains disagree"], "B": []}, "notes": []}
+    about = {
+        "summary": {},
+        "settings": {"horizon": 365.0},
+        "warnings": {"A": ["chains disagree"], "B": []},
+        "notes": [],
+    }
     result_file(folder / "made.nc", "forecast", **{name: store.as_attribute(one) for name, one in about.items()})
     made = store.load(folder / "made.nc")
     monkeypatch.setattr("persist.forecast.outcome.forecast", lambda *_: made)
