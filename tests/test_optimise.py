@@ -189,6 +189,7 @@ def file(planted: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def run(file: Any, tmp_path: Any, *more: str) -> Any:
+    tmp_path.mkdir(exist_ok=True)
     words = ["optimise", str(file), "-o", str(tmp_path / "o.json"), "--horizon", "730", "--draws", "16"]
     return CliRunner().invoke(main, [*words, "--replicates", "1", "--family", "holidays", *more])
 
@@ -219,6 +220,25 @@ def test_without_an_output_the_command_only_tells(file: Any, tmp_path: Any, monk
     assert "patient P02" in told.stdout
     assert "Written" not in told.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_visits_that_are_missed_see_failure_later(planted: Any) -> None:
+    """On average: a visit that would not have confirmed it may be missed too."""
+    who, reference = subjects(planted, "P01"), wanted(DAYS).terms.reference
+    every, few = (play(who, Terms((), reference, replicates=1, missed=share), [])[0] for share in (0.0, 0.6))
+    assert few.time_to_progression.mean() > every.time_to_progression.mean() + 10.0
+
+
+def test_the_command_begins_on_the_day_that_is_asked_for(file: Any, tmp_path: Any) -> None:
+    """A year before the last visit another plan gains something else."""
+    by_day = []
+    for number, more in enumerate(((), ("--from", "400"))):
+        told = run(file, tmp_path / str(number), "--patient", "P01", "--json", *more)
+        assert told.exit_code == 0, told.stderr
+        by_day.append(json.loads(told.stdout))
+    assert [one["settings"]["from"] for one in by_day] == [None, 400.0]
+    first, other = (one["patients"]["P01"]["candidates"] for one in by_day)
+    assert [one["gain_days"] for one in first] != [one["gain_days"] for one in other]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,18 @@ def test_good_draws_pass_and_are_told() -> None:
     assert found["is_clone_free"] == pytest.approx({"A": 0.1, "B": 0.8, "C": 0.1})
 
 
+def test_of_a_patient_who_came_after_the_cohort_it_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own draws; those of the cohort keep what was told of them."""
+    monkeypatch.setattr(leaning, "belonging", lambda fit, patient: {"A": (0.7, 0.2)}[patient])
+    fit = leaning_on(*draws(), effective=[90.0, 90.0, 90.0])
+    group = fit[leaning.GROUP].to_dataset()
+    fit[leaning.GROUP] = store.DataTree(group.assign_coords(member=["X", "Y", "Z"]))
+    found = populations.examine(fit)
+    assert found is not None
+    assert found["is_apart"] == pytest.approx({"X": 0.9, "Y": 0.1, "Z": 0.1, "A": 0.7})
+    assert found["is_clone_free"] == pytest.approx({"X": 0.1, "Y": 0.8, "Z": 0.1, "A": 0.2})
+
+
 def test_of_a_cohort_that_has_no_clones_no_share_is_told() -> None:
     """A model without resistant cells: the share keeps its prior, and is neither told nor judged."""
     fit = leaning_on(*draws(), clone_free=shares(drift=0.5))

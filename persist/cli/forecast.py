@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from persist.cli.common import claim_output, emit_json, keep_compiled, progress, use_device, use_float64, warn_marked
-from persist.cli.options import common_options, days, device_option, output_options
+from persist.cli.options import common_options, days, device_option, missed_option, output_options, start_option
 
 
 @click.command("forecast")
@@ -24,9 +24,7 @@ from persist.cli.options import common_options, days, device_option, output_opti
     help="Table of more plans, after those of --plan: plan, start_days, stop_days, dose.",
 )
 @click.option("--horizon", type=float, required=True, callback=days, metavar="DAYS", help="How far to look.")
-@click.option(
-    "--from", "start", type=float, callback=days, metavar="DAY", help="Day on which the plans start [the last visit]."
-)
+@start_option
 @click.option(
     "--endpoint",
     "endpoints",
@@ -41,14 +39,7 @@ from persist.cli.options import common_options, days, device_option, output_opti
     metavar="DAYS",
     help="Spacing of visits.",
 )
-@click.option(
-    "--missed-visits",
-    type=float,
-    default=0.0,
-    show_default=True,
-    metavar="SHARE",
-    help="Probability that a visit is missed: neither a rule nor progression sees it.",
-)
+@missed_option
 @click.option(
     "--burden-limit",
     type=float,

@@ -17,7 +17,7 @@ from persist.cli.common import (
     use_float64,
     warn_marked,
 )
-from persist.cli.options import common_options, days, device_option, stack
+from persist.cli.options import common_options, days, device_option, missed_option, stack, start_option
 from persist.errors import UsageError
 
 
@@ -79,17 +79,8 @@ _LIMITS = stack(
 )
 @click.option("--draws", type=click.IntRange(min=4), default=200, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
-@click.option(
-    "--from", "start", type=float, callback=days, metavar="DAY", help="Day on which the plans start [the last visit]."
-)
-@click.option(
-    "--missed-visits",
-    type=float,
-    default=0.0,
-    show_default=True,
-    metavar="SHARE",
-    help="Probability that a visit is missed: neither a rule nor failure sees it.",
-)
+@start_option
+@missed_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON object here too.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @device_option

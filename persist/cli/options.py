@@ -73,6 +73,16 @@ common_options = stack(
 )
 """Adds the arguments ``seed: int, as_json: bool, quiet: bool``."""
 
+missed_option = click.option(
+    "--missed-visits",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Probability that a visit is missed: neither a rule nor the endpoint sees it.",
+)
+"""Adds the argument ``missed_visits: float``."""
+
 output_options = stack(
     click.option("-o", "--output", type=_PATH, required=True, metavar="FILE", help="The file to write."),
     click.option("--force", is_flag=True, help="Replace the output if it exists."),
@@ -216,3 +226,9 @@ def days(context: click.Context, parameter: click.Parameter, value: float | None
         remedy = f"give a plain number, at most {MOST_DAYS:.0f}"
         raise UsageError(f"{value:g} is not a number of days", where=parameter.opts[0], remedy=remedy)
     return value
+
+
+start_option = click.option(
+    "--from", "start", type=float, callback=days, metavar="DAY", help="Day on which the plans start [the last visit]."
+)
+"""Adds the argument ``start: float | None``."""

@@ -138,17 +138,20 @@ def polynomials(law: Population) -> Polynomials:
 
 def log_ratio(z: Array, law: Population | Polynomials) -> Array:
     """Log density ``()`` of scores ``(n,)`` under the mixture, less that under the pack's prior (standard normal)."""
-    square, slope, level = polynomials(law) if isinstance(law, Population) else law
-    i, j = np.triu_indices(len(z))
-    return jax.nn.logsumexp(square @ (z[i] * z[j]) + slope @ z + level) + 0.5 * jnp.sum(z**2)
+    told = polynomials(law) if isinstance(law, Population) else law
+    return jax.nn.logsumexp(_each(z, told)) + 0.5 * jnp.sum(z**2)
 
 
 def shares(z: np.ndarray, law: Population) -> np.ndarray:
     """What each law of the mixture has in the density at scores ``(draws, n)``, ``(draws, m)``; rows add up to 1."""
-    square, slope, level = (np.asarray(part) for part in polynomials(law))
-    i, j = np.triu_indices(z.shape[1])
-    log_part = (z[:, i] * z[:, j]) @ square.T + z @ slope.T + level
-    return np.asarray(jax.nn.softmax(log_part, axis=1))
+    return np.asarray(jax.nn.softmax(jax.vmap(_each, (0, None))(jnp.asarray(z), polynomials(law)), axis=1))
+
+
+def _each(z: Array, law: Polynomials) -> Array:
+    """Log densities ``(m,)`` of scores ``(n,)`` under the laws of a mixture, with their weights, up to one constant."""
+    i, j = np.triu_indices(len(z))
+    found: Array = law.square @ (z[i] * z[j]) + law.slope @ z + law.level
+    return found
 
 
 def start(lanes: int, size: int) -> Law:

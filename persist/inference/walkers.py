@@ -243,8 +243,8 @@ def _compiled(energy: Energy) -> Any:
 
 
 def _give_back() -> None:
-    """Give memory that the compiler has used and freed back to the machine, where the C library keeps it (glibc): a quarter of
-    all that a cohort of many sizes would hold.
+    """Give memory that the compiler has used and freed back to the machine, where the C library keeps it (glibc): after three
+    sizes of patients a third of all.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
