@@ -31,7 +31,6 @@ from persist.types import Schedule, Series, Table
 from persist.validation import health
 from persist.validation.designs import DESIGNS
 from persist.validation.measurements import PAUSE, _ahead
-from persist.validation.scoring import crps_of
 from persist.validation.virtual import virtual
 
 ON = Schedule(np.array([0.0]), np.array([360.0]), np.array([1.0]))
