@@ -10,7 +10,7 @@ from scipy import stats
 
 import fakes
 import laws
-from persist.cli.forecast import _flare
+from persist.cli.forecast import _probable as _flare
 from persist.dynamics.checks import Method
 from persist.dynamics.paths import Course, Lanes
 from persist.dynamics.trajectories import steered

@@ -48,7 +48,7 @@ def test_progression_is_that_of_the_visits_that_took_place(name):
     burden = rng.choice([3.0, 4.0, 5.0, 6.5, 9.0, 12.0], (12, number))
     gone = rng.random((12, number)) < 0.3
     still = Chance(*(np.zeros(number) for _ in range(3)))
-    memory = watch(Scale(np.zeros(number), 1.0, False), (judge(rule, (number,), room(DAYS, rule)),))
+    memory = watch(Scale(np.zeros(number), 1.0, False), (judge(rule, (number,), room(DAYS, rule.confirm_days)),))
     memory = memory.along(
         Cells(burden[0], np.zeros(number), np.zeros(number)), 0.0, jnp.ones(number), jnp.ones(number, int)
     )

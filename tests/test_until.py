@@ -38,7 +38,7 @@ def test_a_judge_with_room_for_what_waits_sees_what_the_whole_path_shows(name: s
     burden = rng.choice([3.0, 4.0, 5.0, 6.5, 9.0, 12.0], (400, 14))
     course = np.cumsum(rng.random((400, 14)) < 0.1, axis=1) + 1
     course = np.where(rng.random((400, 14)) < 0.1, 0, course)
-    memory = judge(rule, (400,), room(day, rule))
+    memory = judge(rule, (400,), room(day, rule.confirm_days))
     for visit in range(14):
         memory = judged(memory, day[visit], burden[:, visit], course[:, visit])
     whole = np.asarray(time_to_progression(day, burden, course, rule))
@@ -49,9 +49,9 @@ def test_a_judge_with_room_for_what_waits_sees_what_the_whole_path_shows(name: s
 
 
 def test_room_is_that_of_visits_within_the_wait() -> None:
-    assert room(np.arange(0.0, 100.0, 7.0), PSA) == 4
-    assert room(np.arange(0.0, 100.0, 4.0), PSA) == 16  # six may wait
-    assert room(np.arange(0.0, 9.0, 0.1), RULES["relative"]) == 4
+    assert room(np.arange(0.0, 100.0, 7.0), PSA.confirm_days) == 4
+    assert room(np.arange(0.0, 100.0, 4.0), PSA.confirm_days) == 16  # six may wait
+    assert room(np.arange(0.0, 9.0, 0.1), RULES["relative"].confirm_days) == 4
 
 
 def test_a_nadir_from_before_counts_while_its_course_goes_on() -> None:
@@ -124,7 +124,7 @@ def watched(first: str, second: str, burden: np.ndarray, rule: Rule) -> tuple[np
     still = Chance(*(np.zeros(number) for _ in range(3)))
     memory = watch(
         Scale(np.zeros(number), 1.0, False),
-        (judge(rule, (number,), room(VISITS, rule)),),
+        (judge(rule, (number,), room(VISITS, rule.confirm_days)),),
         plan.rule,
         None,
         second=following(plan.then, plan_schedule(plan.then, 0.0, horizon), number),

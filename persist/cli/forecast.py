@@ -48,6 +48,15 @@ from persist.cli.options import common_options, days, device_option, missed_opti
     metavar="FACTOR",
     help="Limit of the burden after progression, over what it was then.",
 )
+@click.option(
+    "--response-days",
+    type=click.FloatRange(min=1),
+    callback=days,
+    default=168.0,
+    show_default=True,
+    metavar="DAYS",
+    help="A response to the drug given again counts within so many days.",
+)
 @click.option("--draws", type=click.IntRange(min=2), default=500, show_default=True, help="Posterior draws used.")
 @click.option("--replicates", type=click.IntRange(min=1), default=2, show_default=True, help="Futures of each draw.")
 @device_option
@@ -63,6 +72,7 @@ def command(
     visit_every: float | None,
     missed_visits: float,
     burden_limit: float,
+    response_days: float,
     draws: int,
     replicates: int,
     device: str,
@@ -90,6 +100,7 @@ def command(
         visit_every=visit_every,
         missed_visits=missed_visits,
         burden_limit=burden_limit,
+        response_days=response_days,
         draws=draws,
         replicates=replicates,
         seed=seed,
@@ -116,28 +127,30 @@ def command(
 
 
 def _print(summary: dict[str, Any], settings: dict[str, Any]) -> None:
-    from persist.forecast import beyond
+    from persist.forecast import beyond, rechallenge
 
     horizon = settings["horizon"]
     for name, one in summary.items():
         click.echo(f"\npatient {name}")
-        click.echo(f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}{'flare':>8}")
+        click.echo(
+            f"{'plan':<24}{'progressed':>12}{'time 5 %':>10}{'50 %':>8}{'95 %':>8}{'days on':>9}{'flare':>8}{'response':>10}"
+        )
         for plan, row in one["plans"].items():
             times = (row["time_to_progression"][level] for level in ("q05", "q50", "q95"))
             cells = [f">{horizon:g}" if time is None else f"{time:.0f}" for time in times]
-            flare = _flare(row["flare"])
+            rest = f"{row['days_on_drug']:>9.0f}{_probable(row['flare']):>8}{_probable(row['rechallenge']):>10}"
             if not row["judged"]:
-                click.echo(f"{plan:<24}{'not judged: too few visits on drug':>38}{row['days_on_drug']:>9.0f}{flare:>8}")
+                click.echo(f"{plan:<24}{'not judged: too few visits on drug':>38}{rest}")
                 continue
             share = f"{100 * row['progressed_by_horizon']:.0f} %"
-            click.echo(
-                f"{plan:<24}{share:>12}{cells[0]:>10}{cells[1]:>8}{cells[2]:>8}{row['days_on_drug']:>9.0f}{flare:>8}"
-            )
+            click.echo(f"{plan:<24}{share:>12}{cells[0]:>10}{cells[1]:>8}{cells[2]:>8}{rest}")
         if any(row["flare"] for row in one["plans"].values()):
             click.echo(
                 "  flare: true burden up by 20 % within 21 days of the first stop, of the futures that stop in time"
             )
-        for sentence in one["sentences"].values():
+        if any(row["rechallenge"] for row in one["plans"].values()):
+            click.echo(f"  response: {rechallenge.rule_in_words(settings['response'])}")
+        for sentence in (*one["sentences"].values(), *rechallenge.sentences(one["plans"])):
             click.echo(f"  {sentence}")
         _print_rules(one)
         for sentence in beyond.sentences(one["after"], settings):
@@ -156,6 +169,6 @@ def _print_rules(one: dict[str, Any]) -> None:
         click.echo(f"  {sentence}")
 
 
-def _flare(found: dict[str, Any] | None) -> str:
-    """The probability of a flare as per cent; "-" where the plan does not stop, or not in time to be followed."""
+def _probable(found: dict[str, Any] | None) -> str:
+    """The probability of a flare or a response as per cent; "-" where there is no stop or restart, or not in time to follow."""
     return "-" if found is None or found["probability"] is None else f"{100 * found['probability']:.0f} %"

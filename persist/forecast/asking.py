@@ -8,6 +8,7 @@ import numpy as np
 
 from persist.errors import UsageError
 from persist.forecast.endpoints import Rule, label, rule_for
+from persist.forecast.reply import RESPONSE_DAYS
 from persist.forecast.trace import LIMIT
 from persist.records.plans import read_plans
 from persist.treatment.schedule import Plan, parse_plan, plan_of, plan_schedule
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 class Ask(NamedTuple):
     """What is asked of a forecast: plans (the first is the reference), horizon and start (None: the last visit) in days,
-    endpoint (None: the observable's own) and others to list ``beside`` it, spacing of visits (None: the patient's median,
-    else 28 days), effort, seed; the share of visits that are missed; the limit of the burden after progression, over the
-    burden then; notes on the plans as they were read, and the drug that they name, with the place where they do (None: they
-    name none).
+    endpoint (None: the observable's own) and others to list ``beside`` it, spacing of visits (None: the patient's median, else
+    28 days), effort, seed; the share of visits that are missed; the limit of the burden after progression, over the burden
+    then; the days within which a response to a restart counts; notes on the plans as they were read, and the drug that they
+    name, with the place where they do (None: they name none).
     """
 
     plans: tuple[Plan, ...]
@@ -36,6 +37,7 @@ class Ask(NamedTuple):
     seed: int = 0
     missed_visits: float = 0.0
     burden_limit: float = LIMIT
+    response_days: float = RESPONSE_DAYS
     notes: tuple[str, ...] = ()
     drug: tuple[str, str] | None = None
 
@@ -66,7 +68,7 @@ def ask(plans: Sequence[str], horizon: float, table: str | Path | None = None, *
 
 def _check_options(options: dict[str, Any]) -> None:
     """`UsageError` for effort or spacing that is not positive."""
-    for name, least in (("draws", 1), ("replicates", 1), ("visit_every", 1e-3)):
+    for name, least in (("draws", 1), ("replicates", 1), ("visit_every", 1e-3), ("response_days", 1)):
         value = options.get(name)
         if value is not None and not value >= least:
             where = f"--{name.replace('_', '-')}"

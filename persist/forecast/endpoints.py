@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
 from persist.errors import UsageError
@@ -57,6 +58,25 @@ where no published rule is built in. It is easily met by chance: with wander and
 a month, nearly every tumour that stands still has progressed by it within a year. A forecast by it says so.
 """
 
+
+class Response(NamedTuple):
+    """When a burden has responded: burden <= (1 - ``fall``) of what it was, and so too at the first visit at least
+    ``confirm_days`` later (0 = no confirmation).
+    """
+
+    fall: float
+    confirm_days: float
+
+
+RESPONSES: dict[str, Response] = {
+    "psa": Response(0.5, CONFIRM_DAYS),
+    "recist": Response(0.3, 0.0),
+    "relative": Response(0.5, AT_NEXT_VISIT),
+}
+"""Response where progression is judged by the rule of this name: PSA50 of PCWG3 (Scher 2016, 10.1200/JCO.2015.64.2702); the
+partial response of RECIST 1.1 (Eisenhauer 2009, 10.1016/j.ejca.2008.10.026); and down by half at two visits in a row.
+"""
+
 _MEANT_FOR = {"psa": ("psa",), "recist": ("sld", "diameter")}
 
 
@@ -80,6 +100,11 @@ def rule_for(observable: str, text: str | None = None) -> Rule:
         what = f'rule "{name}" judges {RULES[name].scale}, and the observable is {seen}'
         raise UsageError(what, where=where, remedy=f"use {rule_for(seen).name} or relative")
     return RULES[name]._replace(any_time=bool(colon))
+
+
+def response_of(rule: Rule) -> Response:
+    """When a burden has responded, where progression is judged by ``rule``; one that is not built in goes with `relative`."""
+    return RESPONSES.get(rule.name, RESPONSES["relative"])
 
 
 def label(rule: Rule) -> str:
@@ -138,25 +163,33 @@ def judged(before: Judge, day: ArrayLike, burden: ArrayLike, course: ArrayLike) 
     low = jnp.where((number != 0) & ~same, level, jnp.minimum(before.low, level))
     limit = jnp.maximum(low * (1.0 + before.rise), low + before.rise_absolute)
     met = (number != 0) & (level > low) & (level >= limit * (1.0 - ROUNDING))
-    waits = jnp.where(same[..., None], before.open, jnp.inf)
-    waits = jnp.concatenate([jnp.where(met, when, jnp.inf)[..., None], waits], axis=-1)
-    due = waits + before.confirm_days - 1e-9 <= when[..., None]
-    first = jnp.min(jnp.where(due & met[..., None], waits, jnp.inf), axis=-1)
+    first, waits = confirmed(jnp.where(same[..., None], before.open, jnp.inf), met, when, before.confirm_days)
     new = jnp.isinf(before.seen) & jnp.isfinite(first)
     return before._replace(
         course=number,
         low=low,
-        open=jnp.where(due, jnp.inf, waits)[..., :-1],
+        open=waits,
         rose=jnp.where(new, first, before.rose),
         seen=jnp.where(new, when, before.seen),
     )
 
 
-def room(day: np.ndarray, rule: Rule) -> int:
-    """Room for all rises that may wait at once for their confirmation, at visits on the days ``(n_visits,)``: filled up to a
+def confirmed(waits: Array, met: Array, when: Array, confirm_days: Any) -> tuple[Array, Array]:
+    """The first day that a visit confirms (inf: none), and the days that wait on, ``(..., n)``: of those that did up to now,
+    and of the visit ``when`` ``(...)`` itself where it ``met`` the rule. The first visit ``confirm_days`` after a day or later
+    confirms it, or ends its wait.
+    """
+    waiting = jnp.concatenate([jnp.where(met, when, jnp.inf)[..., None], waits], axis=-1)
+    due = waiting + confirm_days - 1e-9 <= when[..., None]
+    first = jnp.min(jnp.where(due & met[..., None], waiting, jnp.inf), axis=-1)
+    return first, jnp.where(due, jnp.inf, waiting)[..., :-1]
+
+
+def room(day: np.ndarray, confirm_days: float) -> int:
+    """Room for all days that may wait at once for their confirmation, at visits on the days ``(n_visits,)``: filled up to a
     power of `ROOM`, so that one compiled program serves many.
     """
-    most = int(np.max(np.searchsorted(day, day + rule.confirm_days - 1e-9) - np.arange(len(day)), initial=1))
+    most = int(np.max(np.searchsorted(day, day + confirm_days - 1e-9) - np.arange(len(day)), initial=1))
     size = ROOM
     while size < most:
         size *= ROOM

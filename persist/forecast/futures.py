@@ -19,6 +19,7 @@ from persist.dynamics.attenuation import attenuated
 from persist.dynamics.batches import bucket
 from persist.forecast.agenda import agendas
 from persist.forecast.landmark import Landmark, Look, Patient
+from persist.forecast.reply import RESPONSE_DAYS
 from persist.forecast.trace import LIMIT
 from persist.forecast.under import Futures, under
 from persist.treatment.exposure import relax
@@ -47,13 +48,14 @@ def run(
     missed: float = 0.0,
     limit: float = LIMIT,
     others: tuple[Rule, ...] = (),
+    within: float = RESPONSE_DAYS,
 ) -> Iterator[Futures]:
     """Futures of one patient under each plan in turn, ``n_draws x replicates`` paths, in chunks of bounded memory; visits are
-    ``missed`` with this probability, the same of each path under every plan; ``limit`` and ``others`` as of `Patient`.
+    ``missed`` with this probability, the same of each path under every plan; ``limit``, ``others`` and ``within`` as of
+    `Patient`.
     """
-    who = Patient(
-        seed, name, at, look, rule, replicates, bool(dose_at(history, at.day - 1e-6) > 0.0), missed, limit, others
-    )
+    before = bool(dose_at(history, at.day - 1e-6) > 0.0)
+    who = Patient(seed, name, at, look, rule, replicates, before, missed, limit, others, within)
     all_of = agendas(who, history, plans)
     step = _step(at, [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)])
     for one in all_of:

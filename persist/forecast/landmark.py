@@ -9,6 +9,8 @@ import numpy as np
 
 from persist.dynamics.batches import bucket
 from persist.dynamics.observe import root
+from persist.forecast.endpoints import response_of
+from persist.forecast.reply import RESPONSE_DAYS
 from persist.inference.curve import patient, trace_curves, without_size
 from persist.types import Cells, Rates
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
     from persist.dynamics.observe import Observable
-    from persist.forecast.endpoints import Rule
+    from persist.forecast.endpoints import Response, Rule
     from persist.inference.cohort import Case
 
 
@@ -58,7 +60,7 @@ class Look(NamedTuple):
 class Patient(NamedTuple):
     """What the futures of one patient have in common; ``before``: on drug up to the landmark; ``missed``: the probability that
     a visit does not take place; ``limit``: that of the burden after progression, over what it was then;
-    ``others``: rules of progression that are judged beside.
+    ``others``: rules of progression that are judged beside; ``within``: days in which a response to a restart counts.
     """
 
     seed: int
@@ -71,6 +73,12 @@ class Patient(NamedTuple):
     missed: float = 0.0
     limit: float = 1.5
     others: tuple[Rule, ...] = ()
+    within: float = RESPONSE_DAYS
+
+    @property
+    def response(self) -> Response:
+        """When a burden has responded, by the rule that decides."""
+        return response_of(self.rule)
 
     @property
     def paths(self) -> int:

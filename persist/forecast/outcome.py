@@ -14,10 +14,11 @@ from persist.forecast import decide
 from persist.forecast.asking import Ask as Ask
 from persist.forecast.asking import ask as ask
 from persist.forecast.asking import check_first_parts, drug_of_plans, rules_of
-from persist.forecast.endpoints import label
+from persist.forecast.endpoints import label, response_of
 from persist.forecast.futures import run
 from persist.forecast.landmark import Look, landmark
 from persist.forecast.notes import notes
+from persist.forecast.reply import TOLD as OF_REPLY
 from persist.forecast.summary import summary
 from persist.forecast.trace import FLARE_DAYS, FLARE_RISE
 from persist.forecast.under import LEVELS, Futures
@@ -53,8 +54,8 @@ def forecast(
         look = look_of(one, question)
         at, history = landmark_of(fit, one, look, question)
         looks[one.patient_id] = look
-        how = (question.replicates, question.missed_visits, question.burden_limit)
-        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, *how, rules[1:])
+        how = question.replicates, question.missed_visits, question.burden_limit, rules[1:], question.response_days
+        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, *how)
         rows[one.patient_id] = []
         for _ in question.plans:
             if progress is not None:
@@ -142,6 +143,7 @@ def _assemble(
             "burden_time": ((*where, "draw", "replicate"), stack("area")),
             "burden_time_after": ((*where, "draw", "replicate"), stack("area_after")),
             "reached_limit": ((*where, "draw", "replicate"), stack("reached")),
+            **{name: ((*where, "draw", "replicate"), stack(name)) for name in OF_REPLY},
             "days_on_drug": (where, stack("days_on_drug")),
         },
         axes | {"rule": [label(rule) for rule in rules]},
@@ -150,7 +152,7 @@ def _assemble(
         "observable": fit.attrs["observable"],
         "unit": fit.attrs["unit"],
         "settings": _settings(question, rules, looks),
-        "summary": summary(rows, question.plans, question.horizon, rules, _effective(fit, list(rows))),
+        "summary": summary(rows, question, rules, _effective(fit, list(rows))),
         "warnings": store.attribute(fit, "problems") if "problems" in fit.attrs else {},
         "notes": [*question.notes, *notes(fit, question.plans, looks, rules[0], rows)],
         "fit": json.loads(fit.attrs["provenance"]),
@@ -169,6 +171,7 @@ def _settings(question: Ask, rules: tuple[Rule, ...], looks: dict[str, Look]) ->
         "thresholds": decide.THRESHOLDS,
         "burden_limit": question.burden_limit,
         "flare": {"rise": FLARE_RISE, "within_days": FLARE_DAYS},
+        "response": response_of(rules[0])._asdict() | {"within_days": question.response_days},
         "draws": question.draws,
         "replicates": question.replicates,
         "missed_visits": question.missed_visits,

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persist.forecast import beyond, decide
-from persist.forecast.endpoints import Rule, label
+from persist.forecast.endpoints import Rule, label, response_of
+from persist.forecast.rechallenge import rechallenge
 from persist.forecast.trace import FLARE_DAYS, NEAR
 from persist.forecast.under import LEVELS, Futures
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from persist.treatment.schedule import Plan
+    from persist.forecast.asking import Ask
 
 VISITS_NEEDED = 3
 """A nadir, a rise and its confirmation: with fewer visits in a row on drug, progression cannot be seen."""
@@ -24,22 +23,21 @@ MEDIAN = LEVELS.index(0.5)
 
 
 def summary(
-    rows: dict[str, list[Futures]],
-    written: Sequence[Plan],
-    horizon: float,
-    rules: tuple[Rule, ...],
-    effective: dict[str, float],
+    rows: dict[str, list[Futures]], question: Ask, rules: tuple[Rule, ...], effective: dict[str, float]
 ) -> dict[str, Any]:
     """The `patients` object of the JSON: endpoints of every plan, and benefit of each against the first.
 
     The first of the ``rules`` of progression decides; where there are several, ``endpoints`` has what each says.
     ``effective`` is the number of posterior draws that those of a patient count for, autocorrelated as they are.
     """
+    written, horizon, again = question.plans, question.horizon, (response_of(rules[0]), question.response_days)
     patients, any_time, plans = {}, rules[0].any_time, [plan.name for plan in written]
     for name, futures in rows.items():
         times, step = [future.time_to_progression for future in futures], futures[0].step
         ends = {
-            plan: _endpoints(future, horizon) | {"judged": any_time or future.visits_on_drug >= VISITS_NEEDED}
+            plan: _endpoints(future, horizon)
+            | {"rechallenge": rechallenge(future, horizon, *again)}
+            | {"judged": any_time or future.visits_on_drug >= VISITS_NEEDED}
             for plan, future in zip(plans, futures, strict=True)
         }
         gains = [decide.judge(decide.gain(time, times[0], horizon), effective=effective[name]) for time in times]

@@ -17,6 +17,7 @@ from persist.dynamics.trajectories import steered
 from persist.forecast.agenda import course, days_on_drug_before, deciding, last_course, planned
 from persist.forecast.endpoints import Judge, judge, room
 from persist.forecast.kept import Part, part
+from persist.forecast.reply import waiting
 from persist.forecast.visits import chances, missed, scale_of
 from persist.forecast.watch import TOLD, Visit, following, look, watch
 from persist.inference.fate import SIZE
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from persist.dynamics.stepsize import Step
     from persist.forecast.agenda import Agenda
     from persist.forecast.landmark import Landmark, Patient
+    from persist.forecast.reply import Reply
 
 POISSON_BELOW = 1e6
 """Resistant cells up to which their number at the landmark is drawn; above, their mean is rounded."""
@@ -37,14 +39,16 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class Futures(NamedTuple):
-    """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)``
-    and of what would be ``measured`` of it, mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path
-    ``(n_draws, n_replicates)`` the time to progression (``by_rule`` ``(n_rules, n_draws, n_replicates)``, that by the first
-    rule alone too) and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether
-    all cells are gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it
-    (inf: not); the ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on
-    which the burden ``reached`` its limit after that (inf: not); days ``on`` drug of each path, and the mean of the paths; the
-    most visits in a row at which progression is judged, being on drug (median of the paths); the `step` of the leap.
+    """What is kept of one plan: ``day`` ``(n_days,)`` after the start with quantiles of the burden ``(n_days, n_levels)`` and
+    of what would be ``measured`` of it, mean shares of S, P, R ``(n_days, 3)`` and dose ``(n_days,)``; per path ``(n_draws,
+    n_replicates)`` the time to progression (``by_rule`` ``(n_rules, n_draws, n_replicates)``, that by the first rule alone too)
+    and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether all cells are
+    gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it (inf: not); the
+    ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on which the burden
+    ``reached`` its limit after that (inf: not); the days on which the drug was ``restarted`` and the burden ``responded`` to
+    that, and shares ``persister_at_stop``, ``resistant_at_stop`` of the cells (`Reply`); days ``on`` drug of each path, and the
+    mean of the paths; the most visits in a row at which progression is judged, being on drug (median of the paths); the `step`
+    of the leap.
     """
 
     day: np.ndarray
@@ -61,6 +65,10 @@ class Futures(NamedTuple):
     area: np.ndarray
     area_after: np.ndarray
     reached: np.ndarray
+    restarted: np.ndarray
+    responded: np.ndarray
+    persister_at_stop: np.ndarray
+    resistant_at_stop: np.ndarray
     days_on_drug: float
     visits_on_drug: int
     step: Step
@@ -86,6 +94,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
             offset=offset,
             before=who.before,
             limit=who.limit,
+            reply=_reply(who, one, len(members)),
         )
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
@@ -125,7 +134,13 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
 def _judges(who: Patient, one: Agenda, number: int) -> tuple[Judge, ...]:
     """A judge for each rule of progression; the nadir up to the landmark counts for as long as that course goes on."""
     days, before = one.visits - who.look.start, (who.at.nadir, last_course(who, one))
-    return tuple(judge(rule, (number,), room(days, rule), before) for rule in (who.rule, *who.others))
+    return tuple(judge(rule, (number,), room(days, rule.confirm_days), before) for rule in (who.rule, *who.others))
+
+
+def _reply(who: Patient, one: Agenda, number: int) -> Reply:
+    """What is known of a restart; the last value up to the landmark is the first that it may be judged by."""
+    rule = who.response
+    return waiting(number, rule, who.at.burden, room(one.visits - who.look.start, rule.confirm_days), who.within)
 
 
 def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Visit]:

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist.dynamics.observe import visible
-from persist.forecast.endpoints import Judge, judged
+from persist.forecast.endpoints import RESPONSES, Judge, judged
+from persist.forecast.reply import TOLD as OF_REPLY
+from persist.forecast.reply import Reply, given, measured, waiting
 from persist.forecast.trace import LIMIT, NEAR, Trace, begin, followed
 from persist.forecast.visits import Chance, Scale, burden_of, measure
 from persist.treatment.rules import Memory, decide, remember
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from persist.treatment.grammar import Adaptive, Plan
     from persist.types import Cells
 
-TOLD = ("stopped", "flared", "area", "area_after", "reached")
+OF_TRACE = ("stopped", "flared", "area", "area_after", "reached")
 """What is told of a trace."""
+TOLD = (*OF_TRACE, *OF_REPLY)
+"""What is told of trace and reply."""
 SEGMENTS = 4
 """Segments of a plan that follows are filled up to a power of this, so that one compiled program serves many."""
 
@@ -70,7 +74,7 @@ class Second(NamedTuple):
 class Marks(NamedTuple):
     """What is told at the end: per path and rule of progression ``(n, n_rules)`` the day of progression (inf: none was seen);
     per path ``(n,)`` the day on which the first of these was seen, and the most visits in a row at which it was judged; and
-    `TOLD` of its trace.
+    what is `TOLD` of its trace and of its reply.
     """
 
     progressed: Any
@@ -98,12 +102,15 @@ class Watch(NamedTuple):
     row: Any
     visits: Any
     trace: Trace
+    reply: Reply
 
     @property
     def marks(self) -> Marks:
         """What is told at the end."""
         rose = jnp.stack([one.rose for one in self.judges], axis=1)
-        told = {name: getattr(self.trace, name) for name in TOLD}
+        told = {
+            name: getattr(of, name) for of, names in ((self.trace, OF_TRACE), (self.reply, OF_REPLY)) for name in names
+        }
         return Marks(rose, self.judges[0].seen, self.visits, told)
 
     def given(self, planned: Any, ruled: Any, day: Any) -> Any:
@@ -117,9 +124,10 @@ class Watch(NamedTuple):
 
     def along(self, cells: Cells, day: Any, dose: Any, course: Any) -> Watch:
         """The dose and the course of treatment from a day on, and the trace up to it."""
-        stops = (self.dose > 0.0) & (dose <= 0.0)
-        trace = followed(self.trace, day - self.offset, burden_of(cells, self.scale), stops, self.judges[0].seen)
-        return self._replace(dose=dose, course=course, trace=trace)
+        since, stops, starts = day - self.offset, (self.dose > 0.0) & (dose <= 0.0), (self.dose <= 0.0) & (dose > 0.0)
+        trace = followed(self.trace, since, burden_of(cells, self.scale), stops, self.judges[0].seen)
+        again = starts & (~self.second.follows | jnp.isfinite(self.judges[0].seen))
+        return self._replace(dose=dose, course=course, trace=trace, reply=given(self.reply, since, cells, stops, again))
 
 
 def watch(
@@ -132,9 +140,11 @@ def watch(
     offset: float = 0.0,
     before: bool = False,
     limit: float = LIMIT,
+    reply: Reply | None = None,
 ) -> Watch:
     """What is remembered at the beginning; ``first``, where known, is the burden that the rule refers to, ``before`` says
-    whether the paths were on drug up to then, and ``limit`` is that of the burden after progression, over that at progression.
+    whether the paths were on drug up to then, and ``limit`` is that of the burden after progression, over that at progression;
+    without a ``reply`` the burden at the beginning counts as unknown: none after a restart is a response.
     """
     count = len(scale.log_unit)
     memory = starting(rule, count)
@@ -142,9 +152,8 @@ def watch(
         memory = decide(memory, jnp.full(count, first, float))
     none, dose = jnp.zeros(count, int), jnp.full(count, float(before))
     follows = following(None, None, count) if second is None else second
-    return Watch(
-        memory, scale, judges, follows, jnp.asarray(offset, float), dose, none, none, none, none, begin(count, limit)
-    )
+    trace, reply = begin(count, limit), waiting(count, RESPONSES["relative"], np.nan, 1) if reply is None else reply
+    return Watch(memory, scale, judges, follows, jnp.asarray(offset, float), dose, none, none, none, none, trace, reply)
 
 
 def starting(rule: Adaptive | None, number: int) -> Memory:
@@ -171,18 +180,19 @@ def following(plan: Plan | None, schedule: Schedule | None, number: int) -> Seco
 
 def look(memory: Watch, cells: Cells, now: Visit) -> Watch:
     """The memory after a visit; for `trajectories.steered`."""
-    measured = measure(visible(cells, memory.scale.shed_p), memory.scale, now.chance)[1]
+    level = measure(visible(cells, memory.scale.shed_p), memory.scale, now.chance)[1]
     looked = now.looked & ~now.missed
-    memory = memory._replace(rule=_where(now.decides & ~now.missed, decide(memory.rule, measured), memory.rule))
+    memory = memory._replace(rule=_where(now.decides & ~now.missed, decide(memory.rule, level), memory.rule))
     ruling = looked & (memory.since(now.day) >= memory.second.ruled_from)
-    memory = _decided(memory, measured, ruling)
+    memory = _decided(memory, level, ruling)
     going_on = memory.given(now.dose, now.ruled, now.day + memory.offset)
     course = jnp.where(going_on > 0.0, memory.course + (memory.dose <= 0.0), 0)
-    judges = tuple(_where(looked, judged(one, now.day, measured, course), one) for one in memory.judges)
+    judges = tuple(_where(looked, judged(one, now.day, level, course), one) for one in memory.judges)
     row = _where(looked, _in_a_row(memory, judges[0], course), memory.row)
     last = _where(looked, course, memory.last)
-    memory = memory._replace(judges=judges, last=last, row=row, visits=jnp.maximum(memory.visits, row))
-    return _decided(memory, measured, judges[0].seen == now.day)
+    reply = _where(looked, measured(memory.reply, now.day, level), memory.reply)
+    memory = memory._replace(judges=judges, last=last, row=row, visits=jnp.maximum(memory.visits, row), reply=reply)
+    return _decided(memory, level, judges[0].seen == now.day)
 
 
 def _decided(memory: Watch, measured: Array, there: Any) -> Watch:

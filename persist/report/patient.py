@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from persist.forecast import beyond
+from persist.forecast import beyond, rechallenge
 from persist.inference.priors import quantile
 from persist.report import checks, plots, rates, words
 from persist.validation.identify import ENDS, scores
@@ -52,6 +52,8 @@ def section(index: int, of: Sources) -> dict[str, Any]:
         "verdicts": _verdicts(told, asked) if told else [],
         "beside": _beside(told, asked) if told else [],
         "flares": told is not None and all("flare" in ends for ends in told["plans"].values()),
+        "restarts": told is not None and any(ends.get("rechallenge") for ends in told["plans"].values()),
+        "response": rechallenge.rule_in_words(asked["response"]) if told and "response" in asked else "",
         "panels": [_panel(mark, key, of, table[key]) for key in words.SHOWN if key in of.prior],
         "more_panels": [
             _panel(mark, key, of, row) for key, row in table.items() if key in of.prior and key not in words.SHOWN
@@ -80,8 +82,9 @@ def _verdicts(told: dict[str, Any], asked: dict[str, Any]) -> list[dict[str, Any
 
 
 def _beside(told: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """Where endpoints disagree, and what follows progression; nothing in a file from before these were told."""
-    return [*told.get("disagreements", {}).values(), *beyond.sentences(told.get("after", {}), asked)]
+    """Where endpoints disagree, and what follows a restart and progression; nothing in a file from before these were told."""
+    after = rechallenge.sentences(told["plans"])
+    return [*told.get("disagreements", {}).values(), *after, *beyond.sentences(told.get("after", {}), asked)]
 
 
 def _never_judged(told: dict[str, Any], plan: str, asked: dict[str, Any]) -> bool:
@@ -103,6 +106,7 @@ def _plans(mark: str, of: Sources, told: dict[str, Any], asked: dict[str, Any]) 
                 "figure": plots.ahead(f"{mark}-plan{number}", label, future, of.story, limits),
                 "ends": told["plans"][future.plan],
                 "flare": words.flare(told["plans"][future.plan].get("flare")),
+                "response": words.response(told["plans"][future.plan].get("rechallenge")),
                 "never_judged": _never_judged(told, future.plan, asked),
             }
         )

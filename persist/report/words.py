@@ -112,6 +112,11 @@ def flare(found: dict[str, Any] | None) -> str:
     return "-" if found is None or found["probability"] is None else percent(found["probability"])
 
 
+def response(found: dict[str, Any] | None) -> str:
+    """The probability of a response to a restart; a dash where the plan never restarts the drug, or not in time."""
+    return flare(found)
+
+
 def days(value: float | None, horizon: float) -> str:
     """Days as whole numbers; what is not reached lies beyond the horizon."""
     return f"> {horizon:.0f}" if value is None else f"{value:.0f}".replace("-", "−")

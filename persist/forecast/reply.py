@@ -1,0 +1,82 @@
+"""Replies: how a path answers to the drug given again, and what the tumour was made of when it was stopped before.
+
+The restart is the first day within the plan from which the drug is given after it was not; where a second plan waits for
+progression, the first one of that. The response is by the rule in force (`endpoints.RESPONSES`), from the burden as last
+measured before, or on that day, and within so many days of it. Burdens are judged as measured at visits, whether the drug
+is still given then or was stopped again. The composition is that on the day of the last stop before the restart, or of the
+landmark where there was none within the plan.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax.numpy as jnp
+
+from persist.forecast.endpoints import ROUNDING, Response, confirmed
+from persist.forecast.trace import NEAR
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from persist.types import Cells
+
+RESPONSE_DAYS = 168.0
+"""A response counts within so many days of the restart, unless told otherwise."""
+TOLD = ("restarted", "responded", "persister_at_stop", "resistant_at_stop")
+"""What is told of a reply."""
+
+
+class Reply(NamedTuple):
+    """What is known of paths, each ``(n,)``, days since the start of the plan: the burden as ``latest`` measured, and that
+    ``before`` the restart; days ``open`` ``(n, n_open)`` of low values that wait for their confirmation (inf: none); the days
+    on which the drug was ``restarted`` and the burden ``responded`` (inf: not yet); shares ``persister_at_stop`` and
+    ``resistant_at_stop`` of all cells. Of the rule, ``()``: ``fall``, ``confirm_days``, and the days ``within`` which it
+    counts.
+    """
+
+    latest: Any
+    before: Any
+    open: Any
+    restarted: Any
+    responded: Any
+    persister_at_stop: Any
+    resistant_at_stop: Any
+    fall: Any
+    confirm_days: Any
+    within: Any
+
+
+def waiting(number: int, rule: Response, burden: Any, room: int, within: float = RESPONSE_DAYS) -> Reply:
+    """What is known of so many paths before the first step, whose last measured ``burden`` is that of the landmark; ``room``
+    for low values that wait at once.
+    """
+    never, none = jnp.full(number, jnp.inf), jnp.full(number, jnp.nan)
+    latest = jnp.full(number, burden, float)
+    asked = (jnp.asarray(part, float) for part in (*rule, within))
+    return Reply(latest, none, jnp.full((number, room), jnp.inf), never, never, none, none, *asked)
+
+
+def given(reply: Reply, day: Any, cells: Cells, stops: Array, starts: Array) -> Reply:
+    """The reply at the end of a step, on a ``day`` ``()`` since the start of the plan: ``stops`` and ``starts`` ``(n,)``, the
+    drug is stopped on that day, or given again.
+    """
+    coming = jnp.isinf(reply.restarted)
+    first = starts & coming & (day >= -NEAR)
+    news = coming & (stops | jnp.isnan(reply.resistant_at_stop))
+    total = jnp.maximum(cells.total, 1.0)
+    return reply._replace(
+        before=jnp.where(first, reply.latest, reply.before),
+        restarted=jnp.where(first, jnp.maximum(day, 0.0), reply.restarted),
+        persister_at_stop=jnp.where(news, cells.persister / total, reply.persister_at_stop),
+        resistant_at_stop=jnp.where(news, cells.resistant / total, reply.resistant_at_stop),
+    )
+
+
+def measured(reply: Reply, day: Any, burden: Array) -> Reply:
+    """The reply after a visit on a ``day`` ``()`` that measured ``burden`` ``(n,)``."""
+    low = (day > reply.restarted) & (burden <= reply.before * (1.0 - reply.fall) * (1.0 + ROUNDING))
+    when = jnp.broadcast_to(jnp.asarray(day, float), burden.shape)
+    first, waits = confirmed(reply.open, low, when, reply.confirm_days)
+    new = jnp.isinf(reply.responded) & (first <= reply.restarted + reply.within + NEAR)
+    return reply._replace(latest=burden, open=waits, responded=jnp.where(new, first, reply.responded))
