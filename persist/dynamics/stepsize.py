@@ -128,8 +128,8 @@ def each(
 ) -> Paces:
     """The step that each trajectory of these rates (fields ``(n,)``) needs along all of several grids; it hangs on no other.
 
-    ``lengths`` are the steps of the grids (days); ``ways(grids, trajectories)``, both ``(n_pairs,)``, has pairs of them, all with
-    equally many steps. They are halved as by `choose`, all grids of a trajectory at once, of those alone that need it.
+    ``lengths`` are the steps of the grids (days); ``ways(grids, trajectories)``, both ``(n_pairs,)``, has pairs of them, filled
+    up to equally many steps. They are halved as by `choose`, all grids of a trajectory at once, of those alone that need it.
     """
     longest = max((float(np.max(length, initial=0.0)) for length in lengths), default=0.0)
     fewest = leasts(rates, longest)
