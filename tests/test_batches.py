@@ -40,6 +40,14 @@ def test_memory_and_cores_decide_how_large_a_chunk_is() -> None:
     assert batches.cut(10**6, "ssa", 100).lanes == batches.LANES["ssa"]
 
 
+def test_few_slow_trajectories_make_chunks_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk takes the leaps of its first: where a few need many, that is not to hold up a large chunk."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    few = np.sort(np.repeat([1, 64], [9900, 100]))[::-1]
+    assert batches.cut(10_000, "leap", 100, np.ones(10_000, int)) == batches.cut(10_000, "leap", 100)
+    assert batches.cut(10_000, "leap", 100, few).lanes < batches.cut(10_000, "leap", 100).lanes
+
+
 def test_results_are_reduced_chunk_by_chunk_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(batches.LANES, "leap", 128)
     whole = simulate(KEY, Cells(900.0, 20.0, 5.0), SPR, GRID, LEVEL, trajectories=1000, max_step=1.0)

@@ -12,7 +12,9 @@ from persist import keys
 from persist.dynamics import batches, sampling
 from persist.dynamics.observe import correlation
 from persist.errors import DataError, ScheduleError, UsageError
+from persist.forecast import futures
 from persist.forecast import outcome as outcome_module
+from persist.forecast.endpoints import RULES
 from persist.forecast.outcome import ask, forecast
 from persist.forecast.visits import chances
 from persist.inference import store
@@ -169,6 +171,28 @@ def test_futures_do_not_depend_on_the_chunks(planted, monkeypatch):
     for name in ("time_to_progression", "extinct"):
         np.testing.assert_array_equal(whole["endpoints"][name].values, parts["endpoints"][name].values)
     np.testing.assert_allclose(whole["futures"]["burden"].values, parts["futures"]["burden"].values, rtol=1e-12)
+
+
+def test_the_futures_of_a_draw_are_its_own(planted):
+    """Others may be left out, or be so fast that they need far shorter steps."""
+    question = ask(("on", "adaptive 0.5, 1.0"), 200.0, draws=4)
+    one = posterior_series(planted)[0]
+    look = outcome_module.look_of(one, question)
+    at, history = outcome_module.landmark_of(planted, one, look, question)
+
+    def run(at):
+        return list(futures.run(0, "P01", at, history, question.plans, look, RULES["psa"], 3))
+
+    fast = at._replace(rates=at.rates._replace(kill_s=at.rates.kill_s * np.array([1.0, 1.0, 30.0, 1.0])))
+    two = jax.tree.map(lambda value: value[:2] if np.ndim(value) else value, at)
+    whole, hasty, short = run(at), run(fast), run(two)
+    assert hasty[0].step.substeps > whole[0].step.substeps
+    for plan in range(2):
+        for part in ("time_to_progression", "seen", "area", "on", "stopped"):
+            told = np.asarray(getattr(whole[plan], part))
+            np.testing.assert_array_equal(told[:2], getattr(short[plan], part))
+            np.testing.assert_array_equal(told[[0, 1, 3]], getattr(hasty[plan], part)[[0, 1, 3]])
+    assert np.any(whole[0].area[2] != hasty[0].area[2])
 
 
 @pytest.mark.law

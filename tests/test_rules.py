@@ -9,7 +9,7 @@ import pytest
 
 import fakes
 from persist.dynamics.checks import Method
-from persist.dynamics.paths import Course, Lanes
+from persist.dynamics.paths import Course, Lanes, Steered
 from persist.dynamics.trajectories import simulate, steered
 from persist.errors import ScheduleError, UsageError
 from persist.forecast import simulation
@@ -106,6 +106,29 @@ def test_every_path_obeys_its_rule_and_only_at_visits(engine: str) -> None:
     np.testing.assert_allclose(path.days_on_drug, given.sum(axis=1))
     starts = np.diff(np.concatenate([np.zeros((300, 1)), np.ones((300, 1)), path.dose], axis=1)) > 0
     np.testing.assert_array_equal(path.course, np.where(path.dose > 0, starts.cumsum(axis=1)[:, 1:], 0))
+
+
+def test_each_path_in_leaps_of_its_own_is_what_it_is_among_its_like() -> None:
+    """By number, in whatever order they run; chunks mix them."""
+    visit = np.where(np.arange(DAYS) % 14 == 13, 0, -1)
+    grid, course = Grid(np.ones(DAYS), np.ones(DAYS)), Course(np.ones(DAYS), np.ones(DAYS, bool), visit)
+    leaps = np.array([1, 4, 2] * 100)
+
+    def run(leaps: np.ndarray) -> dict[int, np.ndarray]:
+        def told(members: np.ndarray, _: Lanes, path: Steered) -> list[tuple[int, np.ndarray]]:
+            return list(zip(members.tolist(), np.asarray(path.cells.total), strict=True))
+
+        parts = steered(told, by_cells, KEY, lanes, grid, course, Method(), trajectories=300, leaps=leaps)
+        return dict(pair for part in parts for pair in part)
+
+    mixed = run(leaps)
+    assert len(mixed) == 300
+    for some in (1, 2, 4):
+        alike = run(np.full(300, some))
+        for number in np.flatnonzero(leaps == some):
+            np.testing.assert_array_equal(mixed[int(number)], alike[int(number)])
+    same = followed(course, number=300)
+    np.testing.assert_array_equal(run(np.ones(300, int))[7], same.cells.total[7])
 
 
 def test_a_rule_needs_a_named_step() -> None:

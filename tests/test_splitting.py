@@ -147,6 +147,29 @@ def test_the_worst_of_many_rates_decides() -> None:
     assert stepsize.choose(HALF, lagging, grid, quick).substeps > stepsize.choose(HALF, SPR, grid, level).substeps
 
 
+def test_each_trajectory_has_the_step_that_it_needs_alone() -> None:
+    """Along two grids of different lengths: the worse of the two decides, and no other trajectory does."""
+    kill, both = np.array([0.25, 3.0, 0.25, 12.0]), [along(40), along(25)]
+    wide = Rates(*(np.full(4, rate) for rate in SPR._replace(kill_s=0.0)))._replace(kill_s=kill)
+
+    def filled(parts: list[np.ndarray], grid: np.ndarray) -> np.ndarray:
+        return np.stack([np.pad(part, (0, 40 - len(part))) for part in parts])[grid].T
+
+    def ways(grid: np.ndarray, one: np.ndarray) -> stepsize.Ways:
+        level = Exposure(*(filled([np.asarray(each[1][field]) for each in both], grid) for field in range(3)))
+        mine = jax.tree.map(lambda part: part[one], (Cells(*(np.full(4, count) for count in HALF)), wide))
+        return stepsize.Ways(*mine, filled([each[0].length for each in both], grid), level)
+
+    found = stepsize.each(ways, wide, [each[0].length for each in both])
+    for place, kill_s in enumerate(kill):
+        rates, most = SPR._replace(kill_s=kill_s), int(found.substeps[place])
+        assert most == max(stepsize.choose(HALF, rates, *each).substeps for each in both)
+        worst = max(stepsize.error(HALF, rates, *each, most) for each in both)
+        assert found.error[place] == pytest.approx(worst, rel=1e-6)
+    assert len(set(found.substeps)) == 3
+    assert found.finest == stepsize.Step(max(found.substeps), 1.0 / max(found.substeps), max(found.error))
+
+
 def test_where_no_step_will_do_the_error_is_told() -> None:
     grid = Grid(np.ones(10), np.ones(10))
     spiky = Exposure(np.zeros(10), np.ones(10), np.full(10, 1e-4))

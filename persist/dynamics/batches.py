@@ -46,8 +46,10 @@ class Cut(NamedTuple):
     devices: int
 
 
-def cut(number: int, engine: str, bytes_a_lane: int) -> Cut:
-    """The cut of so many trajectories of an engine, whose records take so many bytes each."""
+def cut(number: int, engine: str, bytes_a_lane: int, leaps: np.ndarray | None = None) -> Cut:
+    """The cut of so many trajectories of an engine, whose records take so many bytes each; ``leaps`` ``(number,)``, falling,
+    what each of them takes in a step, where that differs: a chunk takes those of its first.
+    """
     devices, on_cpu, cores = len(jax.devices()), jax.default_backend() == "cpu", os.cpu_count() or 1
     threads = cores if on_cpu and devices == 1 else 1
     room = MEMORY["cpu" if on_cpu else "gpu"] // (threads * max(bytes_a_lane, 1))
@@ -55,7 +57,10 @@ def cut(number: int, engine: str, bytes_a_lane: int) -> Cut:
     sizes = [LEAST << power for power in range(32) if LEAST << power <= most]
 
     def rounds(lanes: int) -> int:
-        return -(-number // (lanes * threads * devices)) * (lanes + OVERHEAD)
+        if leaps is None:
+            return -(-number // (lanes * threads * devices)) * (lanes + OVERHEAD)
+        chunks = leaps[:: lanes * devices]
+        return max(int(np.max(chunks, initial=0)), -(-int(np.sum(chunks)) // threads)) * (lanes + OVERHEAD)
 
     return Cut(min(sizes, key=rounds) * devices, threads, devices)
 

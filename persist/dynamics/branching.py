@@ -52,20 +52,21 @@ def leap_step(
 ) -> Cells:
     """Cells ``dt`` days later, in ``substeps`` equal leaps; counts float64 ``(...)``, ``exposure`` that of the step.
 
-    ``stream`` uint64 ``(...)``, as of `sampling.substream`; ``rates`` and the fields of ``exposure`` are scalars or
-    ``(...)``; ``dt`` and ``substeps`` scalars.
+    ``stream`` uint64 ``(...)``, as of `sampling.substream`; ``rates``, ``substeps`` and the fields of ``exposure`` are scalars
+    or ``(...)``; ``dt`` is a scalar. Where the ``substeps`` differ, what needs few waits for what needs most.
     """
-    h = jnp.asarray(dt) / substeps
+    h, apart = jnp.asarray(dt) / substeps, jnp.ndim(substeps) > 0
 
     def leap(number: ArrayLike, state: Array) -> Array:
         laws = split(state, rates, exposure, number * h, h, table)
         _, u = sampling.draws(sampling.substream(stream, number), DRAWS)
-        return _drawn(u, state, laws)
+        after = _drawn(u, state, laws)
+        return jnp.where(jnp.asarray(number) < jnp.asarray(substeps), after, state) if apart else after
 
     start = jnp.stack([jnp.broadcast_to(jnp.asarray(count, float), stream.shape) for count in cells])
     if isinstance(substeps, int) and substeps == 1:
         return Cells(*leap(0, start))
-    return Cells(*jax.lax.fori_loop(0, substeps, leap, start))
+    return Cells(*jax.lax.fori_loop(0, jnp.max(jnp.asarray(substeps)), leap, start))
 
 
 def _drawn(u: Array, state: Array, laws: Laws) -> Array:

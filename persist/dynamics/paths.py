@@ -45,7 +45,9 @@ class Engine(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """What may differ between runs of one program: ``substeps`` of the leap, ``exact_below`` of the hybrid (cells)."""
+    """What may differ between runs of one program: ``substeps`` of the leap, ``()`` or ``(n,)``, and ``exact_below`` of the
+    hybrid (cells).
+    """
 
     substeps: Any = 1
     exact_below: Any = 0.0

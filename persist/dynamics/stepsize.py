@@ -18,12 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist.dynamics import batches
 from persist.dynamics.batches import bucket
 from persist.dynamics.branching import expected_step
 from persist.errors import RatesError
 from persist.types import Cells, Exposure, Rates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from jax import Array
 
     from persist.types import Grid
@@ -35,11 +38,18 @@ MOST_SUBSTEPS = 64
 """A step of the grid is divided at most so often."""
 
 
+NO_NUMBER, SMALLER = "the mean of these rates is no number", "give smaller rates, or a capacity"
+"""What is wrong where a mean overflows, and its remedy."""
+
 OFFSPRING = 3.0
 """Divisions of a cell that one leap may expect."""
 
 LANES = 512
 """Rates that are looked at at once."""
+
+
+AHEAD = 8 * 64
+"""Bytes of one trajectory and step of the grid, while a step is tried."""
 
 
 class Step(NamedTuple):
@@ -52,6 +62,33 @@ class Step(NamedTuple):
     error: float
 
 
+class Paces(NamedTuple):
+    """The step that each trajectory needs: ``substeps`` ``(n,)`` of each step of the grid, the longest of which has ``days``,
+    and the ``error`` ``(n,)`` of means there.
+    """
+
+    substeps: np.ndarray
+    days: float
+    error: np.ndarray
+
+    @property
+    def finest(self) -> Step:
+        """The shortest step, and the largest error of any."""
+        most = int(np.max(self.substeps))
+        return Step(most, self.days / most, float(np.max(self.error)))
+
+
+class Ways(NamedTuple):
+    """Trajectories, each along a grid of its own: their ``cells`` and ``rates``, fields ``(n,)``, the ``length`` of steps
+    ``(n_steps, n)`` (days; 0 is padding), and the ``exposure``, likewise.
+    """
+
+    cells: Cells
+    rates: Rates
+    length: Any
+    exposure: Exposure
+
+
 def choose(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, bound: float = BOUND) -> Step:
     """The step for trajectories of these rates along a grid; arguments as of `trajectories.simulate`."""
     longest, substeps = float(np.max(np.asarray(grid.length), initial=0.0)), 1
@@ -60,7 +97,7 @@ def choose(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, bound: fl
     while True:
         found = error(cells, rates, grid, exposure, substeps)
         if not np.isfinite(found):
-            raise RatesError("the mean of these rates is no number", remedy="give smaller rates, or a capacity")
+            raise RatesError(NO_NUMBER, remedy=SMALLER)
         if found <= bound or substeps >= MOST_SUBSTEPS:
             return Step(substeps, longest / substeps, found)
         substeps *= 2
@@ -79,23 +116,69 @@ def error(cells: Cells, rates: Rates, grid: Grid, exposure: Exposure, substeps: 
         more = bucket(here) - here
         own = jax.tree.map(lambda part: _filled(part[some], 0, more) if np.ndim(part) else part, (cells, rates))  # noqa: B023
         level = jax.tree.map(lambda part: _filled(part[:, some], 1, more) if np.ndim(part) == 2 else part, along)  # noqa: B023
-        worst = max(worst, float(_doubled(jnp.zeros(here + more), *own, steps, level, substeps)))
+        worst = max(worst, float(np.max(_doubled(jnp.zeros(here + more), *own, steps, level, substeps))))
     return worst
+
+
+def each(
+    ways: Callable[[np.ndarray, np.ndarray], Ways],
+    rates: Rates,
+    lengths: Sequence[np.ndarray],
+    bound: float = BOUND,
+) -> Paces:
+    """The step that each trajectory of these rates (fields ``(n,)``) needs along all of several grids; it hangs on no other.
+
+    ``lengths`` are the steps of the grids (days); ``ways(grids, trajectories)``, both ``(n_pairs,)``, has pairs of them, filled
+    up to equally many steps. They are halved as by `choose`, all grids of a trajectory at once, of those alone that need it.
+    """
+    longest = max((float(np.max(length, initial=0.0)) for length in lengths), default=0.0)
+    fewest = leasts(rates, longest)
+    substeps, worst, leaps = np.zeros(len(fewest), int), np.zeros(len(fewest)), 1
+    how = batches.cut(LANES, "leap", AHEAD * max(map(len, lengths), default=1))  # the same for all: it is compiled once
+    while not substeps.all():
+        open_ = np.flatnonzero((substeps == 0) & (fewest <= leaps))
+        found = _worst(ways, open_, len(lengths), leaps, how)
+        if not np.all(np.isfinite(found)):
+            raise RatesError(NO_NUMBER, remedy=SMALLER)
+        enough = (found <= bound) | (leaps >= MOST_SUBSTEPS)
+        substeps[open_[enough]], worst[open_[enough]] = leaps, found[enough]
+        leaps *= 2
+    return Paces(substeps, longest, worst)
+
+
+def _worst(ways: Callable[..., Ways], members: np.ndarray, grids: int, leaps: int, how: batches.Cut) -> np.ndarray:
+    """Largest relative error of a mean of some trajectories ``(n_members,)`` along all grids, at so many leaps a step."""
+
+    def own(places: np.ndarray) -> tuple[np.ndarray, Ways]:
+        return np.zeros(len(places)), ways(places // len(members), members[places % len(members)])
+
+    def axes(own: tuple[np.ndarray, Ways]) -> tuple[int, ...]:
+        lanes, later = jax.tree.leaves(own[1][:2]), jax.tree.leaves(own[1][2:])
+        return (0, *(0 for _ in lanes), *(1 for _ in later))
+
+    number = grids * len(members)
+    parts = batches.run(_tried, (), number, how, own, axes, leaps, lambda *found: np.asarray(found[2]))
+    return np.max(np.concatenate([np.zeros(0), *parts]).reshape(grids, len(members)), axis=0, initial=0.0)
 
 
 def least(rates: Rates, days: float) -> int:
     """Fewest leaps of a step of so many days in which no cell is expected to have more than `OFFSPRING` divisions, for which
     the draws of `sampling` are made; `RatesError` where that are more than `MOST_SUBSTEPS`.
     """
-    fastest = max(
-        float(np.max(np.asarray(rate, float)))
-        for rate in (rates.birth_s, rates.birth_p, rates.birth_r * (1.0 + rates.secretome_boost) + rates.stimulation_r)
+    return int(np.max(leasts(rates, days)))
+
+
+def leasts(rates: Rates, days: float) -> np.ndarray:
+    """`least` of each of these rates, in their shape."""
+    fastest = np.maximum(
+        np.maximum(np.asarray(rates.birth_s, float), np.asarray(rates.birth_p, float)),
+        np.asarray(rates.birth_r * (1.0 + rates.secretome_boost) + rates.stimulation_r, float),
     )
-    leaps = int(np.ceil(fastest * days / OFFSPRING))
-    if leaps > MOST_SUBSTEPS:
-        what = f"{fastest:.3g} divisions a day are too many for steps of {days:g} days"
+    leaps = np.ceil(fastest * days / OFFSPRING)
+    if np.max(leaps) > MOST_SUBSTEPS:
+        what = f"{np.max(fastest):.3g} divisions a day are too many for steps of {days:g} days"
         raise RatesError(what, remedy="give shorter steps, or slower divisions")
-    return max(1, leaps)
+    return np.maximum(leaps, 1).astype(int)
 
 
 def _filled(part: Any, axis: int, more: int) -> np.ndarray:
@@ -108,17 +191,28 @@ def _filled(part: Any, axis: int, more: int) -> np.ndarray:
 
 @jax.jit
 def _doubled(lanes: Array, cells: Cells, rates: Rates, length: Array, exposure: Exposure, substeps: Array) -> Array:
-    """`error`, from the same path in ``substeps`` and twice as many."""
+    """`error` of each lane, from the same path in ``substeps`` and twice as many; ``length`` ``(n_steps,)`` or with lanes."""
     start = jnp.stack([jnp.broadcast_to(jnp.asarray(count, float), lanes.shape) for count in cells])
 
     def path(leaps: Array) -> Array:
         def step(state: Array, piece: tuple[Array, Exposure]) -> tuple[Array, Array]:
             dt, level = piece
-            state = jax.lax.cond(dt > 0, expected_step, lambda state, *_: state, state, rates, level, dt, leaps)
+            moved = jax.lax.cond(
+                jnp.any(dt > 0), expected_step, lambda state, *_: state, state, rates, level, dt, leaps
+            )
+            state = jnp.where(dt > 0, moved, state)
             return state, state
 
         along: Array = jax.lax.scan(step, start, (length, exposure))[1]
         return along
 
     coarse, fine = jax.lax.map(path, substeps * jnp.array([1, 2]))
-    return jnp.max(4.0 / 3.0 * jnp.abs(coarse - fine) / jnp.maximum(fine, 1.0))
+    return jnp.max(4.0 / 3.0 * jnp.abs(coarse - fine) / jnp.maximum(fine, 1.0), axis=(0, 1))
+
+
+@jax.jit
+def _tried(own: tuple[Array, Ways], leaps: Array) -> Array:
+    """`_doubled` for `batches.run`."""
+    lanes, ways = own
+    worst: Array = _doubled(lanes, *ways, leaps)
+    return worst

@@ -125,16 +125,18 @@ def steered[T](
     *,
     trajectories: int,
     record: ArrayLike | None = None,
+    leaps: np.ndarray | None = None,
 ) -> Iterator[T]:
     """`sweep` for paths whose dose follows a ``rule`` on visit days (`paths.steer`).
 
     ``lanes(members)`` is asked for what some trajectories have of their own, chunk by chunk, and always has the same
     structure; ``plan`` is along the grid. ``reduce(members, lanes, path)`` gets it back (with lanes beyond the members
     where the last chunk was filled up). ``rule`` is a function of a module (each is compiled once); what it compares with
-    stands in the memory of the lanes (`paths.Remembers`). The step of the leap must be named: the exposures to come are not
-    known.
+    stands in the memory of the lanes (`paths.Remembers`). The step of the leap must be named, since the exposures to come are
+    not known: by the method, or as the ``leaps`` ``(n_trajectories,)`` of each trajectory in each step of the grid. Then those
+    with most leaps come first, together, lest they hold up others; each has the numbers that it has anyway.
     """
-    if method.engine == "leap" and method.max_step is None:
+    if method.engine == "leap" and method.max_step is None and leaps is None:
         raise UsageError("no longest step for paths under a rule", remedy="name max_step, such as 1.0 (days)")
     steps, records = _padded(grid, record)
     along = Course(
@@ -142,25 +144,26 @@ def steered[T](
     )
     engine = Engine(method.engine, method.exact_below > 0, method.table)
     static = (("rule", rule), ("records", records), ("engine", engine))
-    pace = Pace(_leaps(lanes(np.arange(1)).rates, grid, method), method.exact_below)
+    same = _leaps(lanes(np.arange(1)).rates, grid, method) if leaps is None else None
+    order = np.arange(trajectories) if leaps is None else np.argsort(-leaps, kind="stable")
     recorded = int(np.sum(_marks(grid, record)))
 
-    def own(members: np.ndarray) -> tuple[Array, Lanes]:
-        given = lanes(members)
+    def own(places: np.ndarray) -> tuple[Array, Lanes, Any]:
+        given = lanes(members := order[places])
         check(given.cells, given.rates, grid, method)
         check_potency(given.rates, given.potency)
-        return _streams(key, members), given
+        return _streams(key, members), given, same if leaps is None else leaps[members]
 
-    def axes(own: tuple[Array, Lanes]) -> tuple[int, ...]:
-        return (0, *_axes(0, own[1][:4]), *_axes(1, own[1].seen), *_axes(0, own[1][5:]))
+    def axes(own: tuple[Array, Lanes, Any]) -> tuple[int, ...]:
+        return (0, *_axes(0, own[1][:4]), *_axes(1, own[1].seen), *_axes(0, own[1][5:]), *_axes(0, own[2]))
 
-    def finish(members: np.ndarray, own: tuple[Array, Lanes], path: Steered) -> T:
+    def finish(places: np.ndarray, own: tuple[Array, Lanes, Any], path: Steered) -> T:
         seen = Cells(*[_first(state, recorded) for state in path.cells])
         course, dose = _first(path.course, recorded), _first(path.dose, recorded)
-        return reduce(members, own[1], path._replace(cells=seen, course=course, dose=dose))
+        return reduce(order[places], own[1], path._replace(cells=seen, course=course, dose=dose))
 
-    how = batches.cut(trajectories, method.engine, RULED * records)
-    return batches.run(_steer, static, trajectories, how, own, axes, (steps, along, pace), finish)
+    how = batches.cut(trajectories, method.engine, RULED * records, None if leaps is None else leaps[order])
+    return batches.run(_steer, static, trajectories, how, own, axes, (steps, along, method.exact_below), finish)
 
 
 @partial(jax.jit, static_argnames=("records", "engine"))
@@ -171,8 +174,8 @@ def _follow(own: Any, shared: Any, *, records: int, engine: Engine) -> Cells:
 
 @partial(jax.jit, static_argnames=("rule", "records", "engine"))
 def _steer(own: Any, shared: Any, *, rule: Callable[..., Any], records: int, engine: Engine) -> Steered:
-    (streams, lanes), (steps, plan, pace) = own, shared
-    return steer(streams, lanes, steps, plan, pace, rule=rule, records=records, engine=engine)
+    (streams, lanes, substeps), (steps, plan, exact_below) = own, shared
+    return steer(streams, lanes, steps, plan, Pace(substeps, exact_below), rule=rule, records=records, engine=engine)
 
 
 def _own(key: Array, first: int, of: Any, axes: tuple[int, ...], members: np.ndarray) -> Any:

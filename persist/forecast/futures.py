@@ -1,22 +1,22 @@
 """Futures: posterior draws carried on under a plan by the stochastic engine, and seen through the fitted measurement.
 
 From the state at the landmark (the last visit up to it) each draw runs on as whole cells: S and P are rounded, R, which the
-fit knows as a mean, is drawn as Poisson while it is small. Every plan of a patient uses the same step and the same random
-numbers day by day (common random numbers), so that differences between plans are not noise. Progress is judged on measured
-values at visits, and an adaptive plan decides on them.
+fit knows as a mean, is drawn as Poisson while it is small. A draw takes the step that it needs, whatever others need, the same
+under every plan of a patient, and the same random numbers day by day (common random numbers), so that differences between
+plans are not noise. Progress is judged on measured values at visits, and an adaptive plan decides on them.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from persist.dynamics import stepsize
 from persist.dynamics.attenuation import attenuated
 from persist.dynamics.batches import bucket
+from persist.dynamics.stepsize import Paces, Ways, each
 from persist.forecast.agenda import agendas
 from persist.forecast.landmark import Landmark, Look, Patient
 from persist.forecast.reply import RESPONSE_DAYS
@@ -24,7 +24,7 @@ from persist.forecast.trace import LIMIT
 from persist.forecast.under import Futures, under
 from persist.treatment.exposure import relax
 from persist.treatment.schedule import dose_at
-from persist.types import Cells, Exposure, Grid, Rates, Schedule
+from persist.types import Exposure, Grid, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,9 +57,9 @@ def run(
     before = bool(dose_at(history, at.day - 1e-6) > 0.0)
     who = Patient(seed, name, at, look, rule, replicates, before, missed, limit, others, within)
     all_of = agendas(who, history, plans)
-    step = _step(at, [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)])
+    steps = _steps(at, [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)])
     for one in all_of:
-        yield under(who, one, step)
+        yield under(who, one, steps)
 
 
 def _likely(days: float) -> list[Grid]:
@@ -70,23 +70,28 @@ def _likely(days: float) -> list[Grid]:
     return [Grid(length, dose) for dose in (np.zeros(count), np.ones(count), turns, 1.0 - turns)]
 
 
-_relax, _attenuated = jax.jit(relax), jax.jit(attenuated)
+def _steps(at: Landmark, grids: Sequence[Grid]) -> Paces:
+    """The steps of the leap that the draws need along all of the grids."""
+    some = list({(one.length.tobytes(), one.dose.tobytes()): one for one in grids}.values())
+    size = bucket(max(len(one.length) for one in some))
+    parts = zip(*some, strict=True)
+    length, dose = (np.stack([np.pad(part, (0, size - len(part))) for part in of_all]) for of_all in parts)
+    moving = (at.cells, at.rates, at.exposure, at.potency)
+
+    def ways(grid: np.ndarray, draw: np.ndarray) -> Ways:
+        found: Ways = _ways(jax.tree.map(lambda part: part[draw], moving), Grid(length[grid], dose[grid]))
+        return found
+
+    return each(ways, at.rates, [one.length for one in some])
 
 
-def _step(at: Landmark, grids: Sequence[Grid]) -> stepsize.Step:
-    """The step of the leap that all draws need along each of the grids: one for all, lest their steps differ."""
+@jax.jit
+def _ways(own: tuple[Any, ...], steps: Grid) -> Ways:
+    """Of draws ``(n,)`` along grids ``(n, n_steps)``."""
 
-    def along(steps: Grid) -> tuple[Cells, Rates, Grid, Exposure]:
-        more = bucket(len(steps.length)) - len(steps.length)
-        filled = Grid(np.pad(steps.length, (0, more)), np.pad(steps.dose, (0, more), mode="edge"))
-        level = _relax(filled, at.rates.onset_days, at.rates.washout_days, at.exposure)
-        return at.cells, at.rates, filled, _attenuated(level, at.rates, filled.length, at.potency)[0]
+    def level(own: tuple[Any, ...], steps: Grid) -> Exposure:
+        _, rates, start, potency = own
+        exposure = relax(steps, rates.onset_days, rates.washout_days, start)
+        return attenuated(exposure, rates, steps.length, potency)[0]
 
-    every = [along(steps) for steps in grids]
-    found = [stepsize.choose(*one) for one in every]
-    most = max(step.substeps for step in found)
-    worst = max(
-        step.error if step.substeps == most else stepsize.error(*one, most)
-        for step, one in zip(found, every, strict=True)
-    )
-    return stepsize.Step(most, max(step.days * step.substeps for step in found) / most, worst)
+    return Ways(own[0], own[1], steps.length.T, jax.vmap(level, out_axes=1)(own, steps))

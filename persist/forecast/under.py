@@ -26,7 +26,7 @@ from persist.types import Cells
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from persist.dynamics.stepsize import Step
+    from persist.dynamics.stepsize import Paces, Step
     from persist.forecast.agenda import Agenda
     from persist.forecast.landmark import Landmark, Patient
     from persist.forecast.reply import Reply
@@ -47,8 +47,8 @@ class Futures(NamedTuple):
     ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on which the burden
     ``reached`` its limit after that (inf: not); the days on which the drug was ``restarted`` and the burden ``responded`` to
     that, and shares ``persister_at_stop``, ``resistant_at_stop`` of the cells (`Reply`); days ``on`` drug of each path, and the
-    mean of the paths; the most visits in a row at which progression is judged, being on drug (median of the paths); the `step`
-    of the leap.
+    mean of the paths; the most visits in a row at which progression is judged, being on drug (median of the paths); the
+    shortest `step` of the leap.
     """
 
     day: np.ndarray
@@ -75,8 +75,8 @@ class Futures(NamedTuple):
     on: np.ndarray
 
 
-def under(who: Patient, one: Agenda, step: Step) -> Futures:
-    """Futures of one patient under one plan, the leap taking the ``step``."""
+def under(who: Patient, one: Agenda, paces: Paces) -> Futures:
+    """Futures of one patient under one plan, each draw ``(n_draws,)`` in steps as ``paces`` has them."""
     number, draws = who.paths, who.paths // who.replicates
     first = who.at.burden if who.look.start <= who.at.day + 1e-6 else None
     offset = who.look.start - who.at.day
@@ -98,15 +98,21 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         )
         return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
 
-    def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> Part:
-        return part(who, one, members, lanes, path)
+    def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> tuple[np.ndarray, Part]:
+        return members, part(who, one, members, lanes, path)
 
-    key, along, method = keys.key(who.seed, who.name, "futures"), course(who, one), Method("leap", step.days)
-    chunks = steered(finish, look, key, lanes, one.steps, along, method, trajectories=number, record=one.recorded)
-    parts = list(chunks)
+    key, along, leaps = (
+        keys.key(who.seed, who.name, "futures"),
+        course(who, one),
+        np.repeat(paces.substeps, who.replicates),
+    )
+    how = (key, lanes, one.steps, along, Method("leap"))
+    chunks = steered(finish, look, *how, trajectories=number, record=one.recorded, leaps=leaps)
+    members, parts = zip(*chunks, strict=True)
+    order = np.argsort(np.concatenate(members))
 
     def shaped(chunks: Iterable[np.ndarray]) -> np.ndarray:
-        return np.concatenate(list(chunks)).reshape(draws, who.replicates)
+        return np.concatenate(list(chunks))[order].reshape(draws, who.replicates)
 
     def by_path(name: str) -> np.ndarray:
         return shaped(getattr(part, name) for part in parts)
@@ -126,7 +132,7 @@ def under(who: Patient, one: Agenda, step: Step) -> Futures:
         **{name: shaped(part.trace[name] for part in parts) for name in TOLD},
         days_on_drug=float(on.mean()),
         visits_on_drug=int(np.median(by_path("visits"))),
-        step=step,
+        step=paces.finest,
         on=on,
     )
 
