@@ -109,7 +109,9 @@ def test_the_response_is_that_of_a_death_process() -> None:
             reply=waiting(count, rule, 20.0, 4, 7.0),
         )  # fmt: skip
         still, two = Chance(*(np.zeros((2, count)) for _ in range(3))), np.ones(2, bool)
-        seen = Visit(still, np.zeros((2, count), bool), np.array([12.0, 19.0]), np.ones(2), ~two, ~two, two)
+        seen = Visit(
+            still, np.zeros((2, count), bool), np.array([12.0, 19.0]), np.ones(2), ~two, ~two, two, np.zeros(2)
+        )
         return Lanes(Cells(20.0, 0.0, 0.0), Rates(kill_s=kill), 0.0, True, seen, memory)
 
     parts = steered(
@@ -149,6 +151,7 @@ def test_a_forecast_tells_response_and_where_it_comes_from(told) -> None:
         assert plans["late"]["rechallenge"]["probability"] is None  # not followed for 112 days and three weeks
         until = ends.sel(patient=name, plan="until progression: on, then off 60, on")
         seen, restarted = until["seen"].values, until["restarted"].values
+        assert np.isfinite(seen).all() == (name == "P01")
         np.testing.assert_array_equal(restarted, np.where(seen + 60.0 < 420.0, seen + 60.0, INF))
     one, two = (patients[name]["plans"]["again"]["rechallenge"] for name in ("P01", "P02"))
     assert one["probability"] > 0.8 > 0.2 > two["probability"]

@@ -14,7 +14,11 @@ from persist.cli.options import common_options, days, device_option, missed_opti
 @click.command("forecast")
 @click.argument("fit", type=click.Path(path_type=Path), metavar="FIT.nc")
 @click.option(
-    "--plan", "plans", multiple=True, metavar="PLAN", help='Such as on, or "holiday=off 90, on" (may be repeated).'
+    "--plan",
+    "plans",
+    multiple=True,
+    metavar="PLAN",
+    help='Such as on, "holiday=off 90, on" or "A: on; B: off 90, on" (may be repeated).',
 )
 @click.option(
     "--plans",
@@ -49,6 +53,11 @@ from persist.cli.options import common_options, days, device_option, missed_opti
     help="Limit of the burden after progression, over what it was then.",
 )
 @click.option(
+    "--partner",
+    metavar="EFFECT",
+    help='What a second drug of the plans does: "B: kill_s=0.02..0.06, kill_p=..., kill_r=..." (1/day, 90 % ranges).',
+)
+@click.option(
     "--response-days",
     type=click.FloatRange(min=1),
     callback=days,
@@ -72,6 +81,7 @@ def command(
     visit_every: float | None,
     missed_visits: float,
     burden_limit: float,
+    partner: str | None,
     response_days: float,
     draws: int,
     replicates: int,
@@ -88,6 +98,7 @@ def command(
     use_float64()
     keep_compiled()
     from persist.forecast.outcome import ask, forecast
+    from persist.forecast.partner import parse_effect
     from persist.inference import store
 
     question = ask(
@@ -101,6 +112,7 @@ def command(
         missed_visits=missed_visits,
         burden_limit=burden_limit,
         response_days=response_days,
+        partner=None if partner is None else parse_effect(partner),
         draws=draws,
         replicates=replicates,
         seed=seed,

@@ -97,12 +97,12 @@ def _is(part: Any, number: float) -> bool:
 
 
 def _pull(exposure: Exposure, attenuation: ArrayLike, recovery: ArrayLike, length: ArrayLike) -> _Pull:
-    level, days = _mean_exposure(exposure, length), jnp.asarray(length)
+    level, days = mean_exposure(exposure, length), jnp.asarray(length)
     gain, loss = jnp.asarray(recovery) * (1.0 - level) * days, jnp.asarray(attenuation) * level * days
     return _Pull(gain, loss, *_shares(gain + loss))
 
 
-def _mean_exposure(exposure: Exposure, length: ArrayLike) -> Array:
+def mean_exposure(exposure: Exposure, length: ArrayLike) -> Array:
     """Mean of ``D + (E0 - D) e^{-t / tau}`` over a step, ``(...)``; D where there is no lag."""
     start, target, days = (jnp.asarray(part, float) for part in exposure[:3])
     lagged = days > IMMEDIATE_DAYS

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from persist.dynamics import sampling
-from persist.dynamics.attenuation import attenuated_step
+from persist.dynamics.attenuation import attenuated_step, mean_exposure
 from persist.dynamics.branching import leap_step
 from persist.dynamics.gillespie import ssa_step
 from persist.dynamics.reactions import REACTIONS, within
@@ -66,12 +66,26 @@ class Steps(NamedTuple):
 
 class Course(NamedTuple):
     """A plan along the grid, each ``(n_steps,)``: ``dose`` planned, whether the dose is ``ruled`` by the rule instead, and
-    the number of the ``visit`` at the end of a step, or -1.
+    the number of the ``visit`` at the end of a step, or -1; and the planned dose of a ``partner``, None where no path has one.
     """
 
     dose: Any
     ruled: Any
     visit: Any
+    partner: Any = None
+
+
+class Partner(NamedTuple):
+    """Another drug, each ``()`` or ``(n,)``: its kills of S, P and R at full exposure (1/day), its time constants (days), and
+    its exposure at the start, 0..1. Kills add to deaths, d + k E, E its mean over a step: it does nothing else.
+    """
+
+    kill_s: Any
+    kill_p: Any
+    kill_r: Any
+    onset_days: Any
+    washout_days: Any
+    level: Any = 0.0
 
 
 class Lanes(NamedTuple):
@@ -79,7 +93,7 @@ class Lanes(NamedTuple):
     exposure at the start, likewise; whether they are on drug ``before`` the first step, ``()``; ``seen``, what the rule
     gets to see beside the cells, a pytree of ``(n_visits, n)`` or ``(n_visits,)``; its ``memory``, a pytree of ``()`` or ``(n,
     ...)`` with the methods of a `Remembers`; and the ``potency`` of the kill at the start, ``()`` or ``(n,)``, None where it
-    does not fade.
+    does not fade; and a ``partner``, None where no plan has one.
     """
 
     cells: Cells
@@ -89,12 +103,14 @@ class Lanes(NamedTuple):
     seen: Any
     memory: Any
     potency: Any = None
+    partner: Partner | None = None
 
 
 class Remembers(Protocol):
     """What a memory must be able to do, days counted from the first step: say the dose ``given`` ``(n,)`` from a day on where
-    the plan says ``planned``, or that a rule decides (``ruled``); take in a step that ends (``along``) with its cells, and the
-    dose and the number of the course of treatment from there on; and tell at the end what it found, a pytree of ``(n, ...)``.
+    the plan says ``planned``, or that a rule decides (``ruled``), and that of a partner (``beside``); take in a step that ends
+    (``along``) with its cells, and the dose and the number of the course of treatment from there on; and tell at the end what
+    it found, a pytree of ``(n, ...)``.
     """
 
     @property
@@ -102,7 +118,9 @@ class Remembers(Protocol):
 
     def given(self, planned: Any, ruled: Any, day: Any) -> Any: ...  # noqa: D102
 
-    def along(self, cells: Cells, day: Any, dose: Any, course: Any) -> Any: ...  # noqa: D102
+    def beside(self, planned: Any, day: Any) -> Any: ...  # noqa: D102
+
+    def along(self, cells: Cells, day: Any, dose: Any, course: Any, partner: Any = 0.0) -> Any: ...  # noqa: D102
 
 
 class Steered(NamedTuple):
@@ -179,48 +197,82 @@ def steer(
     """Paths whose dose follows ``rule`` wherever the plan says so.
 
     At the end of a step with a visit, ``memory = rule(memory, cells, seen)``; from then on the dose (0..1) is that which the
-    memory says is ``given``. The record of a day has the course and the dose after that day's decision.
+    memory says is ``given``. The record of a day has the course and the dose after that day's decision. A course of treatment
+    is one by either drug; the dose and the days on drug are those of the first.
     """
-    shape, rates = streams.shape, lanes.rates
+    shape, partner = streams.shape, lanes.partner
 
-    def given(memory: Remembers, dose: Array, ruled: Array, day: Array) -> Array:
-        return jnp.broadcast_to(memory.given(dose, ruled, day), shape)
+    def given(memory: Remembers, planned: tuple[Array, Array, Array], day: Array) -> tuple[Array, Array]:
+        dose, ruled, other = planned
+        second = jnp.zeros(()) if partner is None else memory.beside(other, day)
+        return jnp.broadcast_to(memory.given(dose, ruled, day), shape), jnp.broadcast_to(second, shape)
 
     def step(carry: _Steer, piece: Any) -> tuple[_Steer, None]:
-        at, (here, visit, day, next_dose, next_ruled) = carry, piece
+        at, (here, visit, day, following) = carry, piece
+        rates, second = _beside(lanes.rates, partner, at.partner, here.length)
         lag = jnp.where(at.dose > at.level, rates.onset_days, rates.washout_days)
         exposure, potency = attenuated_step(Exposure(at.level, at.dose, lag), rates, here.length, at.potency)
         state = _moved(engine, pace, sampling.substream(streams, here.number), at.cells, rates, exposure, here.length)
         level = jnp.where(here.length > 0, within(exposure, here.length), at.level)
         row = jax.tree.map(lambda all_visits: all_visits[jnp.maximum(visit, 0)], lanes.seen)
         memory = jax.lax.cond(visit >= 0, lambda: rule(at.memory, state, row), lambda: at.memory)
-        dose = given(memory, next_dose, next_ruled, day)
-        course = at.course + ((dose > 0) & (at.dose <= 0))
-        memory = memory.along(state, day, dose, course)
-        record = at.record.at[here.place].set(jnp.stack([*state, jnp.where(dose > 0, course, 0).astype(float), dose]))
+        dose, other = given(memory, following, day)
+        treated = jnp.maximum(dose, other) > 0
+        course = at.course + (treated & (jnp.maximum(at.dose, at.partner.target) <= 0))
+        memory = memory.along(state, day, dose, course, other)
+        record = at.record.at[here.place].set(jnp.stack([*state, jnp.where(treated, course, 0).astype(float), dose]))
         spent = (at.on + here.length * (at.dose > 0), at.dosed + here.length * at.dose)
-        return _Steer(state, level, potency, memory, dose, course, *spent, record), None
+        return _Steer(state, level, potency, Second(second, other), memory, dose, course, *spent, record), None
 
-    doses, ruled, visit = (jnp.asarray(part) for part in plan)
-    after = [jnp.append(part[1:], part[-1:]) for part in (doses, ruled)]
-    first = given(lanes.memory, doses[0], ruled[0], jnp.zeros(()))
-    course = jnp.asarray(lanes.before, int) + ((first > 0) & ~jnp.asarray(lanes.before, bool))
+    visit = jnp.asarray(plan.visit)
+    none = jnp.zeros(visit.shape) if plan.partner is None else plan.partner
+    doses = tuple(jnp.asarray(part) for part in (plan.dose, plan.ruled, none))
+    after = tuple(jnp.append(part[1:], part[-1:]) for part in doses)
+    first, other = given(lanes.memory, (doses[0][0], doses[1][0], doses[2][0]), jnp.zeros(()))
+    course = jnp.asarray(lanes.before, int) + ((jnp.maximum(first, other) > 0) & ~jnp.asarray(lanes.before, bool))
     cells = _whole(lanes.cells, streams)
     begin = _Steer(
         cells=cells,
         level=jnp.broadcast_to(jnp.asarray(lanes.level, float), shape),
         potency=None if lanes.potency is None else jnp.broadcast_to(jnp.asarray(lanes.potency, float), shape),
-        memory=lanes.memory.along(cells, jnp.zeros(()), first, course),
+        partner=Second(jnp.broadcast_to(0.0 if partner is None else partner.level, shape), other),
+        memory=lanes.memory.along(cells, jnp.zeros(()), first, course, other),
         dose=first,
         course=course,
         on=jnp.zeros(shape),
         dosed=jnp.zeros(shape),
         record=jnp.zeros((records + 1, 5, *shape)),
     )
-    pieces = (Steps(*map(jnp.asarray, steps)), visit, jnp.cumsum(jnp.asarray(steps.length)), *after)
+    pieces = (Steps(*map(jnp.asarray, steps)), visit, jnp.cumsum(jnp.asarray(steps.length)), after)
     end, _ = jax.lax.scan(step, begin, pieces)
     seen = jnp.moveaxis(end.record[:records], (0, 1), (2, 0))
     return Steered(Cells(*seen[:3]), seen[3].astype(int), seen[4], end.on, end.dosed, end.memory.marks)
+
+
+class Second(NamedTuple):
+    """The exposure ``level`` of a partner now, and its dose from now on, ``target``, each ``(n,)``."""
+
+    level: Array
+    target: Array
+
+
+def _beside(rates: Rates, partner: Partner | None, at: Second, length: Array) -> tuple[Rates, Array]:
+    """The rates over a step with a partner's kills in them, and its exposure at the end."""
+    if partner is None:
+        return rates, at.level
+    lag = jnp.where(at.target > at.level, partner.onset_days, partner.washout_days)
+    exposure = Exposure(at.level, at.target, lag)
+    level = jnp.where(length > 0, within(exposure, length), at.level)
+    return killed(rates, partner, mean_exposure(exposure, length)), level
+
+
+def killed(rates: Rates, partner: Partner, exposure: Any) -> Rates:
+    """The rates with a partner's kills at this exposure ``(...)`` among the deaths."""
+    return rates._replace(
+        death_s=rates.death_s + partner.kill_s * exposure,
+        death_p=rates.death_p + partner.kill_p * exposure,
+        death_r=rates.death_r + partner.kill_r * exposure,
+    )
 
 
 class _Steer(NamedTuple):
@@ -229,6 +281,7 @@ class _Steer(NamedTuple):
     cells: Cells
     level: Array
     potency: Array | None
+    partner: Second
     memory: Any
     dose: Array
     course: Array

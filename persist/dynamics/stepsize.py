@@ -78,6 +78,11 @@ class Paces(NamedTuple):
         return Step(most, self.days / most, float(np.max(self.error)))
 
 
+def finer(one: Paces, other: Paces) -> Paces:
+    """The shorter step of two, of each trajectory, with the larger error."""
+    return Paces(np.maximum(one.substeps, other.substeps), one.days, np.maximum(one.error, other.error))
+
+
 class Ways(NamedTuple):
     """Trajectories, each along a grid of its own: their ``cells`` and ``rates``, fields ``(n,)``, the ``length`` of steps
     ``(n_steps, n)`` (days; 0 is padding), and the ``exposure``, likewise.

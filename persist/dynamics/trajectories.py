@@ -139,8 +139,12 @@ def steered[T](
     if method.engine == "leap" and method.max_step is None and leaps is None:
         raise UsageError("no longest step for paths under a rule", remedy="name max_step, such as 1.0 (days)")
     steps, records = _padded(grid, record)
+    size = len(steps.length)
     along = Course(
-        *(_extended(part, len(steps.length), fill) for part, fill in zip(plan, (None, None, -1), strict=True))
+        dose=_extended(plan.dose, size, None),
+        ruled=_extended(plan.ruled, size, None),
+        visit=_extended(plan.visit, size, -1),
+        partner=None if plan.partner is None else _extended(plan.partner, size, None),
     )
     engine = Engine(method.engine, method.exact_below > 0, method.table)
     static = (("rule", rule), ("records", records), ("engine", engine))

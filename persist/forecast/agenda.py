@@ -8,7 +8,7 @@ import numpy as np
 
 from persist.dynamics.paths import Course
 from persist.errors import ScheduleError
-from persist.treatment.schedule import grid, plan_schedule, splice
+from persist.treatment.schedule import dose_at, grid, plan_schedule, splice
 from persist.types import Grid, Schedule
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from persist.treatment.schedule import Plan
 
 
+NEVER = Schedule(np.zeros(0), np.zeros(0), np.zeros(0))
+"""A schedule that gives nothing."""
 MOST_CHANGES = 1000
 """Changes of dose that a plan which follows progression may have within the horizon."""
 MOST_DAYS = 20_000
@@ -28,7 +30,8 @@ class Agenda(NamedTuple):
     """A plan in days of the patient: its ``schedule`` with what was given before (under a rule: as if on drug throughout);
     the days of ``visits`` and of the plotted record (``dense``); those that are recorded, ``day``, with the number of
     ``steps`` up to each, ``upto``; the day on which its rule begins to decide (inf: it has none); and the schedule ``after``
-    progression, in days since that was seen (None: the plan goes on).
+    progression, in days since that was seen (None: the plan goes on); the same of a ``partner``, its schedule in days of the
+    patient and that ``partner_after`` progression.
     """
 
     plan: Plan
@@ -40,6 +43,8 @@ class Agenda(NamedTuple):
     steps: Grid
     ruled_from: float
     after: Schedule | None
+    partner: Schedule = NEVER
+    partner_after: Schedule | None = None
 
     @property
     def ends(self) -> np.ndarray:
@@ -59,9 +64,11 @@ class Agenda(NamedTuple):
 
 def agendas(who: Patient, history: Schedule, plans: Sequence[Plan]) -> list[Agenda]:
     """The agendas of all plans of one forecast. Where one of them may change the dose after progression, which may be on many
-    days, the steps of all break: so the futures that a plan shares with another stay the same to the last cell.
+    days, the steps of all break: so the futures that a plan shares with another stay the same to the last cell. They also break
+    where a second drug changes.
     """
-    breaks = np.unique(np.concatenate([np.zeros(0), *(_changes_after(who, plan) for plan in plans)]))
+    changes = [part for plan in plans for part in (_changes_after(who, plan), _changes_beside(who, plan))]
+    breaks = np.unique(np.concatenate([np.zeros(0), *changes]))
     return [agenda(who, history, plan, breaks) for plan in plans]
 
 
@@ -79,7 +86,23 @@ def agenda(who: Patient, history: Schedule, plan: Plan, breaks: np.ndarray) -> A
     after = _after(plan, look)
     nodes = np.concatenate([day, np.arange(at.day + 1.0, stop), breaks])
     steps, upto = grid(schedule, nodes, start=at.day, stop=stop, max_step=1.0)
-    return Agenda(plan, schedule, visits, dense, day, upto[: len(day)], steps, ruled, after)
+    partner, later = (NEVER, None) if plan.other is None else (_beside(plan.other, look), _after(plan.other, look))
+    return Agenda(plan, schedule, visits, dense, day, upto[: len(day)], steps, ruled, after, partner, later)
+
+
+def _beside(other: Plan, look: Look) -> Schedule:
+    """What a second drug gives, in days of the patient, up to progression."""
+    return plan_schedule(other, look.start, look.horizon)
+
+
+def _changes_beside(who: Patient, plan: Plan) -> np.ndarray:
+    """Days within the horizon on which a second drug may change."""
+    if plan.other is None:
+        return np.zeros(0)
+    given, look = _beside(plan.other, who.look), who.look
+    edge = np.concatenate([given.start, given.stop])
+    edge = edge[(edge > look.start) & (edge < look.start + look.horizon)]
+    return np.unique(np.concatenate([edge, _changes_after(who, plan.other)]))
 
 
 def _after(plan: Plan, look: Look) -> Schedule | None:
@@ -127,7 +150,13 @@ def course(who: Patient, one: Agenda) -> Course:
     ends, visit = one.ends + who.at.day, np.full(len(one.steps.length), -1)
     looked = np.union1d(one.visits, deciding(who, one))
     visit[np.searchsorted(ends, looked - 1e-6)] = np.searchsorted(one.day, looked - 1e-6)
-    return Course(np.asarray(one.steps.dose), _ruled(who, one), visit)
+    return Course(np.asarray(one.steps.dose), _ruled(who, one), visit, _partner(who, one))
+
+
+def _partner(who: Patient, one: Agenda) -> np.ndarray:
+    """The dose of a second drug in each step."""
+    begins = one.ends + who.at.day - one.steps.length
+    return np.asarray(dose_at(one.partner, begins + 1e-9))
 
 
 def deciding(who: Patient, one: Agenda) -> np.ndarray:
@@ -138,10 +167,12 @@ def deciding(who: Patient, one: Agenda) -> np.ndarray:
     return np.append(early[early > who.at.day + 1e-6], one.visits[one.visits > one.ruled_from + 1e-6])
 
 
-def planned(who: Patient, one: Agenda) -> tuple[np.ndarray, np.ndarray]:
-    """Of each recorded day ``(n_days,)``, the dose that is planned from then on, and whether the rule decides it instead."""
+def planned(who: Patient, one: Agenda) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each recorded day ``(n_days,)``, the dose that is planned from then on, whether the rule decides it instead, and the
+    dose of a second drug.
+    """
     following = np.minimum(one.upto, len(one.steps.length) - 1)
-    return np.asarray(one.steps.dose)[following], _ruled(who, one)[following]
+    return np.asarray(one.steps.dose)[following], _ruled(who, one)[following], _partner(who, one)[following]
 
 
 def _ruled(who: Patient, one: Agenda) -> np.ndarray:

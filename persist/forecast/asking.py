@@ -8,6 +8,7 @@ import numpy as np
 
 from persist.errors import UsageError
 from persist.forecast.endpoints import Rule, label, rule_for
+from persist.forecast.partner import Effect, check_partner, told
 from persist.forecast.reply import RESPONSE_DAYS
 from persist.forecast.trace import LIMIT
 from persist.records.plans import read_plans
@@ -23,7 +24,7 @@ class Ask(NamedTuple):
     endpoint (None: the observable's own) and others to list ``beside`` it, spacing of visits (None: the patient's median, else
     28 days), effort, seed; the share of visits that are missed; the limit of the burden after progression, over the burden
     then; the days within which a response to a restart counts; notes on the plans as they were read, and the drug that they
-    name, with the place where they do (None: they name none).
+    name, with the place where they do (None: they name none); what a second drug does (``partner``).
     """
 
     plans: tuple[Plan, ...]
@@ -40,6 +41,7 @@ class Ask(NamedTuple):
     response_days: float = RESPONSE_DAYS
     notes: tuple[str, ...] = ()
     drug: tuple[str, str] | None = None
+    partner: Effect | None = None
 
 
 def ask(plans: Sequence[str], horizon: float, table: str | Path | None = None, **options: Any) -> Ask:
@@ -63,6 +65,7 @@ def ask(plans: Sequence[str], horizon: float, table: str | Path | None = None, *
         raise UsageError(what, where=where, remedy=remedy)
     if not 0.0 < horizon < np.inf:
         raise UsageError(f"the horizon is {horizon:g} days", where="--horizon", remedy="give a number of days over 0")
+    check_partner(parsed, options.get("partner"))
     return Ask(parsed, float(horizon), **options)
 
 
@@ -98,7 +101,8 @@ def rules_of(question: Ask, observable: str) -> tuple[Rule, ...]:
 def check_first_parts(question: Ask, rule: Rule) -> None:
     """`UsageError` for a plan that never gives the drug until progression, where that is judged on drug only."""
     for plan in question.plans:
-        never = plan.then is not None and not len(plan_schedule(plan, 0.0, question.horizon).start)
+        drugs = [plan] if plan.other is None else [plan, plan.other]
+        never = plan.then is not None and not any(len(plan_schedule(one, 0.0, question.horizon).start) for one in drugs)
         if never and not rule.any_time:
             what = "its first part never gives the drug, and progression is judged on drug only, so the second never begins"
             remedy = f"use --endpoint {rule.name}:any-time, or begin with some days on"
@@ -106,13 +110,18 @@ def check_first_parts(question: Ask, rule: Rule) -> None:
 
 
 def drug_of_plans(question: Ask, fitted: str | None) -> list[str]:
-    """What is assumed of the drug that the plans name; `UsageError` where it is not the one that was ``fitted``."""
-    if question.drug is None:
-        return []
-    name, where = question.drug
+    """What is assumed of the drugs that the plans name; `UsageError` where it is not the one that was ``fitted``."""
+    named = {plan.drug: f'plan "{plan.text}"' for plan in reversed(question.plans) if plan.drug}
+    named |= {} if question.drug is None else dict([question.drug])
+    said = [told(question.partner)] if question.partner is not None else []
+    return [*(note for name, where in named.items() for note in _is_the_one(name, where, fitted)), *said]
+
+
+def _is_the_one(name: str, where: str, fitted: str | None) -> list[str]:
+    """What is assumed of a drug that is named first."""
     if fitted is None:
         return [f"the fit names no drug: {name}, which the plans name, is taken to be the one that was fitted"]
-    if name != fitted:
-        remedy = "name the drug of the fit, or leave the column drug out"
+    if name.lower() != fitted.lower():
+        remedy = f"name {fitted}, or none; of two drugs, the plan of {fitted} comes first"
         raise UsageError(f"the drug {name!r} was not fitted, but {fitted!r}", where=where, remedy=remedy)
     return []

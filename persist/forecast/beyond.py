@@ -86,7 +86,9 @@ def compared(futures: Sequence[Futures], plans: Sequence[Plan], horizon: float, 
 def _first_part(plan: Plan, horizon: float) -> tuple[Any, ...]:
     """What a plan gives up to progression, the same for all words that say the same."""
     doses = plan_schedule(plan, 0.0, horizon)
-    return *(tuple(part.tolist()) for part in doses), plan.rule, min(plan.ruled_from, horizon)
+    other = plan.other
+    beside = () if other is None or not len(plan_schedule(other, 0.0, horizon).start) else _first_part(other, horizon)
+    return *(tuple(part.tolist()) for part in doses), plan.rule, min(plan.ruled_from, horizon), beside
 
 
 def _why(plan: Futures, reference: Futures) -> str:

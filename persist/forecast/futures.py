@@ -16,7 +16,8 @@ import numpy as np
 
 from persist.dynamics.attenuation import attenuated
 from persist.dynamics.batches import bucket
-from persist.dynamics.stepsize import Paces, Ways, each
+from persist.dynamics.paths import killed
+from persist.dynamics.stepsize import Paces, Ways, each, finer
 from persist.forecast.agenda import agendas
 from persist.forecast.landmark import Landmark, Look, Patient
 from persist.forecast.reply import RESPONSE_DAYS
@@ -29,6 +30,7 @@ from persist.types import Exposure, Grid, Schedule
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from persist.dynamics.paths import Partner
     from persist.forecast.endpoints import Rule
     from persist.treatment.schedule import Plan
 
@@ -49,15 +51,19 @@ def run(
     limit: float = LIMIT,
     others: tuple[Rule, ...] = (),
     within: float = RESPONSE_DAYS,
+    partner: Partner | None = None,
 ) -> Iterator[Futures]:
     """Futures of one patient under each plan in turn, ``n_draws x replicates`` paths, in chunks of bounded memory; visits are
-    ``missed`` with this probability, the same of each path under every plan; ``limit``, ``others`` and ``within`` as of
-    `Patient`.
+    ``missed`` with this probability, the same of each path under every plan; ``limit``, ``others``, ``within`` and
+    ``partner`` as of `Patient`.
     """
     before = bool(dose_at(history, at.day - 1e-6) > 0.0)
-    who = Patient(seed, name, at, look, rule, replicates, before, missed, limit, others, within)
+    who = Patient(seed, name, at, look, rule, replicates, before, missed, limit, others, within, partner)
     all_of = agendas(who, history, plans)
-    steps = _steps(at, [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)])
+    grids = [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)]
+    steps = _steps(at, grids)
+    if partner is not None:  # also with both drugs throughout
+        steps = finer(steps, _steps(at._replace(rates=killed(at.rates, partner, 1.0)), grids))
     for one in all_of:
         yield under(who, one, steps)
 

@@ -80,7 +80,7 @@ def _on_days(who: Patient, one: Agenda, lanes: Lanes, path: Steered, here: int) 
     pairs = zip(path.cells, lanes.cells, strict=True)
     cells = np.stack([at_marks(record, start[:here]) for record, start in pairs], axis=-1)
     first = np.broadcast_to(
-        lanes.memory.given(*(part[0] for part in planned(who, one)), 0.0), len(lanes.seen.chance.drift[0])
+        lanes.memory.given(*(part[0] for part in planned(who, one)[:2]), 0.0), len(lanes.seen.chance.drift[0])
     )
     return cells, at_marks(path.dose, first[:here])
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
     from persist.dynamics.observe import Observable
+    from persist.dynamics.paths import Partner
     from persist.forecast.endpoints import Response, Rule
     from persist.inference.cohort import Case
 
@@ -60,7 +61,8 @@ class Look(NamedTuple):
 class Patient(NamedTuple):
     """What the futures of one patient have in common; ``before``: on drug up to the landmark; ``missed``: the probability that
     a visit does not take place; ``limit``: that of the burden after progression, over what it was then;
-    ``others``: rules of progression that are judged beside; ``within``: days in which a response to a restart counts.
+    ``others``: rules of progression that are judged beside; ``within``: days in which a response to a restart counts;
+    ``partner``: what each draw takes a second drug to do (None: no plan has one).
     """
 
     seed: int
@@ -74,6 +76,7 @@ class Patient(NamedTuple):
     limit: float = 1.5
     others: tuple[Rule, ...] = ()
     within: float = RESPONSE_DAYS
+    partner: Partner | None = None
 
     @property
     def response(self) -> Response:

@@ -49,6 +49,9 @@ def order(plan: str, days: int, **options: Any) -> Order:
         raise UsageError(f"{one.exact_below:g} cells cannot be followed event by event", remedy=remedy)
     if not one.visit_every >= 1.0:
         raise UsageError(f"visits every {one.visit_every:g} days", remedy="give 1 day or more (records are daily)")
+    if one.plan.other is not None:
+        what = "a simulation is of one drug"
+        raise UsageError(what, where=f'plan "{one.plan.text}"', remedy="write the plan of the one named by --drug")
     if one.plan.then is not None:
         what = "a simulation measures nothing, so it sees no progression"
         remedy = "name the day, such as on 180, off, or use persist forecast"

@@ -16,8 +16,9 @@ from persist.forecast.asking import ask as ask
 from persist.forecast.asking import check_first_parts, drug_of_plans, rules_of
 from persist.forecast.endpoints import label, response_of
 from persist.forecast.futures import run
-from persist.forecast.landmark import Look, landmark
+from persist.forecast.landmark import Landmark, Look, landmark
 from persist.forecast.notes import notes
+from persist.forecast.partner import drawn
 from persist.forecast.reply import TOLD as OF_REPLY
 from persist.forecast.summary import summary
 from persist.forecast.trace import FLARE_DAYS, FLARE_RISE
@@ -29,6 +30,7 @@ from persist.records.stops import doubtful
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from persist.dynamics.paths import Partner
     from persist.forecast.endpoints import Rule
     from persist.types import Schedule, Series
 
@@ -55,7 +57,8 @@ def forecast(
         at, history = landmark_of(fit, one, look, question)
         looks[one.patient_id] = look
         how = question.replicates, question.missed_visits, question.burden_limit, rules[1:], question.response_days
-        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, *how)
+        partner = _partner(fit, question, one.patient_id, at)
+        futures = run(question.seed, one.patient_id, at, history, question.plans, look, rule, *how, partner)
         rows[one.patient_id] = []
         for _ in question.plans:
             if progress is not None:
@@ -63,6 +66,14 @@ def forecast(
             rows[one.patient_id].append(next(futures))
             done += 1
     return _assemble(fit, question, rules, rows, looks)
+
+
+def _partner(fit: store.DataTree, question: Ask, patient: str, at: Landmark) -> Partner | None:
+    """What the draws of a patient take a second drug to do; None where no plan has one."""
+    if question.partner is None:
+        return None
+    pack = store.attribute(fit, "settings")["pack"]
+    return drawn(question.partner, pack, question.seed, patient, len(np.asarray(at.cells.sensitive)))
 
 
 def look_of(series: Series, question: Ask) -> Look:
@@ -172,6 +183,7 @@ def _settings(question: Ask, rules: tuple[Rule, ...], looks: dict[str, Look]) ->
         "burden_limit": question.burden_limit,
         "flare": {"rise": FLARE_RISE, "within_days": FLARE_DAYS},
         "response": response_of(rules[0])._asdict() | {"within_days": question.response_days},
+        "partner": None if question.partner is None else question.partner._asdict(),
         "draws": question.draws,
         "replicates": question.replicates,
         "missed_visits": question.missed_visits,

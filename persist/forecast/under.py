@@ -11,7 +11,7 @@ import numpy as np
 from persist import keys
 from persist.dynamics.batches import bucket
 from persist.dynamics.checks import Method
-from persist.dynamics.paths import Lanes, Steered
+from persist.dynamics.paths import Lanes, Partner, Steered
 from persist.dynamics.sampling import poisson, stream
 from persist.dynamics.trajectories import steered
 from persist.forecast.agenda import course, days_on_drug_before, deciding, last_course, planned
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from persist.forecast.agenda import Agenda
     from persist.forecast.landmark import Landmark, Patient
     from persist.forecast.reply import Reply
+    from persist.forecast.watch import Second
 
 POISSON_BELOW = 1e6
 """Resistant cells up to which their number at the landmark is drawn; above, their mean is rounded."""
@@ -84,7 +85,7 @@ def under(who: Patient, one: Agenda, paces: Paces) -> Futures:
     def lanes(members: np.ndarray) -> Lanes:
         mine, seen = _of(who, members, one)
         cells = whole(who.seed, who.name, members, mine)
-        judges, second = _judges(who, one, len(members)), following(one.plan.then, one.after, len(members))
+        judges, second = _judges(who, one, len(members)), _second(one, len(members))
         memory = watch(
             scale_of(mine),
             judges,
@@ -96,7 +97,10 @@ def under(who: Patient, one: Agenda, paces: Paces) -> Futures:
             limit=who.limit,
             reply=_reply(who, one, len(members)),
         )
-        return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency)
+        partner = (
+            None if who.partner is None else Partner(*(part[members // who.replicates] for part in who.partner[:5]))
+        )
+        return Lanes(cells, mine.rates, mine.exposure, who.before, seen, memory, mine.potency, partner)
 
     def finish(members: np.ndarray, lanes: Lanes, path: Steered) -> tuple[np.ndarray, Part]:
         return members, part(who, one, members, lanes, path)
@@ -137,6 +141,11 @@ def under(who: Patient, one: Agenda, paces: Paces) -> Futures:
     )
 
 
+def _second(one: Agenda, number: int) -> Second:
+    """The plan that follows progression."""
+    return following(one.plan.then, one.after, number, one.partner_after)
+
+
 def _judges(who: Patient, one: Agenda, number: int) -> tuple[Judge, ...]:
     """A judge for each rule of progression; the nadir up to the landmark counts for as long as that course goes on."""
     days, before = one.visits - who.look.start, (who.at.nadir, last_course(who, one))
@@ -158,12 +167,15 @@ def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Visit
     some = {name: mine.values[name] for name in ("noise_sd", "wander_sd", "wander_days")}
     more = bucket(len(one.day)) - len(one.day)
     looked = (np.isin(one.day, days) for days in (deciding(who, one), one.visits))
-    of_days = (one.day - who.at.day, one.shared, one.day - who.look.start, *planned(who, one), *looked)
+    *doses, beside = planned(who, one)
+    of_days = (one.day - who.at.day, one.shared, one.day - who.look.start, *doses, *looked, beside)
     since, shared, *told = (np.pad(part, (0, more), mode="edge") for part in of_days)
     streams = _streams(keys.numbered(keys.key(who.seed, who.name, "visits"), jnp.asarray(members)))
     chance = chances(streams, since, shared, (mine.wander_mean, mine.wander_root), some)
     own = keys.numbered(keys.key(who.seed, who.name, "missed"), jnp.asarray(members))
-    return mine, Visit(chance, missed(own, since, who.missed) & told[-1][:, None], *told)
+    away = missed(own, since, who.missed)
+    now = Visit(chance, away, *told)
+    return mine, now._replace(missed=away & now.looked[:, None])
 
 
 _streams = jax.jit(stream)

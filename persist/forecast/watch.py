@@ -38,9 +38,9 @@ SEGMENTS = 4
 
 class Visit(NamedTuple):
     """Of each recorded day ``(n_days, n)`` what chance makes of its measurement, and whether a visit then is ``missed``, and so
-    seen by nobody; and ``(n_days,)`` the ``day`` since the
-    start of the plan; the ``dose`` planned from then on, and whether it is ``ruled`` instead; whether the rule ``decides``
-    then, and whether progression is ``looked`` for.
+    seen by nobody; and ``(n_days,)`` the ``day`` since the start of the plan; the ``dose`` planned from then on, and whether it
+    is ``ruled`` instead; whether the rule ``decides`` then, and whether progression is ``looked`` for; the dose of a
+    ``partner`` planned from then on.
     """
 
     chance: Chance
@@ -50,25 +50,36 @@ class Visit(NamedTuple):
     ruled: Any
     decides: Any
     looked: Any
+    partner: Any = 0.0
 
 
-class Second(NamedTuple):
-    """The plan that follows progression, of each path: whether one ``follows`` at all, ``()``; segments ``(n, n_segments)`` in
-    days since it began; the day ``()`` from which its ``rule`` decides (inf: it has none).
-    """
+class Doses(NamedTuple):
+    """Segments ``(n, n_segments)`` of a schedule, in days since it began."""
 
-    follows: Any
     start: Any
     stop: Any
     dose: Any
+
+    def given(self, since: Array) -> Array:
+        """The dose ``since`` days ``(n,)`` after its beginning."""
+        inside = (self.start <= since[:, None]) & (since[:, None] < self.stop)
+        return jnp.sum(jnp.where(inside, self.dose, 0.0), axis=1)
+
+
+class Second(NamedTuple):
+    """The plan that follows progression, of each path: whether one ``follows`` at all, ``()``; its ``doses``; the day ``()``
+    from which its ``rule`` decides (inf: it has none); and the doses of a ``partner``.
+    """
+
+    follows: Any
+    doses: Doses
     ruled_from: Any
     rule: Memory
+    partner: Doses
 
     def given(self, since: Array) -> Any:
         """The dose ``since`` days ``(n,)`` after its beginning."""
-        inside = (self.start <= since[:, None]) & (since[:, None] < self.stop)
-        planned = jnp.sum(jnp.where(inside, self.dose, 0.0), axis=1)
-        return jnp.where(since >= self.ruled_from, self.rule.dose, planned)
+        return jnp.where(since >= self.ruled_from, self.rule.dose, self.doses.given(since))
 
 
 class Marks(NamedTuple):
@@ -84,11 +95,11 @@ class Marks(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What is remembered of paths: the memory of the ``rule`` of the plan; how cells become a burden; a judge for each rule
-    of progression; the ``second`` plan; days from the first step to the start of the plan; and ``(n,)`` the dose in force,
-    the number of the course of treatment and that of the last visit, visits in a row on drug and the most so far; and the
-    trace of the burden. Where there is no rule or no second plan there is one that never decides or begins, so that one
-    program serves all plans.
+    """What is remembered of paths: the memory of the ``rule`` of the plan; how cells become a burden; a judge for each rule of
+    progression; the ``second`` plan; days from the first step to the start of the plan; and ``(n,)`` the dose in force and that
+    of a ``partner``, the number of the course of treatment and that of the last visit, visits in a row on drug and the most so
+    far; and the trace of the burden. Where there is no rule or no second plan there is one that never decides or begins, so
+    that one program serves all plans.
     """
 
     rule: Memory
@@ -97,6 +108,7 @@ class Watch(NamedTuple):
     second: Second
     offset: Any
     dose: Any
+    partner: Any
     course: Any
     last: Any
     row: Any
@@ -118,16 +130,24 @@ class Watch(NamedTuple):
         since = self.since(day - self.offset)
         return jnp.where(since >= 0.0, self.second.given(since), self.rule.given(planned, ruled, day))
 
+    def beside(self, planned: Any, day: Any) -> Any:
+        """The dose of a partner from ``day`` (since the first step) on."""
+        since = self.since(day - self.offset)
+        return jnp.where(since >= 0.0, self.second.partner.given(since), planned)
+
     def since(self, day: Any) -> Any:
         """Days ``(n,)`` that the second plan is on, on a ``day`` of the plan; -inf before, and where none follows."""
         return jnp.where(self.second.follows, day + NEAR - self.judges[0].seen, -jnp.inf)
 
-    def along(self, cells: Cells, day: Any, dose: Any, course: Any) -> Watch:
-        """The dose and the course of treatment from a day on, and the trace up to it."""
+    def along(self, cells: Cells, day: Any, dose: Any, course: Any, partner: Any = 0.0) -> Watch:
+        """The doses and the course of treatment from a day on, and the trace up to it."""
         since, stops, starts = day - self.offset, (self.dose > 0.0) & (dose <= 0.0), (self.dose <= 0.0) & (dose > 0.0)
         trace = followed(self.trace, since, burden_of(cells, self.scale), stops, self.judges[0].seen)
         again = starts & (~self.second.follows | jnp.isfinite(self.judges[0].seen))
-        return self._replace(dose=dose, course=course, trace=trace, reply=given(self.reply, since, cells, stops, again))
+        other = jnp.broadcast_to(jnp.asarray(partner, float), jnp.shape(dose))
+        return self._replace(
+            dose=dose, partner=other, course=course, trace=trace, reply=given(self.reply, since, cells, stops, again)
+        )
 
 
 def watch(
@@ -153,7 +173,21 @@ def watch(
     none, dose = jnp.zeros(count, int), jnp.full(count, float(before))
     follows = following(None, None, count) if second is None else second
     trace, reply = begin(count, limit), waiting(count, RESPONSES["relative"], np.nan, 1) if reply is None else reply
-    return Watch(memory, scale, judges, follows, jnp.asarray(offset, float), dose, none, none, none, none, trace, reply)
+    return Watch(
+        memory,
+        scale,
+        judges,
+        follows,
+        jnp.asarray(offset, float),
+        dose,
+        0.0 * dose,
+        none,
+        none,
+        none,
+        none,
+        trace,
+        reply,
+    )
 
 
 def starting(rule: Adaptive | None, number: int) -> Memory:
@@ -163,19 +197,24 @@ def starting(rule: Adaptive | None, number: int) -> Memory:
     return Memory(jnp.zeros(number), jnp.zeros(number), jnp.zeros(()), jnp.zeros(()))
 
 
-def following(plan: Plan | None, schedule: Schedule | None, number: int) -> Second:
-    """The plan that follows progression, with its schedule in days since it began; one that never begins, where there is
-    none.
+def following(plan: Plan | None, schedule: Schedule | None, number: int, partner: Schedule | None = None) -> Second:
+    """The plan that follows progression, with its schedule in days since it began and that of a ``partner``; one that never
+    begins, where there is none.
     """
+    ruled_from = np.inf if plan is None else plan.ruled_from
+    rule = starting(None if plan is None else plan.rule, number)
+    doses, beside = (_doses(part, number) for part in (schedule, partner))
+    return Second(np.asarray(plan is not None), doses, np.asarray(float(ruled_from)), rule, beside)
+
+
+def _doses(schedule: Schedule | None, number: int) -> Doses:
+    """A schedule of so many paths; of None, nothing."""
     none = np.zeros(0)
     segments = Schedule(none, none, none) if schedule is None else schedule
     size = SEGMENTS
     while size < len(segments.start):
         size *= SEGMENTS
-    start, stop, dose = (np.tile(np.pad(part, (0, size - len(part))), (number, 1)) for part in segments)
-    ruled_from = np.inf if plan is None else plan.ruled_from
-    rule = starting(None if plan is None else plan.rule, number)
-    return Second(np.asarray(plan is not None), start, stop, dose, np.asarray(float(ruled_from)), rule)
+    return Doses(*(np.tile(np.pad(part, (0, size - len(part))), (number, 1)) for part in segments))
 
 
 def look(memory: Watch, cells: Cells, now: Visit) -> Watch:
@@ -185,8 +224,9 @@ def look(memory: Watch, cells: Cells, now: Visit) -> Watch:
     memory = memory._replace(rule=_where(now.decides & ~now.missed, decide(memory.rule, level), memory.rule))
     ruling = looked & (memory.since(now.day) >= memory.second.ruled_from)
     memory = _decided(memory, level, ruling)
-    going_on = memory.given(now.dose, now.ruled, now.day + memory.offset)
-    course = jnp.where(going_on > 0.0, memory.course + (memory.dose <= 0.0), 0)
+    day = now.day + memory.offset
+    going_on = jnp.maximum(memory.given(now.dose, now.ruled, day), memory.beside(now.partner, day))
+    course = jnp.where(going_on > 0.0, memory.course + (jnp.maximum(memory.dose, memory.partner) <= 0.0), 0)
     judges = tuple(_where(looked, judged(one, now.day, level, course), one) for one in memory.judges)
     row = _where(looked, _in_a_row(memory, judges[0], course), memory.row)
     last = _where(looked, course, memory.last)

@@ -1,6 +1,7 @@
 """The words in which a plan (the treatment to come) is written.
 
-    plan  = [NAME "="] (part | "until" "progression" ":" part "," "then" part)
+    plan  = [NAME "="] (whole | DRUG ":" whole [";" DRUG ":" whole])
+    whole = part | "until" "progression" ":" part "," "then" part
     part  = {piece ","} (piece | rule | "repeat")
     piece = ("on" | "off" | "dose" D) [DAYS]        0 <= D <= 1, 0 < DAYS < inf
     rule  = "adaptive" STOP "/" RESTART ["absolute"]        0 < STOP < RESTART
@@ -9,7 +10,8 @@ Only the last piece of a part may leave DAYS away, and then goes on without end;
 since the pieces then follow each other again and again. A rule goes on without end too: at visits, the drug is stopped when
 the burden falls under STOP of its reference (its value when the part starts; `absolute`: of 1, in the unit of the
 burden), and given again from RESTART of it on. With `until progression` the first part runs until progression is seen at a
-visit, and the second starts on that day. Case does not matter, nor do spaces. A mistake is a `ScheduleError` whose
+visit, and the second starts on that day. With two drugs the first is the one that was fitted; the second is timed and has no
+rule, and both wait for progression or neither does. Case does not matter, nor do spaces. A mistake is a `ScheduleError` whose
 place is the plan and the column (1-based character) of the mistake.
 """
 
@@ -24,6 +26,9 @@ from persist.treatment.tokens import FORMS, Item, Token, fault, items, tokens
 
 WORDS = ("on", "off", "dose", "adaptive", "repeat")
 UNTIL = "write until progression: PLAN, then PLAN, such as until progression: on, then off"
+
+TWO = "write a drug and its plan, twice, such as A: on; B: off 90, on; the first is the drug that was fitted"
+UNTIL_BOTH = "A: until progression: on, then off; B: until progression: off, then on"
 
 _UNTIL = re.compile(r"\s*until\b\s*(?P<what>[^\W\d_]*)\s*(?P<colon>:?)", re.IGNORECASE)
 _LATER = re.compile(r"\b(until)\b|[:;]", re.IGNORECASE)
@@ -47,7 +52,8 @@ class Adaptive(NamedTuple):
 
 class Plan(NamedTuple):
     """A plan as written: its ``name``, its ``text`` without the name, its pieces in order, whether they repeat, and the
-    ``rule`` that follows them, if one does. All this holds until progression where there is a plan for ``then``.
+    ``rule`` that follows them, if one does. All this holds until progression where there is a plan for ``then``. ``drug`` is
+    that which the plan names (empty: none), ``other`` the plan of a second one, called by its name.
     """
 
     name: str
@@ -56,6 +62,8 @@ class Plan(NamedTuple):
     repeat: bool
     rule: Adaptive | None = None
     then: Plan | None = None
+    drug: str = ""
+    other: Plan | None = None
 
     @property
     def ruled_from(self) -> float:
@@ -66,19 +74,58 @@ class Plan(NamedTuple):
 def parse_plan(text: str) -> Plan:
     """Plan from its text, such as ``off 90, on`` or ``holiday=off 90, on``; unnamed, its text is its name.
 
-    Raises `ScheduleError` (plan and column, what, remedy) for anything that is not of the grammar, and for plans for several
+    Raises `ScheduleError` (plan and column, what, remedy) for anything that is not of the grammar, and for plans for three
     drugs and `until progression` within another, which this version does not run.
     """
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     name, at = _name(line)
+    body, ends = line[at:].strip(), [found.start() for found in re.finditer(";", line) if found.start() >= at]
+    if len(ends) > 1:
+        raise fault(line, ends[1] + 1, "a third drug", TWO)
+    begins = [at, *(end + 1 for end in ends)]
+    told = [_of_drug(line[:end], begin) for begin, end in zip(begins, [*ends, len(line)], strict=True)]
+    if len(told) == 1:
+        return told[0]._replace(name=name or body, text=body)
+    first, second = told
+    _check_two(first, second, line, begins[1])
+    return first._replace(name=name or body, text=body, other=second._replace(name=second.drug))
+
+
+def _of_drug(line: str, at: int) -> Plan:
+    """The plan that a line has from ``at`` on, of the drug that it names first, if it names one."""
+    drug, at = _drug(line, at)
     body, begin = line[at:].strip(), _after_until(line, at)
     _refuse_later_forms(line, begin, nested=begin > at)
     written = items(tokens(line, begin), line)
     if begin == at:
-        return Plan(name or body, body, *_part(written, line))
+        return Plan(body, body, *_part(written, line), drug=drug)
     first, second = _parted(written, line)
     after = line[second[0].column - 1 :].strip()
-    return Plan(name or body, body, *_part(first, line), Plan(after, after, *_part(second, line)))
+    return Plan(body, body, *_part(first, line), Plan(after, after, *_part(second, line)), drug)
+
+
+def _drug(line: str, at: int) -> tuple[str, int]:
+    """The drug that stands before the first colon (empty: none does) and the index behind it."""
+    head, colon, _ = line[at:].partition(":")
+    name = head.strip()
+    if not colon or _UNTIL.match(line, at) or any(sign in name for sign in ",/"):
+        return "", at
+    if not name:
+        raise fault(line, at + len(head) + 1, 'no drug before ":"', TWO)
+    return name, at + len(head) + 1
+
+
+def _check_two(first: Plan, second: Plan, line: str, column: int) -> None:
+    """Each of two drugs has its own name; the second no rule; and both wait for progression, or neither."""
+    where = column + len(line[column:]) - len(line[column:].lstrip()) + 1
+    if not (first.drug and second.drug) or first.drug.lower() == second.drug.lower():
+        raise fault(line, where, "two plans do not name two drugs", TWO)
+    if second.rule is not None or (second.then is not None and second.then.rule is not None):
+        what = f"an adaptive plan of a second drug ({second.drug})"
+        raise fault(line, where, f"{what} is not run by this version", "write its days, such as B: on 84, off")
+    if (first.then is None) != (second.then is None):
+        what = "one of two drugs waits for progression and the other does not"
+        raise fault(line, where, what, f"write {UNTIL_BOTH}")
 
 
 def _part(written: list[Item], line: str) -> tuple[tuple[Piece, ...], bool, Adaptive | None]:
@@ -127,8 +174,7 @@ def _refuse_later_forms(line: str, begin: int, *, nested: bool) -> None:
     if not found:
         return
     if found.group().lower() != "until":
-        what = f'a plan for several drugs (with "{found.group()}") is not run by this version yet'
-        raise fault(line, found.start() + 1, what, FORMS)
+        raise fault(line, found.start() + 1, f'"{found.group()}" has no place here', f"for two drugs {TWO}")
     if nested:
         what, remedy = (
             '"until progression" within another',

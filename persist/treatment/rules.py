@@ -34,7 +34,11 @@ class Memory(NamedTuple):
         """The dose from a ``day`` on: the ``planned`` one, or that of the rule where the plan is ``ruled``."""
         return jnp.where(ruled, self.dose, planned)
 
-    def along(self, cells: Any, day: Any, dose: Any, course: Any) -> Memory:
+    def beside(self, planned: Any, day: Any) -> Any:
+        """The dose of a partner: as planned."""
+        return planned
+
+    def along(self, cells: Any, day: Any, dose: Any, course: Any, partner: Any = 0.0) -> Memory:
         """Nothing is remembered of days without a visit."""
         return self
 
