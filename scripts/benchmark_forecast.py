@@ -6,8 +6,8 @@
 The patient (P04 of `data/`) is fitted before the clock starts; plans are `on` and the first of the grids of `persist optimise`,
 a few of each family. The first plan runs once alone before, which compiles: what that took over its share of the ``seconds``
 are the ``compile_seconds``; ``cpu_seconds`` are those of all cores together, which say more where something else runs. Asked
-for are less than 60 seconds on two cores. The step is that of the fastest draw (``step_days``), so patients differ. ``--note``
-goes into the file.
+for are less than 60 seconds on two cores. Each draw takes the step that it needs, so patients differ; ``step_days`` is that of
+the fastest. ``--note`` goes into the file.
 """
 
 from __future__ import annotations

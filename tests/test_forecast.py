@@ -175,7 +175,7 @@ def test_futures_do_not_depend_on_the_chunks(planted, monkeypatch):
 
 def test_the_futures_of_a_draw_are_its_own(planted):
     """Others may be left out, or be so fast that they need far shorter steps."""
-    question = ask(("on", "adaptive 0.5, 1.0"), 200.0, draws=4)
+    question = ask(("on", "adaptive 0.5/1.0"), 200.0, draws=4)
     one = posterior_series(planted)[0]
     look = outcome_module.look_of(one, question)
     at, history = outcome_module.landmark_of(planted, one, look, question)
