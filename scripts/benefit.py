@@ -18,7 +18,8 @@ the horizon is none. Of `spr` there is the share of `TRUTHS` futures of the trut
 
 **Who knows the truth** (`spr` only) searches as `optimise` does, with what `optimise` chose among its plans, by futures of
 the truth in place of posterior draws. ``advised`` is the true mean gain of what was chosen, 0 where it was said to keep to
-the reference; ``best_gain`` that of the plan named best, whatever was said. What all that comes to: `benefit_scores`.
+the reference; ``best_gain`` that of the plan named best, whatever was said. ``oracle`` and ``oracle_at_most`` are a little
+under and over what there is to gain (`benefit_scores.who_knows`). What all that comes to: `benefit_scores`.
 
 Finished patients are kept in the file, and a run that was stopped goes on from them.
 """
@@ -45,6 +46,7 @@ from persist.forecast.candidates import Candidate
 from persist.forecast.endpoints import Rule, time_to_progression
 from persist.forecast.failure import judged_by
 from persist.forecast.landmark import Landmark, Look
+from persist.forecast.optimise import DRAWS as SEARCHED
 from persist.forecast.optimise import subject
 from persist.forecast.search import Subject, Terms, play, search
 from persist.inference import posterior
@@ -62,7 +64,7 @@ PLANS = ("off 56, on", "off 112, on", "on 84, off 84, repeat", "adaptive 0.5/1.0
 HORIZON, EVERY = misfit.HORIZON, misfit.EVERY
 LANDMARK = misfit.COURSE + misfit.PAUSE
 """Day on which the futures of the other families begin."""
-DRAWS, FUTURES = 500, 2
+DRAWS, FUTURES = 500, 1
 """Posterior draws of a forecast, and futures of each."""
 TRUTHS = 400
 """Futures of the truth."""
@@ -130,7 +132,7 @@ def regret(truth: Subject, terms: Terms, best: dict[str, Any]) -> dict[str, Any]
         found[text] = found[text]._replace(halves=(True, True))
     every = list(found.values())
     pools = np.array([one.halves for one in every]).T
-    oracle, place = benefit_scores.who_knows(np.stack([one.gains for one in every]), pools)
+    oracle, most, place = benefit_scores.who_knows(np.stack([one.gains for one in every]), pools)
     gain = 0.0 if text is None else float(found[text].gains.mean())
     return {
         "best": text,
@@ -139,6 +141,7 @@ def regret(truth: Subject, terms: Terms, best: dict[str, Any]) -> dict[str, Any]
         "best_gain": gain,
         "advised": 0.0 if best["keep_reference"] else gain,
         "oracle": oracle,
+        "oracle_at_most": most,
         "oracle_best": REFERENCE if place is None else every[place].candidate.plan.text,
     }
 
@@ -192,7 +195,7 @@ def row_of(family: str, number: int, seed: int) -> dict[str, Any]:
 
 def run(asked: argparse.Namespace) -> int:
     """What is left to do, and what all that is done says."""
-    fitted = {"fit": SETTINGS._asdict(), "effort": (DRAWS, FUTURES, TRUTHS)}
+    fitted = {"fit": SETTINGS._asdict(), "effort": (DRAWS, FUTURES, SEARCHED, TRUTHS)}
     whom = {"design": DESIGNS[PACK], "landmark": LANDMARK, "noise": (misfit.NOISE, misfit.WANDER, misfit.MEMORY)}
     about = kept.about(asked.seed, PACK, "psa", OWN, plans=PLANS, horizon=HORIZON, **fitted, **whom)
     rows = kept.read(asked.output, about)

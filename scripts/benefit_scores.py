@@ -64,8 +64,9 @@ def again(patients: int, rng: np.random.Generator, repeats: int = REPEATS) -> np
 
 
 def with_ends(values: np.ndarray) -> dict[str, float]:
-    """The first of some values, and quantiles of the others."""
-    low, high = np.nanquantile(values[1:], BOUNDS)
+    """The first of some values, and quantiles of those of the others that are known (NaN: none is)."""
+    known = values[1:][~np.isnan(values[1:])]
+    low, high = np.quantile(known, BOUNDS) if len(known) else (math.nan, math.nan)
     return {"mean": float(values[0]), "q05": float(low), "q95": float(high)}
 
 
@@ -141,7 +142,10 @@ def scores(rows: list[dict[str, Any]], futures: int, rng: np.random.Generator) -
     found |= {"reliability": reliability(all_of), "verdicts": verdicts(all_of)}
     if known:
         found["lost"] = {
-            name: lost(*(np.array([one[part] for one in known]) for part in ("oracle", name)), times)
+            name: {
+                oracle: lost(*(np.array([one[part] for one in known]) for part in (oracle, name)), times)
+                for oracle in ("oracle", "oracle_at_most")
+            }
             for name in ("advised", "best_gain")
         }
     return found
@@ -158,15 +162,16 @@ def lost(oracle: np.ndarray, chosen: np.ndarray, times: np.ndarray) -> dict[str,
         return with_ends(np.where(whole > 0.0, times @ (oracle - chosen) / whole, np.nan))
 
 
-def who_knows(gains: np.ndarray, pools: np.ndarray) -> tuple[float, int | None]:
-    """Mean gain of who knows the truth and picks the best of all plans ``(n_plans, n_futures, 1)`` and the reference, and its
-    place (None: the reference). Picked on one half of the futures, valued on the other, and the other way round: without the
-    luck of those that it was picked on.
+def who_knows(gains: np.ndarray, pools: np.ndarray) -> tuple[float, float, int | None]:
+    """Mean gain of who knows the truth and picks the best of all plans ``(n_plans, n_futures, 1)`` and the reference: picked on
+    one half of the futures and valued on the other, and the other way round; the same on all of them; and the place of the best
+    (None: the reference). The first lacks what a half picks wrongly, the second has the luck of the futures that it was
+    picked on: what there is to gain lies between them, on average.
     """
     stay = np.zeros((1, *gains.shape[1:]))
     found = choose(np.concatenate([stay, gains]), np.concatenate([np.ones((2, 1), bool), pools], axis=1))
     assert found is not None  # the reference is open to both halves
-    return float(found.honest.mean()), found.best - 1 if found.best else None
+    return float(found.honest.mean()), found.naive, found.best - 1 if found.best else None
 
 
 def table(found: dict[str, Any], say: Callable[[str], None] = print) -> None:
@@ -182,7 +187,8 @@ def table(found: dict[str, Any], say: Callable[[str], None] = print) -> None:
         right = f", right {row['right']:.0%} ({row['q05']:.0%} to {row['q95']:.0%})" if "right" in row else ""
         say(f"  {name:<12} {row['n']:>4} of {row['patients']} patients{right}")
     for name, row in found.get("lost", {}).items():
-        say(f"  lost by {name:<10} {_with_ends(row)} of the gain of who knows the truth")
+        ends = " to ".join(_with_ends(row[oracle]) for oracle in ("oracle", "oracle_at_most"))
+        say(f"  lost by {name:<10} {ends} of the gain of who knows the truth")
 
 
 def _with_ends(row: dict[str, float]) -> str:

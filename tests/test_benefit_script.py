@@ -39,7 +39,9 @@ def rows_of(rng: np.random.Generator, patients: int, sure: float = 1.0) -> list[
             days = 28.0 if gained else -28.0 * (rng.uniform() < 0.5)
             verdict = "benefit" if said >= 0.9 else "cannot tell"
             plans[name] = {"probability": said, "verdict": verdict, "realised": float(days), "share": share}
-        found.append({"plans": plans, "optimise": {"oracle": 10.0, "advised": 9.5, "best_gain": 8.0}})
+        found.append(
+            {"plans": plans, "optimise": {"oracle": 10.0, "oracle_at_most": 12.0, "advised": 9.5, "best_gain": 8.0}}
+        )
     return found
 
 
@@ -103,10 +105,26 @@ def test_scores_of_a_right_forecast_and_of_one_that_knows_nothing() -> None:
     said = []
     benefit_scores.table(found, said.append)
     assert any("lost by advised" in line for line in said)
+    told = {(name, oracle): one["mean"] for name, row in found["lost"].items() for oracle, one in row.items()}
+    assert told["advised", "oracle"] == pytest.approx(0.05)
+    assert told["best_gain", "oracle_at_most"] == pytest.approx(1.0 / 3.0)
     all_of = benefit_scores.told(rows)
     base = np.array([np.mean(all_of.gained[all_of.plan == plan]) for plan in all_of.plan])
     nothing = benefit_scores.skill(all_of._replace(probability=base), np.ones((1, 400)))
     assert nothing[0, 1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_where_nothing_gained_there_is_no_skill_to_tell() -> None:
+    rows = rows_of(np.random.default_rng(0), 3)
+    for row in rows:
+        for one in row["plans"].values():
+            one["realised"], one["share"] = 0.0, None
+    found = benefit_scores.scores([row | {"optimise": None} for row in rows], FUTURES, np.random.default_rng(1))
+    assert found["auc"] is None
+    assert np.isnan(found["brier_skill"]["mean"])
+    assert "lost" not in found
+    assert "slope_of_share" not in found
+    benefit_scores.table(found, lambda line: None)
 
 
 def test_a_harm_is_right_where_time_was_lost() -> None:
@@ -134,16 +152,15 @@ def test_who_chooses_as_one_who_knows_loses_nothing() -> None:
 def test_of_plans_worth_nothing_who_knows_gains_nothing() -> None:
     """Valued on the futures that it was picked on, the best of many would seem to gain."""
     every = [np.random.default_rng(number).normal(0.0, 30.0, (20, 40, 1)) for number in range(2000)]
-    honest = [benefit_scores.who_knows(gains, np.ones((2, 20), bool))[0] for gains in every]
+    honest, naive, _ = zip(*(benefit_scores.who_knows(gains, np.ones((2, 20), bool)) for gains in every), strict=True)
     laws.check_mean(honest, 0.0)
-    naive = [max(0.0, float(gains.mean(axis=(1, 2)).max())) for gains in every]
     laws.must_fail(lambda: laws.check_mean(naive, 0.0))
 
 
 def test_who_knows_keeps_to_the_reference_where_all_lose() -> None:
     gains = np.stack([np.full((8, 1), -5.0), np.full((8, 1), -1.0)])
-    assert benefit_scores.who_knows(gains, np.ones((2, 2), bool)) == (0.0, None)
-    assert benefit_scores.who_knows(-gains, np.ones((2, 2), bool)) == (5.0, 0)
+    assert benefit_scores.who_knows(gains, np.ones((2, 2), bool)) == (0.0, 0.0, None)
+    assert benefit_scores.who_knows(-gains, np.ones((2, 2), bool)) == (5.0, 5.0, 0)
 
 
 # ---------------------------------------------------------------- futures of other models
