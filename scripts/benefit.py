@@ -65,8 +65,8 @@ HORIZON, EVERY = misfit.HORIZON, misfit.EVERY
 LANDMARK = misfit.COURSE + misfit.PAUSE
 """Day on which the futures of the other families begin."""
 DRAWS, FUTURES = 500, 1
-"""Posterior draws of a forecast, and futures of each."""
-TRUTHS = 400
+"""Posterior draws of a forecast, and futures of each draw, in a search too (whose own are two: half the time)."""
+TRUTHS = 200
 """Futures of the truth."""
 SETTINGS = Settings(pack=PACK, chains=4, warmup=480, draws=320, doublings=1)
 """How patients are fitted."""
@@ -99,7 +99,7 @@ def of_model(number: int, seed: int) -> dict[str, Any]:
     one = virtual(seed, number, PACK, OWN, design)
     result = fit(one.table, SETTINGS._replace(seed=seed, reference=design.reference))
     who, plans = forecast(result, one.series, seed)
-    asked = wanted(HORIZON, visit_every=EVERY, seed=seed)
+    asked = wanted(HORIZON, visit_every=EVERY, replicates=FUTURES, seed=seed)
     best = optimise(result, asked)["patients"][one.series.patient_id]
     truth, terms = of_truth(one, who.look), asked.terms._replace(replicates=1)
     for played in play(truth, terms, named())[1]:
