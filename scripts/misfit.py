@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import kept
@@ -38,7 +39,12 @@ STEP = 0.25
 NOISE, WANDER, MEMORY = 0.08, 0.2, 60.0
 FLOOR = 0.05
 
+DAYS = np.arange(0.0, LAST + 1e-6, EVERY)
+"""Days of the visits."""
+
 type Growth = Callable[[np.ndarray, float, float], np.ndarray]
+type Given = Callable[[float, list[float]], float]
+"""The dose from a day on, which may hang on the burdens measured up to it."""
 
 
 def lotka_volterra(rng: np.random.Generator) -> tuple[np.ndarray, Growth]:
@@ -90,28 +96,59 @@ def doses(day: float) -> float:
     return 1.0 if day % (COURSE + PAUSE) < COURSE else 0.0
 
 
-def patient(family: str, number: int, seed: int) -> Series:
-    """One patient, as measured throughout."""
+class Tumour(NamedTuple):
+    """A tumour of a family: its variables at the ``start``, its ``law``, how many of them are ``cells``; and what the log
+    burden at the visits has besides, its ``wander`` and the ``error`` of measurement ``(n_visits,)``.
+    """
+
+    start: np.ndarray
+    law: Growth
+    cells: int
+    wander: np.ndarray
+    error: np.ndarray
+
+
+def tumour(family: str, number: int, seed: int) -> Tumour:
+    """The tumour of one patient."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key(seed, "misfit", family, str(number)))))
     make, cells = FAMILIES[family]
-    state, law = make(rng)
-    exposure, onset, washout = 0.0, 5.0, 20.0
-    days, level = np.arange(0.0, LAST + 1e-6, EVERY), []
+    start, law = make(rng)
+    drift, decay = WANDER * rng.standard_normal(len(DAYS)), np.exp(-EVERY / MEMORY)
+    for visit in range(1, len(DAYS)):
+        drift[visit] = decay * drift[visit - 1] + np.sqrt(1.0 - decay**2) * drift[visit]
+    return Tumour(start, law, cells, drift, NOISE * rng.standard_normal(len(DAYS)))
+
+
+def measured(one: Tumour, given: Given) -> np.ndarray:
+    """The burden at each of the `DAYS`, as measured, above any floor, where doses are ``given`` from the first day on."""
+    state, exposure, onset, washout = one.start, 0.0, 5.0, 20.0
+    burden: list[float] = []
     for step in range(round(LAST / STEP) + 1):
         if (step * STEP) % EVERY < 1e-9:
-            level.append(np.log(state[:cells].sum()))
-        dose = doses(step * STEP)
+            level, at = np.log(state[: one.cells].sum()), len(burden)
+            burden.append(float(np.exp(level + one.wander[at] + one.error[at])))
+        dose = given(step * STEP, burden)
         exposure += (dose - exposure) * (1.0 - np.exp(-STEP / (onset if dose > exposure else washout)))
-        half = state + 0.5 * STEP * law(state, exposure, dose)
-        state = np.maximum(state + STEP * law(half, exposure, dose), 1e-12)
-    drift, decay = WANDER * rng.standard_normal(len(days)), np.exp(-EVERY / MEMORY)
-    for visit in range(1, len(days)):
-        drift[visit] = decay * drift[visit - 1] + np.sqrt(1.0 - decay**2) * drift[visit]
-    burden = np.exp(np.array(level) + drift + NOISE * rng.standard_normal(len(days)))
+        half = state + 0.5 * STEP * one.law(state, exposure, dose)
+        state = np.maximum(state + STEP * one.law(half, exposure, dose), 1e-12)
+    return np.array(burden)
+
+
+def patient(family: str, number: int, seed: int) -> Series:
+    """One patient, as measured throughout."""
+    burden = measured(tumour(family, number, seed), lambda day, _: doses(day))
     mark = np.where(burden < FLOOR, -1, 0)
     starts = np.arange(0.0, LAST, COURSE + PAUSE)
     schedule = Schedule(starts, np.minimum(starts + COURSE, LAST), np.ones(len(starts)))
-    return Series(f"{family} {number}", "psa", "ng/mL", days, np.maximum(burden, FLOOR), mark, {"drug": schedule})
+    return Series(f"{family} {number}", "psa", "ng/mL", DAYS, np.maximum(burden, FLOOR), mark, {"drug": schedule})
+
+
+def seen_at_first(series: Series) -> Series:
+    """The series up to the start of the second course, as a fit sees it."""
+    landmark = COURSE + PAUSE
+    early = series.day <= landmark
+    given = _until(series.schedules["drug"], landmark)
+    return Series(*series[:3], *(part[early] for part in series[3:6]), {"drug": given})
 
 
 def on_days(recorded: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -126,10 +163,7 @@ def score(series: Series, seed: int) -> dict[str, object]:
     """Which of the later values lie in their 90 % intervals."""
     landmark = COURSE + PAUSE
     early = series.day <= landmark
-    cut = Series(
-        *series[:3], *(part[early] for part in series[3:6]), {"drug": _until(series.schedules["drug"], landmark)}
-    )
-    result = fit(Table((cut,), (), ""), Settings(seed=seed, draws=320))
+    result = fit(Table((seen_at_first(series),), (), ""), Settings(seed=seed, draws=320))
     futures = forecast_plans(result, ask([PLAN], HORIZON, visit_every=EVERY, draws=500, seed=seed))["futures"]
     quantile = futures["measured"].values[0, 0]
     place = on_days(futures["day"].values[0, 0], series.day[~early] - landmark)
