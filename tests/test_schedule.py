@@ -133,9 +133,8 @@ def test_a_plan_may_be_named() -> None:
         ("until progression: until progression: on, then off, then on", 20, "within another", "write it once"),
         ("until progression: on 90, then off", 20, "does not say what follows", "end with on, off"),
         ("until progression: on, then off 90", 29, "does not say what follows", "end with on, off"),
-        ("until progression: A: on, then off", 21, "several drugs", "this version runs on, off"),
+        ("until progression: A: on, then off", 21, '":" has no place here', "for two drugs write A: until progression"),
         ("on 9, then off", 7, '"then" without "until progression:"', "until progression: PLAN, then PLAN"),
-        ("x=A: on; B: off 90, on", 4, "several drugs", "this version runs on, off"),
     ],
 )
 def test_a_mistake_has_its_column_and_its_remedy(text: str, column: int, what: str, remedy: str) -> None:

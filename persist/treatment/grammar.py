@@ -174,7 +174,8 @@ def _refuse_later_forms(line: str, begin: int, *, nested: bool) -> None:
     if not found:
         return
     if found.group().lower() != "until":
-        raise fault(line, found.start() + 1, f'"{found.group()}" has no place here', f"for two drugs {TWO}")
+        two = f"write {UNTIL_BOTH}" if nested else TWO
+        raise fault(line, found.start() + 1, f'"{found.group()}" has no place here', f"for two drugs {two}")
     if nested:
         what, remedy = (
             '"until progression" within another',
