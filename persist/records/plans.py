@@ -83,7 +83,8 @@ def _one_drug(sheet: Sheet) -> tuple[str, str]:
         refuse_control(row, "drug")
         if first is not None and row.values["drug"] != first.values["drug"]:
             what = f"{row.values['drug']!r} beside {first.values['drug']!r} of row {first.line}"
-            raise row.fault("drug", what, "a table is of one drug: keep its rows, and write plans of two by --plan 'A: PLAN; B: PLAN'")
+            remedy = "a table is of one drug: keep its rows, and write plans of two by --plan 'A: PLAN; B: PLAN'"
+            raise row.fault("drug", what, remedy)
         first = first or row
     if first is None or not first.values["drug"]:
         return "", ""
