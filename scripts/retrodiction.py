@@ -7,7 +7,7 @@ Virtual patients are drawn from the clinical priors as they stand, nothing is fi
 trial of the published size would show (arms drawn from them, patients of their own in each); and whether it is right. A
 schedule is right by its sign (the hazard ratio over or under 1; neutral: within exp(+-0.1)), a rate within 15 points.
 
-    hazard ratio = (events / time at risk) of a plan over that of the reference, times cut at the horizon
+    hazard ratio = (events / time at risk) of a plan over that of the reference, times from randomisation, cut at the horizon
 
 which is that of constant hazards, and close to Cox's where hazards are proportional. A tool that always favours a holiday, or
 never does, fails.
@@ -43,12 +43,12 @@ RESAMPLED = 2000
 NO_DRUG = Schedule(np.zeros(0), np.zeros(0), np.zeros(0))
 
 ELIGIBLE: dict[str, Callable[[list[Futures], Trial], np.ndarray]] = {
-    "no progression by day 56": lambda arms, _: arms[0].time_to_progression > 56.0,
-    "no progression by day 182": lambda arms, _: arms[0].time_to_progression > 182.0,
+    "no progression by day 56": lambda arms, _: ~(arms[0].time_to_progression <= 56.0),
+    "no progression by day 182": lambda arms, _: ~(arms[0].time_to_progression <= 182.0),
     "progressed": lambda arms, _: np.isfinite(arms[0].seen),
     "progressed after 6 months": lambda arms, _: np.isfinite(arms[0].seen) & (arms[0].seen > 182.0),
     "stopped when the rule began": lambda arms, trial: _stopped_first(arms[1], trial),
-    "ever stopped": lambda arms, _: np.isfinite(arms[1].stopped),
+    "ever stopped": lambda arms, _: arms[1].stopped <= arms[0].time_to_progression,
 }
 """Who of the paths ``(n, 1)`` would have been in the trial."""
 
@@ -68,7 +68,7 @@ def untreated(trial: Trial, patients: int, seed: int) -> Landmark:
     values["settled_burden"] = values["settled_burden"] * trial.first
     day, burden = np.zeros(1), np.full(1, trial.first)
     one = Series("virtual", trial.observable, "", day, burden, np.zeros(1, int), {"drug": NO_DRUG})
-    at = landmark(values, case(pad([one], pack="clinical"), 0, counted=False), (0.0, trial.first), kind, None)
+    at = landmark(values, case(pad([one], pack="clinical"), 0, counted=False), (0.0, trial.first), kind, trial.first)
     spread = values["wander_sd"][:, None, None] * np.eye(2)
     return at._replace(wander_mean=np.zeros((patients, 2)), wander_root=spread)
 
@@ -97,10 +97,17 @@ def ends(arms: list[Futures], trial: Trial) -> list[tuple[np.ndarray, np.ndarray
             found.append((np.isfinite(arm.flared[counted]).astype(float), np.ones(counted.sum(), bool)))
         else:
             after = trial.asked == "hazard ratio after progression"
-            begin = arm.seen[which] if after else np.zeros(which.sum())
+            begin = arm.seen[which] if after else np.full(which.sum(), _randomised(trial))
             end = (arm.reached if after else arm.time_to_progression)[which]
             found.append((np.minimum(end, trial.horizon) - begin, end <= trial.horizon))
     return found
+
+
+def _randomised(trial: Trial) -> float:
+    """The day from which times count."""
+    if trial.eligible == "stopped when the rule began":
+        return parse_plan(trial.plans[1]).ruled_from
+    return 56.0 if trial.eligible == "no progression by day 56" else 0.0
 
 
 def hazard(times: np.ndarray, events: np.ndarray) -> float:
@@ -168,10 +175,11 @@ def by_clone(arms: list[Futures], trial: Trial) -> dict[str, Any] | None:
 
 def carry_out(asked: argparse.Namespace) -> int:
     """Every question once; those that stand in the file are not asked again."""
-    about = kept.about(asked.seed, "clinical", "psa", patients=asked.patients)
+    questions = (*SCHEDULES, *BEYOND, *RATES)
+    about = kept.about(asked.seed, "clinical", "psa", patients=asked.patients, questions=questions, version=2)
     rows = kept.read(asked.output, about)
     done = {one["trial"] for one in rows}
-    for trial in (*SCHEDULES, *BEYOND, *RATES):
+    for trial in questions:
         if trial.name not in done:
             rows.append(row(trial, asked.patients, asked.seed))
             kept.keep(asked.output, about, rows)

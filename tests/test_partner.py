@@ -19,7 +19,9 @@ from persist.dynamics.checks import Method
 from persist.dynamics.paths import Course, Lanes, Partner
 from persist.dynamics.trajectories import steered
 from persist.errors import ScheduleError, UsageError
+from persist.forecast import beyond
 from persist.forecast.endpoints import RULES, judge
+from persist.forecast.optimise import wanted
 from persist.forecast.order import order
 from persist.forecast.outcome import ask, forecast
 from persist.forecast.partner import drawn, parse_effect
@@ -27,6 +29,7 @@ from persist.forecast.visits import Scale
 from persist.forecast.watch import watch
 from persist.inference import store
 from persist.records.table import read
+from persist.report.patient import _never_judged
 from persist.treatment.grammar import parse_plan
 from persist.types import Cells, Exposure, Grid, Rates
 
@@ -64,6 +67,8 @@ def test_each_drug_has_its_plan() -> None:
         ("A: until progression: on, then off; B: on", "one of two drugs waits for progression", 37),
         (": on", 'no drug before ":"', 1),
         ("A: B: on", '":" has no place here', 5),
+        ("off 90: on", '"off 90" before ":" is no drug', 7),
+        ("untilx: on", '"untilx" before ":" is no drug', 7),
         ("A: on; B: of", 'unknown word "of"', 11),
     ],
 )
@@ -166,11 +171,13 @@ def test_a_second_drug_that_is_never_given_changes_nothing(planted, told) -> Non
     ].to_dataset()
     for name in ("time_to_progression", "burden_time"):
         np.testing.assert_allclose(ends[name].sel(plan="idle"), ends[name].sel(plan="on"), rtol=1e-12)
-    # beside other plans too, but for the shorter steps that a second drug may ask for
-    same = np.mean(
-        ends["time_to_progression"].sel(plan="on").values == alone["time_to_progression"].sel(patient="P02", plan="on")
+    weak = parse_effect("B: kill_s=1e-9")  # asks for no shorter steps
+    question = ask(
+        ("on", "A: on; B: on 60, off"), 420.0, draws=40, replicates=2, visit_every=28.0, start=1100.0, partner=weak
     )
-    assert same > 0.5
+    beside = forecast(planted, question)["endpoints"].to_dataset().sel(patient="P02", plan="on")
+    for name in ("time_to_progression", "burden_time"):
+        np.testing.assert_array_equal(beside[name], alone[name].sel(patient="P02", plan="on"))
 
 
 def test_a_switch_is_the_same_up_to_progression_and_better_from_there(told) -> None:
@@ -207,6 +214,8 @@ def test_a_drug_between_lowers_the_burden_that_a_rechallenge_meets(told) -> None
         (("on", "A: on; B: on"), None, "nothing is known of what B does"),
         (("on", "A: on; C: on"), STRONG, "nothing is known of what C does"),
         (("on", "off"), STRONG, "no plan gives B"),
+        (("A: on", "B: on", "A: on; B: on"), STRONG, "B stands first here"),
+        (("A: on", "C: on"), None, "C stands first here"),
     ],
 )
 def test_plans_and_what_is_known_of_the_second_drug_go_together(plans, effect, said) -> None:
@@ -225,9 +234,27 @@ def test_the_first_drug_is_the_one_that_was_fitted(planted) -> None:
         forecast(named, ask(("B: on; A: off",), 60.0, draws=10, replicates=1, partner=parse_effect("A: kill_s=0.1")))
 
 
-def test_a_simulation_is_of_one_drug() -> None:
+def test_a_simulation_and_a_search_are_of_one_drug() -> None:
     with pytest.raises(UsageError, match="a simulation is of one drug"):
         order("A: on; B: off", 10)
+    for reference in ("A: on; B: off", "A: on"):
+        with pytest.raises(UsageError, match="a search is of one drug"):
+            wanted(100.0, reference=reference)
+
+
+def test_a_page_does_not_call_unjudged_what_the_second_drug_makes_judged(planted) -> None:
+    made = forecast(planted, ask(("on", "A: off; B: on"), 420.0, draws=10, replicates=1, partner=parse_effect(STRONG)))
+    one, asked = store.attribute(made, "summary")["P02"], store.attribute(made, "settings")
+    assert one["plans"]["A: off; B: on"]["days_on_drug"] == 0.0
+    assert one["plans"]["A: off; B: on"]["judged"]
+    assert not _never_judged(one, "A: off; B: on", asked)
+
+
+def test_why_nothing_is_compared_after_progression_is_said_of_two_drugs_too(planted) -> None:
+    made = forecast(planted, ask((SWITCH,), 60.0, draws=10, replicates=1, partner=parse_effect(STRONG)))
+    said = beyond.sentences(store.attribute(made, "summary")["P02"]["after"], store.attribute(made, "settings"))
+    assert len(said) == 1
+    assert "nothing can be compared" in said[0]
 
 
 def test_the_command_takes_it_and_says_what_is_wrong(tmp_path, planted) -> None:

@@ -57,17 +57,30 @@ def test_a_response_by_hand() -> None:
     assert played(weeks, [100, 200, 90, 80, 70], [0, 1, 1, 1, 1], within=27.0) == (28.0, INF)
 
 
-def test_only_a_stop_and_what_follows_tells_what_the_tumour_was() -> None:
+def test_only_a_stop_tells_what_the_tumour_was() -> None:
     reply, none = waiting(2, PSA, 1.0, 4), jnp.zeros(2)
     never = jnp.zeros(2, bool)
     reply = given(reply, -3.0, Cells(none + 3.0, none + 1.0, none), never, never)
-    np.testing.assert_array_equal(reply.persister_at_stop, 0.25)
     reply = given(reply, 5.0, Cells(none, none + 1.0, none + 1.0), jnp.array([True, False]), never)
-    np.testing.assert_array_equal(reply.resistant_at_stop, [0.5, 0.0])
+    np.testing.assert_array_equal(reply.resistant_at_stop, [0.5, np.nan])  # the second was stopped before the landmark
     reply = given(reply, 9.0, Cells(none + 1.0, none, none), never, ~never)
     reply = given(reply, 10.0, Cells(none, none, none + 1.0), ~never, never)
-    np.testing.assert_array_equal(reply.resistant_at_stop, [0.5, 0.0])  # a stop after the restart is not its
+    np.testing.assert_array_equal(reply.resistant_at_stop, [0.5, np.nan])  # a stop after the restart is not its
     np.testing.assert_array_equal(reply.restarted, 9.0)
+
+
+def test_a_first_course_is_no_restart_and_nothing_no_response() -> None:
+    reply, none, no = waiting(1, PSA, 5.0, 4, treated=False), jnp.zeros(1), jnp.zeros(1, bool)
+    cells = Cells(none + 1.0, none, none)
+    reply = given(reply, 0.0, cells, no, ~no)
+    assert reply.restarted[0] == INF
+    reply = given(given(reply, 28.0, cells, ~no, no), 56.0, cells, no, ~no)
+    assert reply.restarted[0] == 56.0
+    gone = waiting(1, PSA, 0.0, 4)
+    gone = given(gone, 0.0, cells, no, ~no)
+    for day in (28.0, 56.0):
+        gone = measured(gone, day, none)
+    assert gone.responded[0] == INF
 
 
 @pytest.mark.parametrize("rule", [PSA, RESPONSES["relative"], RESPONSES["recist"]])
@@ -161,6 +174,16 @@ def test_a_forecast_tells_response_and_where_it_comes_from(told) -> None:
     words = rechallenge.rule_in_words(asked)
     assert "down by 50 %" in words
     assert "confirmed 21 days later, within 112 days" in words
+
+
+def test_a_value_from_before_a_long_holiday_is_no_baseline() -> None:
+    """Seen last and stopped on day 720: from 1040 on, no value tells what the burden was when the drug is given again."""
+    table = read(fakes.DATA / "burden.csv", fakes.DATA / "treatments.csv", observable="psa", patients=("P01",))
+    planted = fakes.posterior(table, {"P01": fakes.truth("P01")})
+    day = float(table.series[0].day[-1])
+    asked = ask(("on",), 300.0, draws=10, replicates=1, start=day + 200.0)
+    found = store.attribute(forecast(planted, asked), "summary")["P01"]["plans"]["on"]["rechallenge"]
+    assert found is None or found["probability"] is None
 
 
 def test_screen_and_page_say_it(told) -> None:

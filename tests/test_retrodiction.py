@@ -65,10 +65,11 @@ def test_the_hazard_ratio_is_that_of_the_hazards() -> None:
 
 
 def test_who_is_in_and_what_is_counted() -> None:
-    stops = arm(time_to_progression=[90, 400, INF], stopped=[244, 272, 244], seen=[INF] * 3)
+    stops = arm(time_to_progression=[290, 400, INF], stopped=[244, 272, 244], seen=[INF] * 3)
     psa = SCHEDULES[1]
-    found = retrodiction.ends([arm(time_to_progression=[80, 300, INF]), stops], psa)
-    np.testing.assert_array_equal(found[0][0], [80.0, psa.horizon])  # the second never stopped when the rule began
+    found = retrodiction.ends([arm(time_to_progression=[300, 500, INF]), stops], psa)
+    begin = 244.0  # of those who stopped when the rule began: the second did not, and no time counts before
+    np.testing.assert_array_equal(found[0][0], [300.0 - begin, psa.horizon - begin])
     np.testing.assert_array_equal(found[1][1], [True, False])
     again = arm(
         seen=[100, 200, INF, 300],
@@ -119,3 +120,5 @@ def test_a_question_runs_from_the_priors_to_its_row() -> None:
     rate = RATES[0]._replace(plans=("until progression: on, then off 28, on",), horizon=400.0, eligible="progressed")
     parts = retrodiction.row(rate, 24, 0)["by_clone"]
     assert set(parts) == {"with", "without"}
+    (arm_of,) = retrodiction.arms_of(RATES[2]._replace(horizon=700.0), 12, 0)
+    np.testing.assert_array_equal(arm_of.restarted, 502.0)  # not the first day, on which no drug is given again

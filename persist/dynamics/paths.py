@@ -204,12 +204,12 @@ def steer(
 
     def given(memory: Remembers, planned: tuple[Array, Array, Array], day: Array) -> tuple[Array, Array]:
         dose, ruled, other = planned
-        second = jnp.zeros(()) if partner is None else memory.beside(other, day)
-        return jnp.broadcast_to(memory.given(dose, ruled, day), shape), jnp.broadcast_to(second, shape)
+        both = memory.given(dose, ruled, day), jnp.zeros(()) if partner is None else memory.beside(other, day)
+        return jnp.broadcast_to(both[0], shape), jnp.broadcast_to(both[1], shape)
 
     def step(carry: _Steer, piece: Any) -> tuple[_Steer, None]:
         at, (here, visit, day, following) = carry, piece
-        rates, second = _beside(lanes.rates, partner, at.partner, here.length)
+        rates, reached = _beside(lanes.rates, partner, at.partner, here.length)
         lag = jnp.where(at.dose > at.level, rates.onset_days, rates.washout_days)
         exposure, potency = attenuated_step(Exposure(at.level, at.dose, lag), rates, here.length, at.potency)
         state = _moved(engine, pace, sampling.substream(streams, here.number), at.cells, rates, exposure, here.length)
@@ -222,7 +222,7 @@ def steer(
         memory = memory.along(state, day, dose, course, other)
         record = at.record.at[here.place].set(jnp.stack([*state, jnp.where(treated, course, 0).astype(float), dose]))
         spent = (at.on + here.length * (at.dose > 0), at.dosed + here.length * at.dose)
-        return _Steer(state, level, potency, Second(second, other), memory, dose, course, *spent, record), None
+        return _Steer(state, level, potency, Beside(reached, other), memory, dose, course, *spent, record), None
 
     visit = jnp.asarray(plan.visit)
     none = jnp.zeros(visit.shape) if plan.partner is None else plan.partner
@@ -235,7 +235,7 @@ def steer(
         cells=cells,
         level=jnp.broadcast_to(jnp.asarray(lanes.level, float), shape),
         potency=None if lanes.potency is None else jnp.broadcast_to(jnp.asarray(lanes.potency, float), shape),
-        partner=Second(jnp.broadcast_to(0.0 if partner is None else partner.level, shape), other),
+        partner=Beside(jnp.broadcast_to(0.0 if partner is None else partner.level, shape), other),
         memory=lanes.memory.along(cells, jnp.zeros(()), first, course, other),
         dose=first,
         course=course,
@@ -249,14 +249,14 @@ def steer(
     return Steered(Cells(*seen[:3]), seen[3].astype(int), seen[4], end.on, end.dosed, end.memory.marks)
 
 
-class Second(NamedTuple):
+class Beside(NamedTuple):
     """The exposure ``level`` of a partner now, and its dose from now on, ``target``, each ``(n,)``."""
 
     level: Array
     target: Array
 
 
-def _beside(rates: Rates, partner: Partner | None, at: Second, length: Array) -> tuple[Rates, Array]:
+def _beside(rates: Rates, partner: Partner | None, at: Beside, length: Array) -> tuple[Rates, Array]:
     """The rates over a step with a partner's kills in them, and its exposure at the end."""
     if partner is None:
         return rates, at.level
@@ -281,7 +281,7 @@ class _Steer(NamedTuple):
     cells: Cells
     level: Array
     potency: Array | None
-    partner: Second
+    partner: Beside
     memory: Any
     dose: Array
     course: Array

@@ -8,7 +8,7 @@ import numpy as np
 
 from persist.errors import UsageError
 from persist.forecast.endpoints import Rule, label, rule_for
-from persist.forecast.partner import Effect, check_partner, told
+from persist.forecast.partner import Effect, check_names, check_partner, told
 from persist.forecast.reply import RESPONSE_DAYS
 from persist.forecast.trace import LIMIT
 from persist.records.plans import read_plans
@@ -66,6 +66,7 @@ def ask(plans: Sequence[str], horizon: float, table: str | Path | None = None, *
     if not 0.0 < horizon < np.inf:
         raise UsageError(f"the horizon is {horizon:g} days", where="--horizon", remedy="give a number of days over 0")
     check_partner(parsed, options.get("partner"))
+    check_names(parsed)
     return Ask(parsed, float(horizon), **options)
 
 

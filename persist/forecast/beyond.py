@@ -129,7 +129,7 @@ def sentences(after: dict[str, Any], asked: dict[str, Any]) -> list[str]:
             continue
         if told["reference"] is not None:
             said.append(sentence(plan, told["reference"], told, asked["burden_limit"], asked["horizon"]))
-        elif asked["plans"][plan].lower().startswith("until"):
+        elif "until progression" in " ".join(asked["plans"][plan].lower().split()):
             said.append(f'Of what follows progression under "{plan}" nothing can be compared: {told["reason"]}.')
     return said
 

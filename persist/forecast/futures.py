@@ -58,7 +58,8 @@ def run(
     ``partner`` as of `Patient`.
     """
     before = bool(dose_at(history, at.day - 1e-6) > 0.0)
-    who = Patient(seed, name, at, look, rule, replicates, before, missed, limit, others, within, partner)
+    treated = bool(np.any((history.start < at.day) & (history.dose > 0.0)))
+    who = Patient(seed, name, at, look, rule, replicates, before, missed, limit, others, within, partner, treated)
     all_of = agendas(who, history, plans)
     grids = [*_likely(look.start + look.horizon - at.day), *(one.steps for one in all_of)]
     steps = _steps(at, grids)

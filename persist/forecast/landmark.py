@@ -62,7 +62,7 @@ class Patient(NamedTuple):
     """What the futures of one patient have in common; ``before``: on drug up to the landmark; ``missed``: the probability that
     a visit does not take place; ``limit``: that of the burden after progression, over what it was then;
     ``others``: rules of progression that are judged beside; ``within``: days in which a response to a restart counts;
-    ``partner``: what each draw takes a second drug to do (None: no plan has one).
+    ``partner``: what each draw takes a second drug to do (None: no plan has one); ``treated``: on drug ever before.
     """
 
     seed: int
@@ -77,6 +77,7 @@ class Patient(NamedTuple):
     others: tuple[Rule, ...] = ()
     within: float = RESPONSE_DAYS
     partner: Partner | None = None
+    treated: bool = True
 
     @property
     def response(self) -> Response:

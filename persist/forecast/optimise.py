@@ -19,6 +19,7 @@ from persist.forecast.outcome import Ask, ask, landmark_of, look_of
 from persist.forecast.search import Found, Played, Subject, Terms, judged, play, search
 from persist.inference import posterior, store
 from persist.records.text import did_you_mean
+from persist.treatment.grammar import parse_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +64,9 @@ def wanted(
         if name not in OPTIONS:
             what = f"a search has no option {name}"
             raise UsageError(what, where="optimise", remedy=f"choose {', '.join(OPTIONS)}")
+    if (named := parse_plan(reference)).drug or named.other is not None:
+        remedy = "write the plan of the fitted drug alone, without its name, such as on"
+        raise UsageError("a search is of one drug, the fitted one", where=f'--reference "{reference}"', remedy=remedy)
     question = ask([reference], horizon, draws=draws, **options)
     if question.draws < 4:
         raise UsageError(f"{question.draws} draws cannot be halved", where="--draws", remedy="give 4 or more")

@@ -64,7 +64,7 @@ def _term(term: str, text: str) -> tuple[str, tuple[float, float]]:
     except ValueError:
         raise _wrong(text, f'"{ends}" is no number and no range') from None
     if not 0.0 <= pair[0] <= pair[1] < math.inf or (dots and pair[0] <= 0.0):
-        raise _wrong(text, f"{name}={ends} is not a range of rates")
+        raise _wrong(text, f"{name}={ends} is not a range of rates (from a low end over 0 to a higher one)")
     return name, pair
 
 
@@ -86,6 +86,22 @@ def check_partner(plans: tuple[Plan, ...], effect: Effect | None) -> None:
     if effect is not None and not second:
         what = f"no plan gives {effect.drug}"
         raise UsageError(what, where="--partner", remedy=f'write --plan "A: on; {effect.drug}: on", A the fitted drug')
+
+
+def check_names(plans: tuple[Plan, ...]) -> None:
+    """`UsageError` where plans name several drugs first, or one of them first and second: the first is the fitted one."""
+    first: dict[str, Plan] = {}
+    for plan in (plan for plan in plans if plan.drug):
+        first.setdefault(plan.drug.lower(), plan)
+    second = {plan.other.name.lower() for plan in plans if plan.other is not None}
+    odd = [plan for name, plan in first.items() if name in second] or list(first.values())[1:]
+    if odd:
+        what = (
+            f"{odd[0].drug} stands first here and is not the first drug of all plans, which is the one that was fitted"
+        )
+        raise UsageError(
+            what, where=f'plan "{odd[0].text}"', remedy=f"write the fitted drug first: A: off; {odd[0].drug}: on"
+        )
 
 
 def drawn(effect: Effect, pack: str, seed: int, patient: str, draws: int) -> Partner:
@@ -115,7 +131,8 @@ def told(effect: Effect) -> str:
         f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g}"
         for name, (low, high) in effect.ranges.items()
     )
+    rest = "" if all(name in effect.ranges for name in KILLS) else "; other kills 0"
     return (
-        f"{effect.drug} was not fitted: what it does is what was given ({parts}; other kills 0), and none of its resistance or "
+        f"{effect.drug} was not fitted: what it does is what was given ({parts}{rest}), and none of its resistance or "
         "tolerance is foreseen"
     )

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 def rechallenge(future: Futures, horizon: float, rule: Response, within: float) -> dict[str, Any] | None:
-    """Response after the first restart of the drug: its ``probability`` among the paths that are followed for as long as it
-    counts and may have to be confirmed (null: none is), the shares of all paths that restart, and that are so ``followed``; the
-    means of the shares of P and R ``at_stop``, of those that respond and of the others. None where no path restarts.
+    """Response after the first restart of the drug: its ``probability`` among the paths of which a burden before is known and
+    that are followed for as long as it counts and may have to be confirmed (null: none is), the shares of all paths that
+    restart, and that are so ``followed``; the means of the shares of P and R ``at_stop``, of those that respond and of the
+    others. None where no path restarts.
     """
     again = future.restarted < horizon - NEAR
     if not again.any():
         return None
-    followed = future.restarted + within + rule.confirm_days <= horizon + NEAR
+    followed = (future.restarted + within + rule.confirm_days <= horizon + NEAR) & np.isfinite(future.before_restart)
     answers = np.isfinite(future.responded)
     kinds = {"responders": followed & answers, "others": followed & ~answers}
     return {
@@ -38,8 +39,8 @@ def rechallenge(future: Futures, horizon: float, rule: Response, within: float) 
 
 
 def _shares(future: Futures, which: np.ndarray) -> dict[str, float] | None:
-    """Mean shares of P and R when the drug was stopped; None of no paths."""
-    if not which.any():
+    """Mean shares of P and R when the drug was stopped; None of no paths, and where the stop lies before what is followed."""
+    if not which.any() or not np.isfinite(future.resistant_at_stop[which]).all():
         return None
     parts = {"persister": future.persister_at_stop, "resistant": future.resistant_at_stop}
     return {name: float(part[which].mean()) for name, part in parts.items()}

@@ -46,10 +46,10 @@ class Futures(NamedTuple):
     and to the visit at which it was ``seen`` (days after the start, inf: not within the horizon) and whether all cells are
     gone, the day on which the drug was first ``stopped`` and that on which the burden ``flared`` after it (inf: not); the
     ``area`` under the burden (unit times days) and that ``area_after`` progression was seen, and the day on which the burden
-    ``reached`` its limit after that (inf: not); the days on which the drug was ``restarted`` and the burden ``responded`` to
-    that, and shares ``persister_at_stop``, ``resistant_at_stop`` of the cells (`Reply`); days ``on`` drug of each path, and the
-    mean of the paths; the most visits in a row at which progression is judged, being on drug (median of the paths); the
-    shortest `step` of the leap.
+    ``reached`` its limit after that (inf: not); the days on which the drug was ``restarted`` and the burden, measured as
+    ``before_restart``, ``responded`` to that, and shares ``persister_at_stop``, ``resistant_at_stop`` of the cells (`Reply`);
+    days ``on`` drug of each path, and the mean of the paths; the most visits in a row at which progression is judged, being on
+    drug (median of the paths); the shortest `step` of the leap.
     """
 
     day: np.ndarray
@@ -67,6 +67,7 @@ class Futures(NamedTuple):
     area_after: np.ndarray
     reached: np.ndarray
     restarted: np.ndarray
+    before_restart: np.ndarray
     responded: np.ndarray
     persister_at_stop: np.ndarray
     resistant_at_stop: np.ndarray
@@ -153,9 +154,12 @@ def _judges(who: Patient, one: Agenda, number: int) -> tuple[Judge, ...]:
 
 
 def _reply(who: Patient, one: Agenda, number: int) -> Reply:
-    """What is known of a restart; the last value up to the landmark is the first that it may be judged by."""
-    rule = who.response
-    return waiting(number, rule, who.at.burden, room(one.visits - who.look.start, rule.confirm_days), who.within)
+    """What is known of a restart; the last value up to the landmark is the first that it may be judged by, unless that is older
+    than visits are apart when the plan begins.
+    """
+    rule, old = who.response, who.look.start - who.at.day > who.look.visit_every + 1e-6
+    rises = room(one.visits - who.look.start, rule.confirm_days)
+    return waiting(number, rule, np.nan if old else who.at.burden, rises, who.within, treated=who.treated)
 
 
 def _of(who: Patient, members: np.ndarray, one: Agenda) -> tuple[Landmark, Visit]:

@@ -89,7 +89,10 @@ def _beside(told: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 
 def _never_judged(told: dict[str, Any], plan: str, asked: dict[str, Any]) -> bool:
     """A plan without a day on drug has no progression by a rule that looks only on drug, so nothing to compare."""
-    return bool(told["plans"][plan]["days_on_drug"] == 0 and not asked["endpoint"].get("any_time", False))
+    ends = told["plans"][plan]
+    return bool(
+        ends["days_on_drug"] == 0 and not ends.get("judged", False) and not asked["endpoint"].get("any_time", False)
+    )
 
 
 def _plans(mark: str, of: Sources, told: dict[str, Any], asked: dict[str, Any]) -> list[dict[str, Any]]:

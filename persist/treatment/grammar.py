@@ -108,10 +108,14 @@ def _drug(line: str, at: int) -> tuple[str, int]:
     """The drug that stands before the first colon (empty: none does) and the index behind it."""
     head, colon, _ = line[at:].partition(":")
     name = head.strip()
-    if not colon or _UNTIL.match(line, at) or any(sign in name for sign in ",/"):
+    if not colon or _UNTIL.match(line, at) or "," in name:
         return "", at
     if not name:
         raise fault(line, at + len(head) + 1, 'no drug before ":"', TWO)
+    if name.lower().split()[0] in WORDS or name.lower().startswith("until") or "=" in name:
+        raise fault(
+            line, at + len(head) + 1, f'"{name}" before ":" is no drug', f"part pieces by commas; for two drugs {TWO}"
+        )
     return name, at + len(head) + 1
 
 
