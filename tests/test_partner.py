@@ -180,6 +180,15 @@ def test_a_second_drug_that_is_never_given_changes_nothing(planted, told) -> Non
         np.testing.assert_array_equal(beside[name], alone[name].sel(patient="P02", plan="on"))
 
 
+def test_half_a_day_of_it_is_half_a_day(planted) -> None:
+    """A day at a kill of 0.5 a day leaves e^-0.5 of all cells, half a day e^-0.25."""
+    plans = ("off", "A: off; B: on 1, off", "A: off; B: on 0.5, off")
+    effect = parse_effect("B: kill_s=0.5, kill_p=0.5, kill_r=0.5, onset_days=0, washout_days=0")
+    made = forecast(planted, ask(plans, 28.0, draws=20, replicates=1, partner=effect))
+    area = made["endpoints"].to_dataset()["burden_time"].sel(patient="P02").values.mean(axis=(1, 2))
+    np.testing.assert_allclose(np.log(area[1:] / area[0]), [-0.5, -0.25], atol=0.05)
+
+
 def test_a_switch_is_the_same_up_to_progression_and_better_from_there(told) -> None:
     _, one, ends = told
     seen = ends["seen"].values
